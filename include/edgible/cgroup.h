@@ -1,0 +1,45 @@
+/*
+ * cgroup: cgroup v2 groups for workloads, where the system has them and lets us: used for exact
+ * membership (cgroup.procs), emptiness (cgroup.events) and killing (cgroup.kill). Never required.
+ */
+#ifndef EDGIBLE_CGROUP_H
+#define EDGIBLE_CGROUP_H
+
+#include "edgible/err.h"
+#include "edgible/mem.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct cgroup_root;
+
+/*
+ * Finds the cgroup v2 mount, and in this process's own cgroup makes the folder
+ * `edgible-<tag>`; NULL with a reason where that cannot be done (no cgroup v2, no permission).
+ * A folder that an earlier agent left is taken over.
+ */
+struct cgroup_root *cgroup_root_open(const char *tag, struct err *err);
+/* Forgets it; removes the folder where it is empty. */
+void cgroup_root_free(struct cgroup_root *root);
+DEFINE_CLEANUP(cgroup_root, struct cgroup_root, cgroup_root_free)
+/* Absolute path of the folder. */
+const char *cgroup_root_path(const struct cgroup_root *root);
+
+/* Makes the group (an existing one is fine) and returns a descriptor of it for clone3; the caller
+ * closes it. name is `<application>.<workload>`. */
+int cgroup_make(const struct cgroup_root *root, const char *name, struct err *err) MUST_CHECK;
+
+/* True where a living process is in the group (or below). False also where there is none. */
+bool cgroup_is_populated(const struct cgroup_root *root, const char *name);
+
+/* The processes in the group, at most max; the count found is returned. */
+size_t cgroup_list_pids(const struct cgroup_root *root, const char *name, pid_t *pids, size_t max);
+
+/* cgroup.kill (Linux 5.14); -1 where there is none. */
+int cgroup_kill(const struct cgroup_root *root, const char *name, struct err *err) MUST_CHECK;
+
+/* Removes an empty group, sub-groups that the workload made included; true where it is gone. */
+bool cgroup_remove(const struct cgroup_root *root, const char *name);
+
+#endif

@@ -1,0 +1,42 @@
+/*
+ * diag: what is wrong in a document, all of it, each with its place.
+ * A line reads `app.yaml:14:16: spec.workloads[0].command[2]: expected a string, found a mapping`.
+ */
+#ifndef EDGIBLE_DIAG_H
+#define EDGIBLE_DIAG_H
+
+#include <stddef.h>
+
+/* Past this many of one document, one last item says that there are more. */
+#define DIAG_MAX 100
+
+enum diag_severity { DIAG_ERROR, DIAG_WARNING };
+
+struct diag_item {
+    enum diag_severity severity;
+    char *file;    /* owned, as are the rest */
+    size_t line;   /* from 1; 0 where the whole file is meant */
+    size_t column; /* from 1, in characters */
+    char *path;    /* "" where the whole document is meant */
+    char *message;
+};
+
+struct diag {
+    struct diag_item *items;
+    size_t count;
+    size_t cap;
+    size_t error_count; /* of all that were added, also those past DIAG_MAX */
+};
+
+void cleanup_diag(struct diag *diag);
+void diag_fini(struct diag *diag);
+void diag_add(struct diag *diag, enum diag_severity severity, const char *file, size_t line,
+              size_t column, const char *path, const char *fmt, ...)
+    __attribute__((format(printf, 7, 8)));
+/* Appends copies of all of from's items. */
+void diag_append(struct diag *diag, const struct diag *from);
+/* The item as one line, without a newline; the caller frees. Warnings carry "warning: " before
+ * the message. */
+char *diag_item_text(const struct diag_item *item);
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * killtree: finds and signals all that is left of a workload: its process group, its session, its
+ * cgroup, and descendants that left them all (double fork and setsid).
+ *
+ * A census is one look at all processes; it serves any number of workloads, so that stopping a
+ * thousand costs one walk of /proc each few milliseconds and not a thousand.
+ */
+#ifndef EDGIBLE_KILLTREE_H
+#define EDGIBLE_KILLTREE_H
+
+#include "edgible/cgroup.h"
+#include "edgible/err.h"
+#include "edgible/mem.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* What is known of a workload's processes. */
+struct killtree_target {
+    pid_t leader;         /* its first process, which may be a zombie; also pgid and sid */
+    uint64_t start_ticks; /* of the leader, 0 where not known: nothing older can be a descendant */
+    uid_t uid;
+    const char *application, *workload, *device; /* what its environment says (the cookie) */
+    const struct cgroup_root *cgroups;           /* NULL: none */
+    const char *cgroup;                          /* its name in there, NULL: none */
+};
+
+struct census;
+
+/* Looks at all processes now. */
+struct census *census_take(struct err *err);
+void census_free(struct census *census);
+DEFINE_CLEANUP(census, struct census, census_free)
+
+/*
+ * The living processes (no zombies) of the target, at most max of them, the leader included;
+ * the count found is returned. Who belongs is told by, in this order: cgroup, session, process
+ * group, parent chain, the environment's cookie (only of descendants of this process, so that
+ * another agent's workloads of the same name are never taken). `others` are the further targets
+ * of this agent: an orphan of this process without any evidence belongs to the target where no
+ * other target that was there before it can have made it.
+ */
+size_t killtree_find(const struct census *census, const struct killtree_target *target,
+                     const struct killtree_target *others, size_t other_count, pid_t *pids,
+                     size_t max);
+
+/* Sends signal, then SIGCONT, to the target's process group. True where the group has a member
+ * (zombies count). */
+bool killtree_signal_group(pid_t pgid, int signal);
+
+/* Sends signal, then SIGCONT (not after SIGKILL), to each process by itself, except those of group
+ * `skip_pgid` (0: none), through pidfds: a pid that was reused meanwhile is not signalled. */
+void killtree_signal_pids(const struct census *census, const pid_t *pids, size_t count, int signal,
+                          pid_t skip_pgid);
+
+/*
+ * SIGKILL to all that is left: the group, cgroup.kill where there is one, then rounds of census,
+ * SIGSTOP to what is new and SIGKILL to all (a stopped process cannot fork: this catches a fork
+ * bomb), a bounded number of them. Returns how many processes live still; call again later where
+ * any do.
+ */
+size_t killtree_kill(const struct killtree_target *target, const struct killtree_target *others,
+                     size_t other_count);
+
+#endif

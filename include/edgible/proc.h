@@ -1,0 +1,57 @@
+/*
+ * proc: single processes: identity, exit status, what /proc says.
+ */
+#ifndef EDGIBLE_PROC_H
+#define EDGIBLE_PROC_H
+
+#include "edgible/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct proc_stat {
+    pid_t pid, ppid, pgid, sid;
+    char state;           /* R S D T Z X … */
+    uint64_t start_ticks; /* since boot, in clock ticks: with pid and boot id, the identity */
+};
+
+/* Reads /proc/PID/stat. -1 with ESRCH where there is no such process. */
+int proc_read_stat(pid_t pid, struct proc_stat *ret, struct err *err) MUST_CHECK;
+
+/* How a process ended. */
+struct proc_exit {
+    bool known;       /* false: it is gone, its status is not to be had */
+    bool signaled;
+    int code;         /* exit code, or signal number where signaled */
+    bool core_dumped;
+};
+
+/* -1 with errno where the kernel has no pidfds or there is no such process. */
+int proc_open_pidfd(pid_t pid, struct err *err) MUST_CHECK;
+
+/*
+ * Looks at a child's exit through its pidfd. With reap false the zombie stays (it pins its pid
+ * and process group). Returns 1 and *ret where it has exited, 0 where it still runs, -1 on error
+ * (ECHILD: not our child).
+ */
+int proc_wait_pidfd(int pidfd, bool reap, struct proc_exit *ret, struct err *err) MUST_CHECK;
+
+/* Reaps a child that is no workload's leader; 1 if it was reaped, else 0. */
+int proc_reap(pid_t pid);
+
+/* This process's children, zombies included: at most max pids written, the count returned.
+ * From /proc/self/task/TID/children, or a walk of /proc where the kernel lacks that. */
+size_t proc_list_children(pid_t *pids, size_t max);
+
+/* True where pid is a zombie or gone. */
+bool proc_is_dead(pid_t pid);
+
+/* The kernel function a process sleeps in (/proc/PID/wchan), "" where not known. */
+void proc_read_wchan(pid_t pid, char *buf, size_t size);
+
+/* This boot (/proc/sys/kernel/random/boot_id), NUL-terminated; buf holds at least 40 bytes. */
+int proc_read_boot_id(char *buf, size_t size, struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,102 @@
+/*
+ * pump: carries what workloads print from their pipes to their log files, on threads of its own.
+ *
+ * The loop's thread owns the struct pump and calls every function here; none of them blocks or
+ * touches a file. What happens comes back as events: `notify` is called from a pump thread when
+ * there are some, and the loop's thread then drains them with pump_next_event().
+ *
+ * Normally there is one thread. When it hangs in a file operation (a frozen file system), the
+ * other channels move to a new one within about a second, up to PUMP_MAX_LANES.
+ */
+#ifndef EDGIBLE_PUMP_H
+#define EDGIBLE_PUMP_H
+
+#include "edgible/err.h"
+#include "edgible/mem.h"
+#include "edgible/strv.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PUMP_MAX_LANES 8
+#define PUMP_PIPE_BYTES (1024 * 1024)
+#define PUMP_TAIL_LINES 20
+#define PUMP_TAIL_BYTES 8192
+
+struct pump;
+struct pump_channel; /* one workload's log */
+
+/* Where a log goes. Strings are copied. */
+struct pump_log {
+    const char *file;       /* absolute */
+    uint64_t max_size_bytes;
+    unsigned max_files;     /* rotated ones kept; 0: the file is cut off instead */
+    uid_t uid;              /* who a new file, and folders made for it, belong to */
+    gid_t gid;              /* (uid_t) -1 and (gid_t) -1: leave as they are */
+};
+
+enum pump_event_type {
+    PUMP_EV_OPENED,      /* the file is open (or the disk is full and output is dropped for now) */
+    PUMP_EV_OPEN_FAILED, /* error and message; pump_configure() or pump_reopen() tries again */
+    PUMP_EV_TAIL,        /* lines: answer to pump_tail() */
+    PUMP_EV_ROTATED,
+    PUMP_EV_REOPENED,    /* the file had been removed, moved or cut off by somebody else */
+    PUMP_EV_DISK_FULL,   /* from now on output is dropped */
+    PUMP_EV_DROPPED,     /* there is room again: bytes is what was dropped meanwhile */
+    PUMP_EV_STALLED,     /* its file system hangs; the workload may come to a halt when its pipe is full */
+    PUMP_EV_RESUMED,
+    PUMP_EV_CLOSED,      /* answer to pump_close(); the channel is gone after this event */
+};
+
+struct pump_event {
+    enum pump_event_type type;
+    struct pump_channel *channel;
+    void *owner;      /* as given to pump_open() */
+    uint64_t run;     /* of PUMP_EV_TAIL */
+    uint64_t bytes;   /* of PUMP_EV_DROPPED */
+    int error;        /* errno of PUMP_EV_OPEN_FAILED, PUMP_EV_DISK_FULL */
+    char message[256]; /* of PUMP_EV_OPEN_FAILED, PUMP_EV_DISK_FULL: what failed, without errno's text */
+    struct strv lines; /* of PUMP_EV_TAIL; the receiver finishes it */
+};
+
+struct pump_counters {
+    uint64_t bytes_written, bytes_dropped, rotations;
+};
+
+/* notify(arg) must be callable from any thread; it may be called more than once an event. */
+struct pump *pump_new(void (*notify)(void *arg), void *arg, struct err *err);
+/* Ends the threads, after what the pipes hold has been written, for at most max_wait_ms in all.
+ * Threads that hang in the kernel are left behind (and what they use is not freed). */
+void pump_free(struct pump *pump, int max_wait_ms);
+
+/* Opens the log; answered by PUMP_EV_OPENED or PUMP_EV_OPEN_FAILED. */
+struct pump_channel *pump_open(struct pump *pump, const struct pump_log *log, void *owner);
+/* Tries once more after PUMP_EV_OPEN_FAILED, with the same answers. */
+void pump_reopen(struct pump_channel *channel);
+/* Changes file or rotation; the pipe's content so far goes to the old file. Answered like
+ * pump_open() where the file changes. */
+void pump_configure(struct pump_channel *channel, const struct pump_log *log);
+/* Reads from take_fd (non-blocking) from now on. What the pipe before holds is written first; then
+ * that one is closed. `run` numbers the workload's runs: a tail is of one run. */
+void pump_attach(struct pump_channel *channel, int take_fd, uint64_t run);
+/* Asks for the last lines that the current run printed: what the pipe holds now is written
+ * first. Answered by PUMP_EV_TAIL, late where the disk is slow. */
+void pump_tail(struct pump_channel *channel);
+/* Writes what the pipe holds now, closes everything; answered by PUMP_EV_CLOSED. */
+void pump_close(struct pump_channel *channel);
+
+struct pump_counters pump_channel_counters(const struct pump_channel *channel);
+
+/* The next event; false where there is none. */
+bool pump_next_event(struct pump *pump, struct pump_event *ret);
+
+/*
+ * A pipe for one run: *ret_read non-blocking for pump_attach(), *ret_write for the workload,
+ * opened for reading and writing, so that an agent that is gone means back-pressure and not
+ * SIGPIPE. PUMP_PIPE_BYTES large, or as large as the user's pipe quota allows. Both are the
+ * caller's.
+ */
+int pump_make_pipe(int *ret_read, int *ret_write, struct err *err) MUST_CHECK;
+
+#endif

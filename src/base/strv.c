@@ -1,0 +1,66 @@
+#include "edgible/strv.h"
+
+#include "edgible/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void strv_fini(struct strv *v)
+{
+    for (size_t i = 0; i < v->count; i++) {
+        free(v->items[i]);
+    }
+    free(v->items);
+    *v = (struct strv){0};
+}
+
+void cleanup_strv(struct strv *v)
+{
+    strv_fini(v);
+}
+
+void strv_add_take(struct strv *v, char *take_s)
+{
+    if (v->count + 1 >= v->cap) {
+        v->cap = v->cap > 0 ? v->cap * 2 : 4;
+        v->items = xrealloc(v->items, v->cap, sizeof(*v->items));
+    }
+    v->items[v->count++] = take_s;
+    v->items[v->count] = NULL;
+}
+
+void strv_add(struct strv *v, const char *s)
+{
+    strv_add_take(v, xstrdup(s));
+}
+
+void strv_copy(struct strv *to, const struct strv *from)
+{
+    *to = (struct strv){0};
+    for (size_t i = 0; i < from->count; i++) {
+        strv_add(to, from->items[i]);
+    }
+}
+
+bool strv_is_equal(const struct strv *a, const struct strv *b)
+{
+    if (a->count != b->count) {
+        return false;
+    }
+    for (size_t i = 0; i < a->count; i++) {
+        if (strcmp(a->items[i], b->items[i]) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool strv_has(const struct strv *v, const char *s)
+{
+    for (size_t i = 0; i < v->count; i++) {
+        if (strcmp(v->items[i], s) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
