@@ -5,6 +5,7 @@
 #ifndef EDGIBLE_DIAG_H
 #define EDGIBLE_DIAG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Past this many of one document, one last item says that there are more. */
@@ -26,13 +27,22 @@ struct diag {
     size_t count;
     size_t cap;
     size_t error_count; /* of all that were added, also those past DIAG_MAX */
+    size_t added;       /* by diag_add(), kept or not */
+    size_t omitted;     /* of them, past DIAG_MAX: what is not kept */
+    size_t omitted_at;  /* index + 1 of the item that says so; 0: none */
 };
 
 void cleanup_diag(struct diag *diag);
 void diag_fini(struct diag *diag);
+/* Adds one, made fit to print: one line, no control characters, at most 1 KiB. Past DIAG_MAX an
+ * error takes the place of a warning. */
 void diag_add(struct diag *diag, enum diag_severity severity, const char *file, size_t line,
               size_t column, const char *path, const char *fmt, ...)
     __attribute__((format(printf, 7, 8)));
+/* True where a further warning would not be kept, so that working out its text is a waste. */
+bool diag_is_full(const struct diag *diag);
+/* By line and column; what stands at one place stays in its order. */
+void diag_sort(struct diag *diag);
 /* Appends copies of all of from's items. */
 void diag_append(struct diag *diag, const struct diag *from);
 /* The item as one line, without a newline; the caller frees. Warnings carry "warning: " before
