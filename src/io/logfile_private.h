@@ -1,0 +1,87 @@
+/*
+ * logfile, shared between its parts: the struct, and what logfile.c, logfile_rotate.c,
+ * logfile_drop.c, logfile_open.c and logfile_tail.c ask of each other.
+ */
+#ifndef EDGIBLE_IO_LOGFILE_PRIVATE_H
+#define EDGIBLE_IO_LOGFILE_PRIVATE_H
+
+#include "edgible/logfile.h"
+
+#include <time.h>
+
+/* A line may grow to this even where files are smaller; only a longer one is split. */
+#define LOGFILE_LINE_BYTES (1024 * 1024)
+#define LOGFILE_RETRY_MS 1000
+#define LOGFILE_CHECK_MS 500
+
+/* What is known while output is dropped. */
+struct logfile_drop {
+    bool active;
+    bool given_up;        /* logfile_open() failed: only another one tries again */
+    bool in_line;         /* the last byte dropped was not a line's end */
+    unsigned quiet_ticks; /* retries since output was last dropped */
+    int error;            /* why */
+    char *what;           /* why, as a sentence without errno's text; owned */
+    uint64_t bytes;       /* not yet reported in the log */
+    uint64_t reported;    /* in the latest LOGFILE_ROOM */
+    int64_t retry_ms;
+};
+
+struct logfile {
+    char *path; /* absolute */
+    uint64_t max_size;
+    unsigned max_files;
+    uid_t uid;
+    gid_t gid;
+    int fd; /* -1: not open, and output is dropped */
+    dev_t dev;
+    ino_t ino;
+    struct timespec found; /* when it had last been written as it was opened */
+    uint64_t size;
+    uint64_t line_start;        /* where the unfinished line at the end begins; size where none */
+    bool starts_line;           /* the next byte begins a line, whatever the file ends with */
+    ino_t rotated_ino;          /* of the file that the run's bytes before this one are in */
+    uint64_t run_bytes;         /* at the file's end, of this run */
+    uint64_t rotated_run_bytes; /* at the end of the file rotated last, of this run */
+    int64_t next_check_ms;      /* when the path is compared with the descriptor again */
+    struct logfile_drop drop;
+    struct logfile_counters counters;
+};
+
+/* logfile_open.c */
+/* The file's folder, made where it is missing and make is true. */
+int logfile_open_dir(const struct logfile *lf, bool make, int *ret_fd, struct err *err) MUST_CHECK;
+/* Opens or creates the file and takes over its identity and size; lf->fd is replaced. */
+int logfile_open_at(struct logfile *lf, int dir, struct err *err) MUST_CHECK;
+/* logfile_open_dir() and logfile_open_at(), removing rotated files while the disk is full. */
+int logfile_open_path(struct logfile *lf, struct err *err) MUST_CHECK;
+const char *logfile_base(const struct logfile *lf);
+/* Where the unfinished line at the end of the first size bytes begins; looks back at most
+ * LOGFILE_LINE_BYTES and takes a longer one for the whole file. */
+uint64_t logfile_find_line_start(int fd, uint64_t size);
+
+/* logfile_rotate.c */
+int logfile_rotate(struct logfile *lf, struct err *err) MUST_CHECK;
+/* Removes the oldest rotated file; false where there is none. */
+bool logfile_remove_oldest(const struct logfile *lf);
+void logfile_mend_chain(const struct logfile *lf, int dir);
+/* Moves a half line at the end of `.1` to the file it was on its way to. */
+void logfile_mend_line(struct logfile *lf, int dir);
+/* "<base>.<n>" in a new string */
+char *logfile_rotated_name(const struct logfile *lf, unsigned n);
+
+/* logfile.c */
+/* Appends with rotation. Returns how much landed; less than len means err is set. */
+size_t logfile_append(struct logfile *lf, const char *data, size_t len, struct err *err);
+/* Notices removal, moving and truncation by others. -1: the file is lost and cannot be made. */
+int logfile_check_identity(struct logfile *lf, int64_t now_ms, unsigned *happened,
+                           struct err *err) MUST_CHECK;
+
+/* logfile_drop.c */
+bool logfile_is_full_error(int error);
+bool logfile_is_dropping_error(int error);
+void logfile_drop_start(struct logfile *lf, const struct err *why, int64_t now_ms);
+void logfile_drop_bytes(struct logfile *lf, const char *data, size_t len);
+unsigned logfile_drop_write(struct logfile *lf, const char *data, size_t len, int64_t now_ms);
+
+#endif

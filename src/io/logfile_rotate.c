@@ -1,0 +1,239 @@
+/*
+ * logfile: rotation, and mending what a crash in the middle of one left behind.
+ *
+ * Each step is one rename, so that a crash between two leaves at most a hole in the chain, which
+ * the next open closes. A half line at the end is taken along to the new file: copied first, cut
+ * from the old one then. A crash in between leaves it in both, or a part of it in the new one;
+ * logfile_mend_line() recognises that, since nothing else lets a rotated file end in half a line.
+ */
+#include "edgible/fd.h"
+#include "logfile_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+char *logfile_rotated_name(const struct logfile *lf, unsigned n)
+{
+    return xasprintf("%s.%u", logfile_base(lf), n);
+}
+
+static bool has_rotated(const struct logfile *lf, int dir, unsigned n)
+{
+    CLEANUP(free) char *name = logfile_rotated_name(lf, n);
+    struct stat st;
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Renames number `from` to `to`; 0 stands for the file itself. */
+static int rename_rotated(const struct logfile *lf, int dir, unsigned from, unsigned to,
+                          struct err *err)
+{
+    CLEANUP(free)
+    char *old = from > 0 ? logfile_rotated_name(lf, from) : xstrdup(logfile_base(lf));
+    CLEANUP(free) char *new = to > 0 ? logfile_rotated_name(lf, to) : xstrdup(logfile_base(lf));
+    if (renameat(dir, old, dir, new) < 0) {
+        return err_set(err, errno, "rename '%s' to '%s'", old, new);
+    }
+    return 0;
+}
+
+bool logfile_remove_oldest(const struct logfile *lf)
+{
+    CLEANUP(close_fd) int dir = -1;
+    if (lf->max_files == 0 || logfile_open_dir(lf, false, &dir, NULL) < 0) {
+        return false;
+    }
+    for (unsigned n = lf->max_files; n > 0; n--) {
+        CLEANUP(free) char *name = logfile_rotated_name(lf, n);
+        if (unlinkat(dir, name, 0) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void logfile_mend_chain(const struct logfile *lf, int dir)
+{
+    unsigned hole = 1;
+    while (hole <= lf->max_files && has_rotated(lf, dir, hole)) {
+        hole++;
+    }
+    /* A larger gap is not of our making. It does no harm: rotation fills it up first. */
+    for (; hole < lf->max_files && has_rotated(lf, dir, hole + 1); hole++) {
+        if (rename_rotated(lf, dir, hole + 1, hole, NULL) < 0) {
+            return;
+        }
+    }
+    for (unsigned n = lf->max_files + 1; n > 0; n++) {
+        CLEANUP(free) char *name = logfile_rotated_name(lf, n);
+        if (unlinkat(dir, name, 0) < 0) {
+            return;
+        }
+    }
+}
+
+/* Makes `.1` free for the file: moves up what is below the first hole, over the oldest where there
+ * is no hole. */
+static int shift_chain(const struct logfile *lf, int dir, struct err *err)
+{
+    unsigned hole = 1;
+    while (hole < lf->max_files && has_rotated(lf, dir, hole)) {
+        hole++;
+    }
+    for (; hole > 1; hole--) {
+        if (rename_rotated(lf, dir, hole - 1, hole, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Appends `from`'s bytes from..to to lf, whole or not at all. */
+static int copy_bytes(struct logfile *lf, int fd, uint64_t from, uint64_t to, struct err *err)
+{
+    char block[8192];
+    uint64_t before = lf->size;
+    for (uint64_t at = from; at < to;) {
+        size_t want = to - at < sizeof(block) ? (size_t) (to - at) : sizeof(block);
+        ssize_t n = pread(fd, block, want, (off_t) at);
+        if (n <= 0) {
+            (void) err_set(err, n < 0 ? errno : EIO, "read '%s'", lf->path);
+        } else if (fd_write_all(lf->fd, block, (size_t) n, err) == 0) {
+            at += (uint64_t) n;
+            continue;
+        }
+        (void) !ftruncate(lf->fd, (off_t) before);
+        return -1;
+    }
+    lf->size = before + (to - from);
+    return 0;
+}
+
+/* The half line at the end of the rotated file, from..to, becomes the new file's beginning. Where
+ * there is no room for it, it stays: the line is then in two files, but whole. */
+static void take_line_along(struct logfile *lf, int old, uint64_t from, uint64_t to)
+{
+    uint64_t of_run = lf->rotated_run_bytes < to - from ? lf->rotated_run_bytes : to - from;
+    if (from == to || copy_bytes(lf, old, from, to, NULL) < 0) {
+        return;
+    }
+    (void) !ftruncate(old, (off_t) from);
+    lf->line_start = 0;
+    lf->run_bytes = of_run;
+    lf->rotated_run_bytes -= of_run;
+}
+
+static int rotate_to_next(struct logfile *lf, struct err *err)
+{
+    CLEANUP(close_fd) int dir = -1;
+    if (logfile_open_dir(lf, false, &dir, err) < 0 || shift_chain(lf, dir, err) < 0 ||
+        rename_rotated(lf, dir, 0, 1, err) < 0) {
+        return -1;
+    }
+    CLEANUP(close_fd) int old = steal_fd(&lf->fd);
+    ino_t old_ino = lf->ino;
+    uint64_t size = lf->size;
+    uint64_t line_start = lf->line_start;
+    uint64_t run_bytes = lf->run_bytes;
+    if (logfile_open_at(lf, dir, err) < 0) {
+        /* Back as it was: without a file at this name the next try would find nothing. */
+        (void) rename_rotated(lf, dir, 1, 0, NULL);
+        lf->fd = steal_fd(&old);
+        return -1;
+    }
+    lf->rotated_ino = old_ino;
+    lf->rotated_run_bytes = run_bytes;
+    if (line_start > 0) {
+        take_line_along(lf, old, line_start, size);
+    }
+    lf->counters.rotations++;
+    return 0;
+}
+
+/* maxFiles 0: the file is cut off; only an unfinished line stays. */
+static int rotate_in_place(struct logfile *lf, struct err *err)
+{
+    uint64_t len = lf->line_start > 0 ? lf->size - lf->line_start : 0;
+    CLEANUP(free) char *line = xmalloc(LOGFILE_LINE_BYTES);
+    if (len > LOGFILE_LINE_BYTES ||
+        pread(lf->fd, line, (size_t) len, (off_t) lf->line_start) != (ssize_t) len) {
+        len = 0;
+    }
+    if (ftruncate(lf->fd, 0) < 0) {
+        return err_set(err, errno, "cut off '%s'", lf->path);
+    }
+    if (len > 0 && fd_write_all(lf->fd, line, (size_t) len, NULL) < 0) {
+        (void) !ftruncate(lf->fd, 0);
+        len = 0;
+    }
+    lf->size = len;
+    lf->line_start = 0;
+    lf->run_bytes = lf->run_bytes < len ? lf->run_bytes : len;
+    lf->rotated_run_bytes = 0;
+    lf->counters.rotations++;
+    return 0;
+}
+
+int logfile_rotate(struct logfile *lf, struct err *err)
+{
+    struct err local;
+    err = err != NULL ? err : &local;
+    for (;;) {
+        int rc = lf->max_files > 0 ? rotate_to_next(lf, err) : rotate_in_place(lf, err);
+        if (rc == 0) {
+            return 0;
+        }
+        if (!logfile_is_full_error(err->code) || !logfile_remove_oldest(lf)) {
+            return err_prefix(err, "rotate '%s'", lf->path);
+        }
+    }
+}
+
+/* True where the first len bytes of the file equal the rotated file's from `from` on. */
+static bool begins_like(const struct logfile *lf, int old, uint64_t from, uint64_t len)
+{
+    char a[4096];
+    char b[4096];
+    for (uint64_t at = 0; at < len;) {
+        size_t want = len - at < sizeof(a) ? (size_t) (len - at) : sizeof(a);
+        if (pread(lf->fd, a, want, (off_t) at) != (ssize_t) want ||
+            pread(old, b, want, (off_t) (from + at)) != (ssize_t) want || memcmp(a, b, want) != 0) {
+            return false;
+        }
+        at += want;
+    }
+    return true;
+}
+
+void logfile_mend_line(struct logfile *lf, int dir)
+{
+    if (lf->max_files == 0) {
+        return;
+    }
+    CLEANUP(free) char *name = logfile_rotated_name(lf, 1);
+    CLEANUP(close_fd)
+    int old = openat(dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    struct stat st;
+    if (old < 0 || fstat(old, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
+        return;
+    }
+    uint64_t end = (uint64_t) st.st_size;
+    uint64_t from = logfile_find_line_start(old, end);
+    uint64_t len = end - from;
+    /* The whole file: a line longer than files are, split on purpose. */
+    if (len == 0 || from == 0 || len >= LOGFILE_LINE_BYTES) {
+        return;
+    }
+    uint64_t there = lf->size < len ? lf->size : len;
+    if (!begins_like(lf, old, from, there)) {
+        return;
+    }
+    if (there == len || copy_bytes(lf, old, from + there, end, NULL) == 0) {
+        (void) !ftruncate(old, (off_t) from);
+        lf->line_start = logfile_find_line_start(lf->fd, lf->size);
+    }
+}
