@@ -64,7 +64,7 @@ bool logfile_was_fed_by(const struct logfile *lf, int pipe_fd);
 void logfile_tail(const struct logfile *lf, struct strv *lines);
 
 const char *logfile_path(const struct logfile *lf);
-/* The device it is on; 0 before it was opened. */
+/* The device it is on, or will be once it is made; does not touch the disk beyond looking. */
 dev_t logfile_device(const struct logfile *lf);
 struct logfile_counters logfile_counters(const struct logfile *lf);
 /* errno and text of the latest LOGFILE_FULL. */

@@ -48,42 +48,24 @@ const char *logfile_path(const struct logfile *lf)
 
 dev_t logfile_device(const struct logfile *lf)
 {
-    return lf->dev;
+    if (lf->fd >= 0) {
+        return lf->dev;
+    }
+    CLEANUP(free) char *path = xstrdup(lf->path);
+    struct stat st;
+    while (stat(path, &st) < 0) {
+        char *slash = strrchr(path, '/');
+        if (slash == NULL || slash == path) {
+            return 0;
+        }
+        *slash = '\0';
+    }
+    return st.st_dev;
 }
 
 struct logfile_counters logfile_counters(const struct logfile *lf)
 {
     return lf->counters;
-}
-
-int logfile_open(struct logfile *lf, int64_t now_ms, unsigned *ret_happened, struct err *err)
-{
-    struct err why;
-    *ret_happened = 0;
-    if (lf->path[0] != '/') {
-        (void) err_set(&why, EINVAL, "'%s' is not an absolute path", lf->path);
-    } else if (logfile_open_path(lf, &why) == 0) {
-        CLEANUP(close_fd) int dir = -1;
-        if (logfile_open_dir(lf, false, &dir, NULL) == 0) {
-            logfile_mend_chain(lf, dir);
-            logfile_mend_line(lf, dir);
-        }
-        lf->next_check_ms = now_ms + LOGFILE_CHECK_MS;
-        lf->drop.given_up = false;
-        lf->drop.retry_ms = now_ms;
-        if (lf->drop.active && lf->drop.bytes == 0) {
-            lf->drop.active = false;
-        }
-        return 0;
-    }
-    bool can_wait = logfile_is_dropping_error(why.code);
-    logfile_drop_start(lf, &why, now_ms);
-    lf->drop.given_up = !can_wait;
-    if (can_wait) {
-        *ret_happened = LOGFILE_FULL;
-        return 0;
-    }
-    return err_set(err, why.code, "%s", why.msg);
 }
 
 /* Writes at the file's end; removes rotated files while the disk is full. */
@@ -193,6 +175,39 @@ static bool path_is_ours(const struct logfile *lf)
 {
     struct stat st;
     return lstat(lf->path, &st) == 0 && st.st_dev == lf->dev && st.st_ino == lf->ino;
+}
+
+int logfile_open(struct logfile *lf, int64_t now_ms, unsigned *ret_happened, struct err *err)
+{
+    struct err why;
+    *ret_happened = 0;
+    if (lf->fd >= 0 && !lf->drop.active && path_is_ours(lf)) {
+        return 0;
+    }
+    if (lf->path[0] != '/') {
+        (void) err_set(&why, EINVAL, "'%s' is not an absolute path", lf->path);
+    } else if (logfile_open_path(lf, &why) == 0) {
+        CLEANUP(close_fd) int dir = -1;
+        if (logfile_open_dir(lf, false, &dir, NULL) == 0) {
+            logfile_mend_chain(lf, dir);
+            logfile_mend_line(lf, dir);
+        }
+        lf->next_check_ms = now_ms + LOGFILE_CHECK_MS;
+        lf->drop.given_up = false;
+        lf->drop.retry_ms = now_ms;
+        if (lf->drop.active && lf->drop.bytes == 0) {
+            lf->drop.active = false;
+        }
+        return 0;
+    }
+    bool can_wait = logfile_is_dropping_error(why.code);
+    logfile_drop_start(lf, &why, now_ms);
+    lf->drop.given_up = !can_wait;
+    if (can_wait) {
+        *ret_happened = LOGFILE_FULL;
+        return 0;
+    }
+    return err_set(err, why.code, "%s", why.msg);
 }
 
 int logfile_check_identity(struct logfile *lf, int64_t now_ms, unsigned *happened, struct err *err)

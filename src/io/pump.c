@@ -1,0 +1,212 @@
+/* pump: the loop's side, which only queues and never waits for a disk. */
+#include "edgible/pump.h"
+
+#include "edgible/fd.h"
+#include "pump_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static void init_locks(struct pump *pump)
+{
+    pthread_condattr_t attr;
+    (void) pthread_condattr_init(&attr);
+    (void) pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void) pthread_mutex_init(&pump->lock, NULL);
+    (void) pthread_cond_init(&pump->watchdog_wake, &attr);
+    (void) pthread_cond_init(&pump->all_done, &attr);
+    (void) pthread_condattr_destroy(&attr);
+}
+
+static void free_pump(struct pump *pump)
+{
+    list_each (it, &pump->events) {
+        struct pump_queued_event *queued = list_entry(it, struct pump_queued_event, link);
+        list_remove(it);
+        if (queued->event.type == PUMP_EV_CLOSED) {
+            pump_channel_free(queued->event.channel);
+        }
+        strv_fini(&queued->event.lines);
+        free(queued);
+    }
+    (void) pthread_cond_destroy(&pump->watchdog_wake);
+    (void) pthread_cond_destroy(&pump->all_done);
+    (void) pthread_mutex_destroy(&pump->lock);
+    free(pump);
+}
+
+struct pump *pump_new(void (*notify)(void *arg), void *arg, struct err *err)
+{
+    struct pump *pump = xcalloc(1, sizeof(*pump));
+    pump->notify = notify;
+    pump->arg = arg;
+    list_init(&pump->events);
+    init_locks(pump);
+    pthread_mutex_lock(&pump->lock);
+    struct pump_lane *lane = NULL;
+    int rc = pump_lane_start(pump, &lane, err);
+    pthread_mutex_unlock(&pump->lock);
+    if (rc == 0) {
+        rc = pump_start_thread(&pump->watchdog, pump_watchdog_main, pump, "edgible-logdog", err);
+        if (rc == 0) {
+            return pump;
+        }
+        pthread_mutex_lock(&pump->lock);
+        pump->quitting = true;
+        pump_lane_wake(lane);
+        while (lane->state == PUMP_LANE_RUNNING) {
+            pthread_cond_wait(&pump->all_done, &pump->lock);
+        }
+        pump_lane_join(lane);
+        pthread_mutex_unlock(&pump->lock);
+    }
+    free_pump(pump);
+    return NULL;
+}
+
+static bool has_running(const struct pump *pump)
+{
+    for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
+        if (pump->lanes[i].state == PUMP_LANE_RUNNING) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void wake_all(struct pump *pump)
+{
+    for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
+        if (pump->lanes[i].state == PUMP_LANE_RUNNING) {
+            pump_lane_wake(&pump->lanes[i]);
+        }
+    }
+}
+
+static struct timespec deadline_in(int max_wait_ms)
+{
+    struct timespec ts;
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+    int64_t ns = ts.tv_nsec + (int64_t) (max_wait_ms % 1000) * 1000000;
+    ts.tv_sec += max_wait_ms / 1000 + ns / 1000000000;
+    ts.tv_nsec = ns % 1000000000;
+    return ts;
+}
+
+void pump_free(struct pump *pump, int max_wait_ms)
+{
+    if (pump == NULL) {
+        return;
+    }
+    struct timespec deadline = deadline_in(max_wait_ms);
+    pthread_mutex_lock(&pump->lock);
+    pump->quitting = true;
+    wake_all(pump);
+    int rc = 0;
+    while (has_running(pump) && rc != ETIMEDOUT) {
+        rc = pthread_cond_timedwait(&pump->all_done, &pump->lock, &deadline);
+    }
+    /* The watchdog was needed until now: it frees channels from a lane that hangs. */
+    pump->watchdog_done = true;
+    pthread_cond_signal(&pump->watchdog_wake);
+    pump->orphaned = has_running(pump);
+    pthread_mutex_unlock(&pump->lock);
+    (void) pthread_join(pump->watchdog, NULL);
+    pthread_mutex_lock(&pump->lock);
+    bool left_behind = false;
+    for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
+        pump_lane_join(&pump->lanes[i]);
+        if (pump->lanes[i].state == PUMP_LANE_RUNNING) {
+            (void) pthread_detach(pump->lanes[i].thread);
+            left_behind = true;
+        }
+    }
+    wake_all(pump);
+    pthread_mutex_unlock(&pump->lock);
+    if (!left_behind) {
+        free_pump(pump);
+    }
+}
+
+static void copy_log(struct pump_log *to, const struct pump_log *from)
+{
+    *to = *from;
+    to->file = xstrdup(from->file);
+}
+
+static struct pump_command *command_new(enum pump_command_type type)
+{
+    struct pump_command *cmd = xcalloc(1, sizeof(*cmd));
+    cmd->type = type;
+    cmd->fd = -1;
+    return cmd;
+}
+
+static void send_command(struct pump_channel *ch, struct pump_command *take_cmd)
+{
+    struct pump *pump = ch->pump;
+    pthread_mutex_lock(&pump->lock);
+    list_add_tail(&ch->commands, &take_cmd->link);
+    list_remove(&ch->todo);
+    list_add_tail(&ch->lane->todo, &ch->todo);
+    pump_lane_wake(ch->lane);
+    pthread_mutex_unlock(&pump->lock);
+}
+
+struct pump_channel *pump_open(struct pump *pump, const struct pump_log *log, void *owner)
+{
+    struct pump_channel *ch = xcalloc(1, sizeof(*ch));
+    ch->pump = pump;
+    ch->owner = owner;
+    ch->file = logfile_new(log);
+    ch->fd = -1;
+    ch->wd = -1;
+    ch->due_ms = -1;
+    ch->check_ms = -1;
+    list_init(&ch->link);
+    list_init(&ch->todo);
+    list_init(&ch->timed);
+    list_init(&ch->commands);
+    pthread_mutex_lock(&pump->lock);
+    struct pump_lane *lane = pump_lane_find_healthy(pump);
+    for (size_t i = 0; i < PUMP_MAX_LANES && lane == NULL; i++) {
+        /* All hang: the watchdog will move it to a lane of its own if it can. */
+        lane = pump->lanes[i].state == PUMP_LANE_RUNNING ? &pump->lanes[i] : NULL;
+    }
+    pump_lane_add(lane, ch);
+    pthread_mutex_unlock(&pump->lock);
+    send_command(ch, command_new(PUMP_CMD_OPEN));
+    return ch;
+}
+
+void pump_reopen(struct pump_channel *channel)
+{
+    send_command(channel, command_new(PUMP_CMD_OPEN));
+}
+
+void pump_configure(struct pump_channel *channel, const struct pump_log *log)
+{
+    struct pump_command *cmd = command_new(PUMP_CMD_CONFIGURE);
+    copy_log(&cmd->log, log);
+    send_command(channel, cmd);
+}
+
+void pump_attach(struct pump_channel *channel, int take_fd, uint64_t run)
+{
+    struct pump_command *cmd = command_new(PUMP_CMD_ATTACH);
+    cmd->fd = take_fd;
+    cmd->run = run;
+    send_command(channel, cmd);
+}
+
+void pump_tail(struct pump_channel *channel)
+{
+    send_command(channel, command_new(PUMP_CMD_TAIL));
+}
+
+void pump_close(struct pump_channel *channel)
+{
+    send_command(channel, command_new(PUMP_CMD_CLOSE));
+}

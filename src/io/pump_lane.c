@@ -1,0 +1,464 @@
+/* pump: a lane, the thread that carries some of the channels. */
+#include "edgible/fd.h"
+#include "pump_private.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_EVENTS 64
+/* A turn that moved less than PAUSE_BYTES is followed by a pause only in a streak of turns. */
+#define PAUSE_BYTES ((size_t) 16 * 1024)
+#define PAUSE_NS 1000000L
+#define STREAK_GAP_US 2000
+#define STREAK_TURNS 4
+/* So long without work, and the buffer is given back. */
+#define IDLE_MS 2000
+
+static int64_t now_us(void)
+{
+    struct timespec ts;
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int64_t pump_now_ms(void)
+{
+    return now_us() / 1000;
+}
+
+void pump_lane_wake(const struct pump_lane *lane)
+{
+    uint64_t one = 1;
+    (void) !write(lane->wake_fd, &one, sizeof(one));
+}
+
+void pump_lane_set_timer(struct pump_channel *ch, int64_t due_ms)
+{
+    ch->due_ms = due_ms;
+    list_remove(&ch->timed);
+    if (due_ms >= 0) {
+        list_add_tail(&ch->lane->timed, &ch->timed);
+    }
+}
+
+void pump_lane_add(struct pump_lane *lane, struct pump_channel *ch)
+{
+    ch->lane = lane;
+    list_add_tail(&lane->channels, &ch->link);
+    pump_lane_set_timer(ch, ch->due_ms);
+    if (!list_is_empty(&ch->commands) || ch->wants_watch) {
+        list_add_tail(&lane->todo, &ch->todo);
+    }
+    if (ch->fd >= 0) {
+        struct epoll_event ev = {.events = EPOLLIN, .data.ptr = ch};
+        (void) epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, ch->fd, &ev);
+    }
+    pump_lane_wake(lane);
+}
+
+void pump_lane_remove(struct pump_channel *ch)
+{
+    if (ch->fd >= 0) {
+        (void) epoll_ctl(ch->lane->epoll_fd, EPOLL_CTL_DEL, ch->fd, NULL);
+    }
+    list_remove(&ch->link);
+    list_remove(&ch->todo);
+    list_remove(&ch->timed);
+    ch->wd = -1; /* the watch stays behind: others may use it, and a stray one does no harm */
+}
+
+struct pump_lane *pump_lane_find_healthy(struct pump *pump)
+{
+    for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
+        struct pump_lane *lane = &pump->lanes[i];
+        if (lane->state == PUMP_LANE_RUNNING && !lane->stalled) {
+            return lane;
+        }
+    }
+    return NULL;
+}
+
+/* The stalled lane that hangs on this device, other than `but`. */
+static struct pump_lane *find_stalled_on(struct pump *pump, dev_t device,
+                                         const struct pump_lane *but)
+{
+    for (size_t i = 0; i < PUMP_MAX_LANES && device != 0; i++) {
+        struct pump_lane *lane = &pump->lanes[i];
+        if (lane != but && lane->state == PUMP_LANE_RUNNING && lane->stalled &&
+            lane->current != NULL && lane->current->device == device) {
+            return lane;
+        }
+    }
+    return NULL;
+}
+
+/* Called with the lock held, which is released where the channel was taken. Otherwise the channel
+ * has gone to the lane that hangs on its device already: one lane a device is enough. */
+static bool take_channel(struct pump_lane *lane, struct pump_channel *ch)
+{
+    struct pump *pump = lane->pump;
+    if (pump->stalled_lanes > 0) {
+        struct pump_lane *hung = find_stalled_on(pump, ch->device, lane);
+        if (hung != NULL) {
+            pump_lane_remove(ch);
+            ch->wants_watch = true;
+            pump_lane_add(hung, ch);
+            ch->stalled = true;
+            pump_post_locked(pump, pump_event_new(ch, PUMP_EV_STALLED));
+            return false;
+        }
+    }
+    lane->current = ch;
+    lane->busy_since_ms = pump_now_ms();
+    lane->turns++;
+    if (pump->watchdog_sleeps) {
+        pthread_cond_signal(&pump->watchdog_wake);
+    }
+    pthread_mutex_unlock(&pump->lock);
+    return true;
+}
+
+static void end_stall(struct pump_lane *lane)
+{
+    lane->stalled = false;
+    lane->pump->stalled_lanes--;
+    list_each (it, &lane->channels) {
+        struct pump_channel *ch = list_entry(it, struct pump_channel, link);
+        if (ch->stalled) {
+            ch->stalled = false;
+            pump_post_locked(lane->pump, pump_event_new(ch, PUMP_EV_RESUMED));
+        }
+    }
+}
+
+/* Gives the channel back; the lock is held again afterwards. */
+static void release_channel(struct pump_lane *lane)
+{
+    struct pump_channel *ch = lane->current;
+    int64_t due_ms = ch->file != NULL ? pump_channel_next_ms(ch) : -1;
+    dev_t device = ch->file != NULL && ch->is_open ? logfile_device(ch->file) : ch->device;
+    pthread_mutex_lock(&lane->pump->lock);
+    ch->device = device;
+    pump_lane_set_timer(ch, due_ms);
+    lane->current = NULL;
+    if (lane->stalled) {
+        end_stall(lane);
+    }
+}
+
+/* One command, or the watch after a change of lanes. */
+static void serve_channel(struct pump_lane *lane, struct pump_channel *ch)
+{
+    struct pump_command *cmd = NULL;
+    dev_t device = 0;
+    if (ch->device == 0) {
+        /* Looked up before anything is done that could hang, so that the watchdog knows. */
+        if (take_channel(lane, ch)) {
+            device = logfile_device(ch->file);
+            release_channel(lane);
+            ch->device = device != 0 ? device : (dev_t) -1;
+        }
+        return;
+    }
+    if (!take_channel(lane, ch)) {
+        return;
+    }
+    pthread_mutex_lock(&lane->pump->lock);
+    if (!list_is_empty(&ch->commands)) {
+        cmd = list_entry(ch->commands.next, struct pump_command, link);
+        list_remove(&cmd->link);
+    }
+    bool watch = ch->wants_watch;
+    ch->wants_watch = false;
+    pthread_mutex_unlock(&lane->pump->lock);
+    bool closes = cmd != NULL && cmd->type == PUMP_CMD_CLOSE;
+    if (cmd != NULL) {
+        pump_channel_do(lane, ch, cmd);
+    }
+    if (watch && ch->file != NULL) {
+        pump_channel_watch(lane, ch);
+    }
+    release_channel(lane);
+    if (closes) {
+        int wd = ch->wd;
+        pump_lane_remove(ch);
+        pump_watch_drop(lane, wd);
+        pump_post_locked(lane->pump, pump_event_new(ch, PUMP_EV_CLOSED));
+    } else if (list_is_empty(&ch->commands)) {
+        list_remove(&ch->todo);
+    }
+}
+
+static void serve_todo(struct pump_lane *lane)
+{
+    while (!list_is_empty(&lane->todo)) {
+        serve_channel(lane, list_entry(lane->todo.next, struct pump_channel, todo));
+    }
+}
+
+static void serve_pipes(struct pump_lane *lane, const struct epoll_event *events, int count)
+{
+    unsigned moves = lane->moves;
+    for (int i = 0; i < count; i++) {
+        struct pump_channel *ch = events[i].data.ptr;
+        if (ch == NULL) {
+            continue;
+        }
+        if (take_channel(lane, ch)) {
+            pump_channel_carry(lane, ch);
+            release_channel(lane);
+        }
+        /* Some of the others may be on another lane by now: ask epoll again. */
+        if (lane->moves != moves || lane->pump->orphaned) {
+            return;
+        }
+    }
+}
+
+static void serve_timers(struct pump_lane *lane, int64_t now_ms)
+{
+    for (;;) {
+        struct pump_channel *due = NULL;
+        list_each (it, &lane->timed) {
+            struct pump_channel *ch = list_entry(it, struct pump_channel, timed);
+            if (ch->due_ms <= now_ms) {
+                due = ch;
+                break;
+            }
+        }
+        if (due == NULL) {
+            return;
+        }
+        if (take_channel(lane, due)) {
+            pump_channel_tick(lane, due, now_ms);
+            release_channel(lane);
+        }
+    }
+}
+
+/* Milliseconds to sleep at most; -1: until something happens. Gives the buffer back in idle times.
+ */
+static int next_timeout(struct pump_lane *lane)
+{
+    int64_t now_ms = pump_now_ms();
+    int64_t due = -1;
+    list_each (it, &lane->timed) {
+        int64_t at = list_entry(it, struct pump_channel, timed)->due_ms;
+        due = due < 0 || at < due ? at : due;
+    }
+    if (lane->buffer != NULL) {
+        int64_t idle_at = lane->last_turn_us / 1000 + IDLE_MS;
+        if (now_ms >= idle_at) {
+            (void) munmap(lane->buffer, PUMP_BATCH_BYTES);
+            lane->buffer = NULL;
+        } else {
+            due = due < 0 || idle_at < due ? idle_at : due;
+        }
+    }
+    if (due < 0) {
+        return -1;
+    }
+    return due <= now_ms ? 0 : (int) (due - now_ms > 60000 ? 60000 : due - now_ms + 1);
+}
+
+/*
+ * A pause lets small writes gather into a large batch, which saves more CPU than anything else.
+ * None while batches are full, since there is more to carry than it would gather, and none for a
+ * program that prints now and then, whose lines should land at once.
+ */
+static void pause_to_gather(struct pump_lane *lane)
+{
+    if (lane->moved_bytes == 0) {
+        return;
+    }
+    int64_t now = now_us();
+    lane->streak = now - lane->last_turn_us < STREAK_GAP_US ? lane->streak + 1 : 0;
+    if (!lane->had_full_batch &&
+        (lane->moved_bytes >= PAUSE_BYTES || lane->streak >= STREAK_TURNS)) {
+        struct timespec ts = {.tv_nsec = PAUSE_NS};
+        (void) nanosleep(&ts, NULL);
+        now = now_us();
+    }
+    lane->last_turn_us = now;
+    lane->moved_bytes = 0;
+    lane->had_full_batch = false;
+}
+
+/* The last turn: everything the pipes hold. */
+static void drain_all(struct pump_lane *lane)
+{
+    serve_todo(lane);
+    while (!list_is_empty(&lane->channels) && !lane->pump->orphaned) {
+        struct pump_channel *ch = list_entry(lane->channels.next, struct pump_channel, link);
+        if (take_channel(lane, ch)) {
+            pump_channel_drain(lane, ch);
+            pump_channel_tick(lane, ch, pump_now_ms());
+            pump_channel_hang_up(lane, ch);
+            logfile_free(steal_ptr(&ch->file));
+            release_channel(lane);
+            pump_lane_remove(ch);
+            pump_channel_free(ch);
+        }
+    }
+}
+
+/* A lane that hung is not needed once it is back: another one took over meanwhile. Normally there
+ * is one thread. */
+static bool hand_over(struct pump_lane *lane)
+{
+    struct pump_lane *other = NULL;
+    for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
+        struct pump_lane *it = &lane->pump->lanes[i];
+        if (it != lane && it->state == PUMP_LANE_RUNNING && !it->stalled) {
+            other = it;
+        }
+    }
+    if (other == NULL) {
+        return false;
+    }
+    list_each (it, &lane->channels) {
+        struct pump_channel *ch = list_entry(it, struct pump_channel, link);
+        pump_lane_remove(ch);
+        ch->wants_watch = true;
+        pump_lane_add(other, ch);
+    }
+    return true;
+}
+
+static void close_lane(struct pump_lane *lane)
+{
+    fd_close(&lane->epoll_fd);
+    fd_close(&lane->wake_fd);
+    fd_close(&lane->inotify_fd);
+    if (lane->buffer != NULL) {
+        (void) munmap(lane->buffer, PUMP_BATCH_BYTES);
+        lane->buffer = NULL;
+    }
+}
+
+/* One round; lock held before and after. False: the thread ends. */
+static bool run_once(struct pump_lane *lane)
+{
+    struct pump *pump = lane->pump;
+    struct epoll_event events[MAX_EVENTS];
+    int timeout = next_timeout(lane);
+    pthread_mutex_unlock(&pump->lock);
+    int count = epoll_wait(lane->epoll_fd, events, MAX_EVENTS, timeout);
+    pthread_mutex_lock(&pump->lock);
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.ptr == lane) {
+            uint64_t times;
+            (void) !read(lane->wake_fd, &times, sizeof(times));
+            events[i].data.ptr = NULL;
+        } else if (events[i].data.ptr == &lane->inotify_fd) {
+            pump_watch_read(lane, pump_now_ms());
+            events[i].data.ptr = NULL;
+        }
+    }
+    unsigned moves = lane->moves;
+    serve_pipes(lane, events, count);
+    serve_todo(lane);
+    serve_timers(lane, pump_now_ms());
+    if (lane->moves != moves && hand_over(lane)) {
+        return false;
+    }
+    if (pump->quitting) {
+        drain_all(lane);
+        return !list_is_empty(&lane->channels) && !pump->orphaned;
+    }
+    pthread_mutex_unlock(&pump->lock);
+    pause_to_gather(lane);
+    pthread_mutex_lock(&pump->lock);
+    return true;
+}
+
+static void *lane_main(void *arg)
+{
+    struct pump_lane *lane = arg;
+    struct pump *pump = lane->pump;
+    pthread_mutex_lock(&pump->lock);
+    while (run_once(lane)) {
+    }
+    close_lane(lane);
+    lane->state = PUMP_LANE_FINISHED;
+    pthread_cond_broadcast(&pump->all_done);
+    pthread_mutex_unlock(&pump->lock);
+    return NULL;
+}
+
+int pump_start_thread(pthread_t *thread, void *(*fn)(void *), void *arg, const char *name,
+                      struct err *err)
+{
+    sigset_t all;
+    sigset_t old;
+    pthread_attr_t attr;
+    (void) sigfillset(&all);
+    (void) pthread_attr_init(&attr);
+    (void) pthread_attr_setstacksize(&attr, PUMP_STACK_BYTES);
+    (void) pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = pthread_create(thread, &attr, fn, arg);
+    (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
+    (void) pthread_attr_destroy(&attr);
+    if (rc != 0) {
+        return err_set(err, rc, "start a log thread");
+    }
+    (void) pthread_setname_np(*thread, name);
+    return 0;
+}
+
+static int open_lane(struct pump_lane *lane, struct err *err)
+{
+    lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    lane->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    lane->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    struct epoll_event wake = {.events = EPOLLIN, .data.ptr = lane};
+    struct epoll_event watch = {.events = EPOLLIN, .data.ptr = &lane->inotify_fd};
+    if (lane->epoll_fd < 0 || lane->wake_fd < 0 ||
+        epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, lane->wake_fd, &wake) < 0) {
+        return err_set(err, errno, "prepare a log thread");
+    }
+    if (lane->inotify_fd >= 0) {
+        (void) epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, lane->inotify_fd, &watch);
+    }
+    return 0;
+}
+
+void pump_lane_join(struct pump_lane *lane)
+{
+    if (lane->state == PUMP_LANE_FINISHED) {
+        /* Its last act under the lock was to say so: this does not wait. */
+        (void) pthread_join(lane->thread, NULL);
+        lane->state = PUMP_LANE_FREE;
+    }
+}
+
+int pump_lane_start(struct pump *pump, struct pump_lane **ret_lane, struct err *err)
+{
+    for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
+        struct pump_lane *lane = &pump->lanes[i];
+        pump_lane_join(lane);
+        if (lane->state != PUMP_LANE_FREE) {
+            continue;
+        }
+        *lane = (struct pump_lane){.pump = pump, .state = PUMP_LANE_RUNNING};
+        list_init(&lane->channels);
+        list_init(&lane->todo);
+        list_init(&lane->timed);
+        if (open_lane(lane, err) < 0 ||
+            pump_start_thread(&lane->thread, lane_main, lane, "edgible-log", err) < 0) {
+            close_lane(lane);
+            lane->state = PUMP_LANE_FREE;
+            return -1;
+        }
+        *ret_lane = lane;
+        return 0;
+    }
+    return err_set(err, EAGAIN, "all %d log threads hang", PUMP_MAX_LANES);
+}
