@@ -33,10 +33,11 @@ int cgroup_make(const struct cgroup_root *root, const char *name, struct err *er
 /* True where a living process is in the group (or below). False also where there is none. */
 bool cgroup_is_populated(const struct cgroup_root *root, const char *name);
 
-/* The processes in the group, at most max; the count found is returned. */
+/* The processes in the group and below: at most max are written, the count written is returned.
+ * With max 0 it only counts. */
 size_t cgroup_list_pids(const struct cgroup_root *root, const char *name, pid_t *pids, size_t max);
 
-/* cgroup.kill (Linux 5.14); -1 where there is none. */
+/* SIGKILL to all in the group and below by cgroup.kill (Linux 5.14); -1 where there is none. */
 int cgroup_kill(const struct cgroup_root *root, const char *name, struct err *err) MUST_CHECK;
 
 /* Removes an empty group, sub-groups that the workload made included; true where it is gone. */

@@ -21,7 +21,7 @@
 struct killtree_target {
     pid_t leader;         /* its first process, which may be a zombie; also pgid and sid */
     uint64_t start_ticks; /* of the leader, 0 where not known: nothing older can be a descendant */
-    uid_t uid;
+    uid_t uid;            /* who it runs as */
     const char *application, *workload, *device; /* what its environment says (the cookie) */
     const struct cgroup_root *cgroups;           /* NULL: none */
     const char *cgroup;                          /* its name in there, NULL: none */
@@ -35,31 +35,40 @@ void census_free(struct census *census);
 DEFINE_CLEANUP(census, struct census, census_free)
 
 /*
- * The living processes (no zombies) of the target, at most max of them, the leader included;
- * the count found is returned. Who belongs is told by, in this order: cgroup, session, process
- * group, parent chain, the environment's cookie (only of descendants of this process, so that
- * another agent's workloads of the same name are never taken). `others` are the further targets
- * of this agent: an orphan of this process without any evidence belongs to the target where no
- * other target that was there before it can have made it.
+ * The living processes of the target, the leader included; no zombies, never PID 1 and never this
+ * process. At most max are written, the count written is returned; with max 0 it only counts.
+ *
+ * Who belongs is told by, in this order: cgroup, session, process group, parent chain, the
+ * environment's cookie (only of descendants of this process, so that another agent's workloads of
+ * the same name are never taken). Session and group count for a leader that is gone, and whose
+ * number may be another's by now, only with a parent chain to this process or the cookie.
+ *
+ * `others` are the further targets of this agent (target itself among them does no harm): a child
+ * of this process without any evidence belongs to the target where the target can have made it, and
+ * no other can: one makes nothing older than itself, and what runs as another user only as root.
+ * So what the agent starts for itself (a helper, a health check) is to be among `others` as well.
  */
 size_t killtree_find(const struct census *census, const struct killtree_target *target,
                      const struct killtree_target *others, size_t other_count, pid_t *pids,
                      size_t max);
 
-/* Sends signal, then SIGCONT, to the target's process group. True where the group has a member
- * (zombies count). */
+/* Sends signal, then SIGCONT (neither where signal is 0), to the process group. True where the
+ * group has a member (zombies count). The leader must be unreaped or known to live: nothing else
+ * keeps the number from being another's. */
 bool killtree_signal_group(pid_t pgid, int signal);
 
-/* Sends signal, then SIGCONT (not after SIGKILL), to each process by itself, except those of group
- * `skip_pgid` (0: none), through pidfds: a pid that was reused meanwhile is not signalled. */
+/* Sends signal, then SIGCONT (not after SIGKILL and SIGSTOP), to each process by itself, except
+ * those of group `skip_pgid` (0: none), through pidfds: a pid that was reused meanwhile is not
+ * signalled. */
 void killtree_signal_pids(const struct census *census, const pid_t *pids, size_t count, int signal,
                           pid_t skip_pgid);
 
 /*
  * SIGKILL to all that is left: the group, cgroup.kill where there is one, then rounds of census,
- * SIGSTOP to what is new and SIGKILL to all (a stopped process cannot fork: this catches a fork
- * bomb), a bounded number of them. Returns how many processes live still; call again later where
- * any do.
+ * SIGSTOP to what is new and, once nothing is, SIGKILL to all (a stopped process can neither fork
+ * nor, by its end, cut the parent chain of its children: this catches a fork bomb), a bounded
+ * number of them. Does not wait for the dying: returns how many processes live still; call again
+ * later where any do.
  */
 size_t killtree_kill(const struct killtree_target *target, const struct killtree_target *others,
                      size_t other_count);

@@ -14,17 +14,21 @@
 struct proc_stat {
     pid_t pid, ppid, pgid, sid;
     char state;           /* R S D T Z X … */
+    unsigned threads;     /* Z with more than one: only the main thread has ended */
     uint64_t start_ticks; /* since boot, in clock ticks: with pid and boot id, the identity */
 };
 
 /* Reads /proc/PID/stat. -1 with ESRCH where there is no such process. */
 int proc_read_stat(pid_t pid, struct proc_stat *ret, struct err *err) MUST_CHECK;
 
+/* The start time alone; 0 where there is no such process. */
+uint64_t proc_read_start_ticks(pid_t pid);
+
 /* How a process ended. */
 struct proc_exit {
-    bool known;       /* false: it is gone, its status is not to be had */
+    bool known; /* false: it is gone, its status is not to be had */
     bool signaled;
-    int code;         /* exit code, or signal number where signaled */
+    int code; /* exit code, or signal number where signaled */
     bool core_dumped;
 };
 
@@ -38,14 +42,22 @@ int proc_open_pidfd(pid_t pid, struct err *err) MUST_CHECK;
  */
 int proc_wait_pidfd(int pidfd, bool reap, struct proc_exit *ret, struct err *err) MUST_CHECK;
 
+/*
+ * The exit status of a process that is not our child, kept by the kernel in its pidfd once its
+ * parent has reaped it (PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux 6.15). Returns 1 and *ret, 0
+ * where it still runs or is not reaped yet (ask again shortly), -1 where the kernel cannot say
+ * (EOPNOTSUPP).
+ */
+int proc_read_pidfd_exit(int pidfd, struct proc_exit *ret, struct err *err) MUST_CHECK;
+
 /* Reaps a child that is no workload's leader; 1 if it was reaped, else 0. */
 int proc_reap(pid_t pid);
 
-/* This process's children, zombies included: at most max pids written, the count returned.
+/* This process's children, zombies included: at most max pids written, the count of them returned.
  * From /proc/self/task/TID/children, or a walk of /proc where the kernel lacks that. */
 size_t proc_list_children(pid_t *pids, size_t max);
 
-/* True where pid is a zombie or gone. */
+/* True where pid is gone, or a zombie with no thread left. */
 bool proc_is_dead(pid_t pid);
 
 /* The kernel function a process sleeps in (/proc/PID/wchan), "" where not known. */

@@ -12,6 +12,7 @@
 #include "edgible/err.h"
 #include "edgible/strv.h"
 
+#include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -38,8 +39,8 @@ struct spawn_fault {
 struct spawn_request {
     char *const *argv;
     char *const *envp;
-    char *const *paths;       /* executables tried in order, as execvp does; NULL-terminated */
-    const char *working_dir;  /* NULL: "/" */
+    char *const *paths;      /* executables tried in order, as execvp does; NULL-terminated */
+    const char *working_dir; /* NULL: "/" */
     const struct creds *creds;
     int output_fd;            /* becomes stdout and stderr; borrowed */
     int cgroup_fd;            /* directory of its cgroup, -1: none; borrowed */
@@ -60,7 +61,8 @@ int spawn(const struct spawn_request *request, struct spawned *ret, struct err *
 
 enum spawn_outcome { SPAWN_PENDING, SPAWN_STARTED, SPAWN_FAULTED };
 
-/* Call when handshake_fd is readable. SPAWN_FAULTED fills *ret_fault. */
+/* Call when handshake_fd is readable. SPAWN_FAULTED fills *ret_fault. SPAWN_STARTED is also the
+ * answer where the child was killed before its exec: its pidfd says so. */
 enum spawn_outcome spawn_read_handshake(int handshake_fd, struct spawn_fault *ret_fault);
 
 /* "exec", "chdir" … */
@@ -73,7 +75,8 @@ bool spawn_fault_is_host(const struct spawn_fault *fault);
  * (an entry that is empty or relative is left out: the working directory is never searched). */
 void spawn_find_paths(const char *argv0, const char *path, struct strv *ret_paths);
 
-/* Makes orphaned descendants children of this process (PR_SET_CHILD_SUBREAPER). */
+/* Makes orphaned descendants children of this process (PR_SET_CHILD_SUBREAPER), and SIGCHLD its
+ * default: ignored, it would have the kernel throw away their exit status. */
 int spawn_become_subreaper(struct err *err) MUST_CHECK;
 
 /* Raises the soft RLIMIT_NOFILE to the hard one; *ret_before is what workloads get back. */

@@ -1,0 +1,300 @@
+#include "census.h"
+
+#include "edgible/fd.h"
+#include "proc_priv.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* More than ARG_MAX is usual for an environment; the cookie stands near its start. */
+#define ENVIRON_MAX ((size_t) 256 * 1024)
+/* A parent chain that is longer was torn by the walk. */
+#define CHAIN_MAX 4096
+
+enum looked_up { NOT_ASKED, UNREADABLE, KNOWN };
+
+struct census_details {
+    enum looked_up cookie_state, uid_state, descent_state;
+    struct census_cookie cookie;
+    uid_t uid;
+    bool descends;
+};
+
+static pid_t key_of(const struct proc_stat *stat, enum census_key key)
+{
+    switch (key) {
+    case CENSUS_BY_PARENT:
+        return stat->ppid;
+    case CENSUS_BY_GROUP:
+        return stat->pgid;
+    case CENSUS_BY_SESSION:
+    case CENSUS_KEY_COUNT:
+        break;
+    }
+    return stat->sid;
+}
+
+static int compare_pids(const void *a, const void *b)
+{
+    const struct proc_stat *left = a;
+    const struct proc_stat *right = b;
+    return (left->pid > right->pid) - (left->pid < right->pid);
+}
+
+struct sort_context {
+    const struct proc_stat *procs;
+    enum census_key key;
+};
+
+static int compare_keys(const void *a, const void *b, void *context)
+{
+    const struct sort_context *sort = context;
+    const size_t *left = a;
+    const size_t *right = b;
+    pid_t left_key = key_of(&sort->procs[*left], sort->key);
+    pid_t right_key = key_of(&sort->procs[*right], sort->key);
+    if (left_key != right_key) {
+        return left_key > right_key ? 1 : -1;
+    }
+    return (*left > *right) - (*left < *right);
+}
+
+static void build_index(struct census *census, enum census_key key)
+{
+    size_t *order = xcalloc(census->count, sizeof(*order));
+    for (size_t i = 0; i < census->count; i++) {
+        order[i] = i;
+    }
+    struct sort_context sort = {.procs = census->procs, .key = key};
+    qsort_r(order, census->count, sizeof(*order), compare_keys, &sort);
+    census->by[key].order = order;
+}
+
+static int walk(struct census *census, struct err *err)
+{
+    DIR *dir = opendir("/proc");
+    if (dir == NULL) {
+        return err_set(err, errno, "open '/proc'");
+    }
+    size_t capacity = 0;
+    const struct dirent *entry = NULL;
+    while ((entry = readdir(dir)) != NULL) {
+        pid_t pid = proc_parse_pid(entry->d_name);
+        if (pid == 0) {
+            continue;
+        }
+        if (census->count == capacity) {
+            capacity = capacity == 0 ? 256 : capacity * 2;
+            census->procs = xrealloc(census->procs, capacity, sizeof(*census->procs));
+        }
+        /* One that cannot be read has gone, or is hidden from us (hidepid). */
+        if (proc_stat_at(census->proc_fd, pid, &census->procs[census->count]) == 0) {
+            census->count++;
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+            int cause = errno;
+            (void) closedir(dir);
+            return err_set(err, cause, "read '/proc/%d/stat'", (int) pid);
+        }
+    }
+    (void) closedir(dir);
+    return 0;
+}
+
+struct census *census_take(struct err *err)
+{
+    CLEANUP(census) struct census *census = xcalloc(1, sizeof(*census));
+    census->self = getpid();
+    census->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (census->proc_fd < 0) {
+        (void) err_set(err, errno, "open '/proc'");
+        return NULL;
+    }
+    if (walk(census, err) < 0) {
+        return NULL;
+    }
+    if (census->count > 0) {
+        qsort(census->procs, census->count, sizeof(*census->procs), compare_pids);
+    }
+    for (int key = 0; key < CENSUS_KEY_COUNT; key++) {
+        build_index(census, (enum census_key) key);
+    }
+    census->details = xcalloc(census->count, sizeof(*census->details));
+    return steal_ptr(&census);
+}
+
+void census_free(struct census *census)
+{
+    if (census == NULL) {
+        return;
+    }
+    for (size_t i = 0; census->details != NULL && i < census->count; i++) {
+        free(census->details[i].cookie.application);
+        free(census->details[i].cookie.workload);
+        free(census->details[i].cookie.device);
+    }
+    for (int key = 0; key < CENSUS_KEY_COUNT; key++) {
+        free(census->by[key].order);
+    }
+    if (census->proc_fd >= 0) {
+        (void) close(census->proc_fd);
+    }
+    free(census->details);
+    free(census->procs);
+    free(census);
+}
+
+size_t census_find_pid(const struct census *census, pid_t pid)
+{
+    struct proc_stat wanted = {.pid = pid};
+    if (census->count == 0) {
+        return 0;
+    }
+    const struct proc_stat *found =
+        bsearch(&wanted, census->procs, census->count, sizeof(wanted), compare_pids);
+    return found != NULL ? (size_t) (found - census->procs) : census->count;
+}
+
+struct census_run census_find_run(const struct census *census, enum census_key key, pid_t value)
+{
+    const size_t *order = census->by[key].order;
+    size_t low = 0;
+    size_t high = census->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (key_of(&census->procs[order[middle]], key) < value) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    size_t end = low;
+    while (end < census->count && key_of(&census->procs[order[end]], key) == value) {
+        end++;
+    }
+    return (struct census_run){.positions = order + low, .count = end - low};
+}
+
+static bool walk_parent_chain(const struct census *census, size_t position)
+{
+    for (int steps = 0; steps < CHAIN_MAX && position < census->count; steps++) {
+        const struct proc_stat *stat = &census->procs[position];
+        if (stat->ppid == census->self) {
+            return true;
+        }
+        if (stat->ppid <= 1) {
+            return false;
+        }
+        position = census_find_pid(census, stat->ppid);
+    }
+    return false;
+}
+
+bool census_is_descendant(const struct census *census, size_t position)
+{
+    struct census_details *details = &census->details[position];
+    if (details->descent_state == NOT_ASKED) {
+        details->descends = walk_parent_chain(census, position);
+        details->descent_state = KNOWN;
+    }
+    return details->descends;
+}
+
+/* The start of a file below /proc/PID as a string with NULs inside; NULL where it cannot be read.
+ * Only of the process the census saw: its start time is compared after the read. */
+static char *read_proc_file(const struct census *census, size_t position, const char *name,
+                            size_t max, size_t *ret_len)
+{
+    const struct proc_stat *seen = &census->procs[position];
+    char path[64];
+    (void) snprintf(path, sizeof(path), "%d/%s", (int) seen->pid, name);
+    CLEANUP(close_fd) int fd = openat(census->proc_fd, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return NULL;
+    }
+    CLEANUP(free) char *data = xmalloc(max + 1);
+    size_t len = 0;
+    ssize_t n = 0;
+    while (len < max && (n = read(fd, data + len, max - len)) > 0) {
+        len += (size_t) n;
+    }
+    struct proc_stat now;
+    if (n < 0 || proc_stat_at(census->proc_fd, seen->pid, &now) < 0 ||
+        now.start_ticks != seen->start_ticks) {
+        return NULL;
+    }
+    data[len] = '\0';
+    *ret_len = len;
+    return steal_ptr(&data);
+}
+
+/* The value where the entry is "name=value", else NULL. */
+static const char *env_value(const char *entry, const char *name)
+{
+    size_t len = strlen(name);
+    return strncmp(entry, name, len) == 0 && entry[len] == '=' ? entry + len + 1 : NULL;
+}
+
+static void set_once(char **to, const char *value)
+{
+    /* Of two entries of a name the first is what getenv() finds. */
+    if (value != NULL && *to == NULL) {
+        *to = xstrdup(value);
+    }
+}
+
+static void parse_cookie(const char *data, size_t len, struct census_cookie *ret)
+{
+    for (const char *at = data; at < data + len; at += strlen(at) + 1) {
+        if (strncmp(at, "EDGIBLE_", 8) == 0) {
+            set_once(&ret->application, env_value(at, "EDGIBLE_APPLICATION"));
+            set_once(&ret->workload, env_value(at, "EDGIBLE_WORKLOAD"));
+            set_once(&ret->device, env_value(at, "EDGIBLE_DEVICE"));
+        }
+    }
+    set_once(&ret->application, "");
+    set_once(&ret->workload, "");
+    set_once(&ret->device, "");
+}
+
+const struct census_cookie *census_cookie(const struct census *census, size_t position)
+{
+    struct census_details *details = &census->details[position];
+    if (details->cookie_state == NOT_ASKED) {
+        details->cookie_state = UNREADABLE;
+        size_t len = 0;
+        CLEANUP(free) char *data = NULL;
+        /* environ is read out of the memory of the process under its mmap lock, which one that is
+         * stuck in the kernel may hold: reading would get us stuck as well (so did ps(1)). */
+        if (census->procs[position].state != 'D') {
+            data = read_proc_file(census, position, "environ", ENVIRON_MAX, &len);
+        }
+        if (data != NULL) {
+            parse_cookie(data, len, &details->cookie);
+            details->cookie_state = KNOWN;
+        }
+    }
+    return details->cookie_state == KNOWN ? &details->cookie : NULL;
+}
+
+bool census_read_uid(const struct census *census, size_t position, uid_t *ret_uid)
+{
+    struct census_details *details = &census->details[position];
+    if (details->uid_state == NOT_ASKED) {
+        details->uid_state = UNREADABLE;
+        size_t len = 0;
+        CLEANUP(free) char *data = read_proc_file(census, position, "status", 4096, &len);
+        /* The real one: a set-uid program keeps that of who called it. */
+        const char *line = data != NULL ? strstr(data, "\nUid:\t") : NULL;
+        if (line != NULL) {
+            details->uid = (uid_t) strtoul(line + strlen("\nUid:\t"), NULL, 10);
+            details->uid_state = KNOWN;
+        }
+    }
+    *ret_uid = details->uid;
+    return details->uid_state == KNOWN;
+}

@@ -1,0 +1,435 @@
+#include "edgible/killtree.h"
+
+#include "census.h"
+#include "edgible/proc.h"
+#include "proc_priv.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* killtree_kill: rounds in all, how many in a row may only stop what is new, and after how many
+ * kills in a row, with nothing new in between, the rest is left to the next call. */
+#define ROUNDS_MAX 8
+#define STOP_ROUNDS_MAX 5
+#define KILL_ROUNDS_MAX 2
+
+/* One search: the target's processes as they are found. */
+struct search {
+    const struct census *census;
+    const struct killtree_target *target;
+    size_t *found; /* positions, in the order found; owned */
+    size_t count;
+    bool *is_found;    /* by position; owned */
+    bool has_leader;   /* the leader was there, a zombie at least */
+    bool has_stranger; /* the leader's number is another process's by now */
+    pid_t *leaders;    /* of the others, sorted; owned; made when first needed */
+    size_t leader_count;
+};
+
+static void search_fini(struct search *search)
+{
+    free(search->found);
+    free(search->is_found);
+    free(search->leaders);
+}
+
+static const struct proc_stat *proc_at(const struct search *search, size_t position)
+{
+    return &search->census->procs[position];
+}
+
+static bool is_protected(const struct census *census, pid_t pid)
+{
+    return pid <= 1 || pid == census->self;
+}
+
+/* Whether it is not older than the target. */
+static bool can_be_made_by(const struct killtree_target *target, const struct proc_stat *stat)
+{
+    return stat->start_ticks >= target->start_ticks;
+}
+
+static bool cookie_matches(const struct census_cookie *cookie, const struct killtree_target *target)
+{
+    return target->application != NULL && target->workload != NULL && target->device != NULL &&
+           strcmp(cookie->application, target->application) == 0 &&
+           strcmp(cookie->workload, target->workload) == 0 &&
+           strcmp(cookie->device, target->device) == 0;
+}
+
+static void add(struct search *search, size_t position)
+{
+    const struct proc_stat *stat = proc_at(search, position);
+    if (search->is_found[position] || is_protected(search->census, stat->pid)) {
+        return;
+    }
+    search->is_found[position] = true;
+    search->found[search->count++] = position;
+}
+
+/* Adds all descendants of what was found from position `from` of the list on. */
+static void add_descendants(struct search *search, size_t from)
+{
+    for (size_t i = from; i < search->count; i++) {
+        const struct proc_stat *parent = proc_at(search, search->found[i]);
+        struct census_run run = census_find_run(search->census, CENSUS_BY_PARENT, parent->pid);
+        for (size_t k = 0; k < run.count; k++) {
+            if (can_be_made_by(search->target, proc_at(search, run.positions[k]))) {
+                add(search, run.positions[k]);
+            }
+        }
+    }
+}
+
+static void look_at_leader(struct search *search)
+{
+    const struct killtree_target *target = search->target;
+    size_t position = census_find_pid(search->census, target->leader);
+    if (position == search->census->count) {
+        return;
+    }
+    const struct proc_stat *stat = proc_at(search, position);
+    bool is_it = false;
+    if (target->start_ticks != 0) {
+        is_it = stat->start_ticks == target->start_ticks;
+    } else {
+        const struct census_cookie *cookie = NULL;
+        is_it = census_is_descendant(search->census, position) ||
+                ((cookie = census_cookie(search->census, position)) != NULL &&
+                 cookie_matches(cookie, target));
+    }
+    search->has_leader = is_it;
+    search->has_stranger = !is_it;
+    if (is_it) {
+        add(search, position);
+    }
+}
+
+static void add_cgroup(struct search *search)
+{
+    const struct killtree_target *target = search->target;
+    if (target->cgroups == NULL || target->cgroup == NULL) {
+        return;
+    }
+    size_t max = search->census->count + 64;
+    CLEANUP(free) pid_t *pids = xcalloc(max, sizeof(*pids));
+    size_t count = cgroup_list_pids(target->cgroups, target->cgroup, pids, max);
+    for (size_t i = 0; i < count; i++) {
+        size_t position = census_find_pid(search->census, pids[i]);
+        if (position < search->census->count) {
+            add(search, position);
+        }
+    }
+}
+
+/*
+ * The kernel gives a number to no new process while a session or group bears it. So with the leader
+ * there its members are ours; with a stranger of that number there, none are. With neither, number,
+ * session and group may have been through a whole life of a stranger's in the meantime: then a
+ * member has to show more.
+ */
+static bool is_trusted_member(const struct search *search, size_t position)
+{
+    if (!can_be_made_by(search->target, proc_at(search, position))) {
+        return false;
+    }
+    if (search->has_leader || census_is_descendant(search->census, position)) {
+        return true;
+    }
+    const struct census_cookie *cookie = census_cookie(search->census, position);
+    return cookie != NULL && cookie_matches(cookie, search->target);
+}
+
+static void add_members(struct search *search, enum census_key key)
+{
+    if (search->has_stranger || search->target->leader <= 1) {
+        return;
+    }
+    struct census_run run = census_find_run(search->census, key, search->target->leader);
+    for (size_t i = 0; i < run.count; i++) {
+        if (is_trusted_member(search, run.positions[i])) {
+            add(search, run.positions[i]);
+        }
+    }
+}
+
+static int compare_pids(const void *a, const void *b)
+{
+    const pid_t *left = a;
+    const pid_t *right = b;
+    return (*left > *right) - (*left < *right);
+}
+
+static bool is_same_target(const struct killtree_target *a, const struct killtree_target *b)
+{
+    return a == b || (a->leader == b->leader && a->start_ticks == b->start_ticks);
+}
+
+static void list_leaders(struct search *search, const struct killtree_target *others, size_t count)
+{
+    search->leaders = xcalloc(count, sizeof(*search->leaders));
+    for (size_t i = 0; i < count; i++) {
+        if (!is_same_target(&others[i], search->target)) {
+            search->leaders[search->leader_count++] = others[i].leader;
+        }
+    }
+    if (search->leader_count > 1) {
+        qsort(search->leaders, search->leader_count, sizeof(*search->leaders), compare_pids);
+    }
+}
+
+static bool is_leader_of_others(const struct search *search, pid_t pid)
+{
+    return search->leader_count > 0 &&
+           bsearch(&pid, search->leaders, search->leader_count, sizeof(pid), compare_pids) != NULL;
+}
+
+static bool bears_mark_of_others(const struct search *search, const struct proc_stat *stat)
+{
+    return is_leader_of_others(search, stat->pid) || is_leader_of_others(search, stat->sid) ||
+           is_leader_of_others(search, stat->pgid);
+}
+
+static bool is_in_cgroup(const struct killtree_target *target, pid_t pid)
+{
+    if (target->cgroups == NULL || target->cgroup == NULL) {
+        return false;
+    }
+    size_t count = cgroup_list_pids(target->cgroups, target->cgroup, NULL, 0) + 64;
+    CLEANUP(free) pid_t *pids = xcalloc(count, sizeof(*pids));
+    count = cgroup_list_pids(target->cgroups, target->cgroup, pids, count);
+    for (size_t i = 0; i < count; i++) {
+        if (pids[i] == pid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether target may run a process of that user. */
+static bool can_run_as(const struct killtree_target *target, uid_t uid)
+{
+    return target->uid == 0 || target->uid == uid;
+}
+
+/* For an orphan without evidence: the target may have made it, and nobody else. */
+static bool is_only_maker(const struct search *search, size_t position,
+                          const struct killtree_target *others, size_t other_count)
+{
+    const struct proc_stat *stat = proc_at(search, position);
+    uid_t uid = 0;
+    if (!census_read_uid(search->census, position, &uid) || !can_run_as(search->target, uid)) {
+        return false;
+    }
+    for (size_t i = 0; i < other_count; i++) {
+        const struct killtree_target *other = &others[i];
+        if (!is_same_target(other, search->target) &&
+            ((can_be_made_by(other, stat) && can_run_as(other, uid)) ||
+             is_in_cgroup(other, stat->pid))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_own_orphan(const struct search *search, size_t position,
+                          const struct killtree_target *others, size_t other_count)
+{
+    const struct proc_stat *stat = proc_at(search, position);
+    if (search->is_found[position] || proc_stat_is_dead(stat) ||
+        !can_be_made_by(search->target, stat) || bears_mark_of_others(search, stat)) {
+        return false;
+    }
+    /* In the agent's own session it is a child between clone and setsid, or a helper. */
+    if (stat->sid == getsid(0)) {
+        return false;
+    }
+    const struct census_cookie *cookie = census_cookie(search->census, position);
+    if (cookie != NULL && (cookie->application[0] != '\0' || cookie->workload[0] != '\0')) {
+        return cookie_matches(cookie, search->target);
+    }
+    return is_only_maker(search, position, others, other_count);
+}
+
+/* Orphans come to this process, the subreaper, as children. */
+static void add_orphans(struct search *search, const struct killtree_target *others,
+                        size_t other_count)
+{
+    struct census_run run = census_find_run(search->census, CENSUS_BY_PARENT, search->census->self);
+    if (run.count == 0) {
+        return;
+    }
+    list_leaders(search, others, other_count);
+    for (size_t i = 0; i < run.count; i++) {
+        if (is_own_orphan(search, run.positions[i], others, other_count)) {
+            size_t from = search->count;
+            add(search, run.positions[i]);
+            add_descendants(search, from);
+        }
+    }
+}
+
+size_t killtree_find(const struct census *census, const struct killtree_target *target,
+                     const struct killtree_target *others, size_t other_count, pid_t *pids,
+                     size_t max)
+{
+    struct search search = {
+        .census = census,
+        .target = target,
+        .found = xcalloc(census->count, sizeof(*search.found)),
+        .is_found = xcalloc(census->count, sizeof(*search.is_found)),
+    };
+    look_at_leader(&search);
+    add_cgroup(&search);
+    add_members(&search, CENSUS_BY_SESSION);
+    add_members(&search, CENSUS_BY_GROUP);
+    add_descendants(&search, 0);
+    add_orphans(&search, others, other_count);
+    size_t living = 0;
+    for (size_t i = 0; i < search.count; i++) {
+        const struct proc_stat *stat = proc_at(&search, search.found[i]);
+        if (proc_stat_is_dead(stat)) {
+            continue;
+        }
+        if (max == 0 || living < max) {
+            if (max > 0) {
+                pids[living] = stat->pid;
+            }
+            living++;
+        }
+    }
+    search_fini(&search);
+    return living;
+}
+
+bool killtree_signal_group(pid_t pgid, int signal)
+{
+    if (pgid <= 1 || pgid == getpgrp()) {
+        return false;
+    }
+    /* EPERM: it has members, all of them of other users. */
+    bool has_member = kill(-pgid, signal) == 0 || errno == EPERM;
+    if (has_member && signal != 0 && signal != SIGKILL && signal != SIGSTOP) {
+        (void) kill(-pgid, SIGCONT);
+    }
+    return has_member;
+}
+
+static void send_signal(int pidfd, pid_t pid, int signal)
+{
+    if (pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0U) == 0) {
+        return;
+    }
+    /* No pidfds, or a filter that knows them not: the start time was looked at just before. */
+    if (pidfd < 0 || errno == ENOSYS || errno == EPERM) {
+        (void) kill(pid, signal);
+    }
+}
+
+static void signal_one(const struct census *census, const struct proc_stat *seen, int signal,
+                       pid_t skip_pgid)
+{
+    /* First the pidfd, then the look at who it is: in this order it cannot become another. */
+    CLEANUP(close_fd) int pidfd = proc_open_pidfd(seen->pid, NULL);
+    if (pidfd < 0 && errno == ESRCH) {
+        return;
+    }
+    struct proc_stat now;
+    if (proc_stat_at(census->proc_fd, seen->pid, &now) < 0 ||
+        now.start_ticks != seen->start_ticks || (skip_pgid != 0 && now.pgid == skip_pgid)) {
+        return;
+    }
+    send_signal(pidfd, seen->pid, signal);
+    if (signal != SIGKILL && signal != SIGSTOP && signal != 0) {
+        send_signal(pidfd, seen->pid, SIGCONT);
+    }
+}
+
+void killtree_signal_pids(const struct census *census, const pid_t *pids, size_t count, int signal,
+                          pid_t skip_pgid)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t position = census_find_pid(census, pids[i]);
+        if (position < census->count && !is_protected(census, pids[i])) {
+            signal_one(census, &census->procs[position], signal, skip_pgid);
+        }
+    }
+}
+
+/* Whether the group of that number is still the target's; without the leader a census decides. */
+static bool is_group_pinned(const struct killtree_target *target)
+{
+    struct proc_stat stat;
+    if (target->leader <= 1 || proc_read_stat(target->leader, &stat, NULL) < 0) {
+        return false;
+    }
+    return target->start_ticks != 0 ? stat.start_ticks == target->start_ticks
+                                    : stat.ppid == getpid();
+}
+
+static void kill_at_once(const struct killtree_target *target)
+{
+    if (is_group_pinned(target)) {
+        (void) killtree_signal_group(target->leader, SIGKILL);
+    }
+    if (target->cgroups != NULL && target->cgroup != NULL) {
+        struct err ignored;
+        /* Before Linux 5.14 the rounds do it. */
+        (void) !cgroup_kill(target->cgroups, target->cgroup, &ignored);
+    }
+}
+
+/* Stops those that are not in the sorted list `stopped`; how many that were. */
+static size_t stop_new(const struct census *census, const pid_t *pids, size_t count,
+                       const pid_t *stopped, size_t stopped_count)
+{
+    size_t fresh = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool known = stopped_count > 0 &&
+                     bsearch(&pids[i], stopped, stopped_count, sizeof(pid_t), compare_pids) != NULL;
+        if (!known) {
+            killtree_signal_pids(census, &pids[i], 1, SIGSTOP, 0);
+            fresh++;
+        }
+    }
+    return fresh;
+}
+
+size_t killtree_kill(const struct killtree_target *target, const struct killtree_target *others,
+                     size_t other_count)
+{
+    kill_at_once(target);
+    CLEANUP(free) pid_t *stopped = NULL;
+    size_t count = 0;
+    int stop_rounds = 0;
+    int kill_rounds = 0;
+    for (int round = 0; round < ROUNDS_MAX && kill_rounds < KILL_ROUNDS_MAX; round++) {
+        CLEANUP(census) struct census *census = census_take(NULL);
+        if (census == NULL) {
+            /* Out of descriptors or memory: nothing is known, so nothing is over. */
+            return count > 0 ? count : 1;
+        }
+        CLEANUP(free) pid_t *pids = xcalloc(census->count, sizeof(*pids));
+        size_t stopped_count = count;
+        count = killtree_find(census, target, others, other_count, pids, census->count);
+        if (count == 0) {
+            return 0;
+        }
+        qsort(pids, count, sizeof(*pids), compare_pids);
+        if (stop_new(census, pids, count, stopped, stopped_count) > 0 &&
+            ++stop_rounds < STOP_ROUNDS_MAX) {
+            kill_rounds = 0;
+        } else {
+            killtree_signal_pids(census, pids, count, SIGKILL, 0);
+            stop_rounds = 0;
+            kill_rounds++;
+        }
+        free(stopped);
+        stopped = steal_ptr(&pids);
+    }
+    return count;
+}

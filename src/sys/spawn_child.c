@@ -1,0 +1,243 @@
+#include "spawn_child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* 32-bit ARM and x86 have 16-bit ids under the plain names. */
+#ifdef SYS_setresuid32
+#define CHILD_SETRESUID SYS_setresuid32
+#define CHILD_SETRESGID SYS_setresgid32
+#define CHILD_SETGROUPS SYS_setgroups32
+#else
+#define CHILD_SETRESUID SYS_setresuid
+#define CHILD_SETRESGID SYS_setresgid
+#define CHILD_SETGROUPS SYS_setgroups
+#endif
+
+/* Where the handshake is from the stdio stage on. */
+#define HANDSHAKE_FD 3
+
+/* The kernel's signal set: 8 bytes, 16 on MIPS. */
+#define KERNEL_SIGNALS (_NSIG - 1)
+#define KERNEL_SIGSET_BYTES ((size_t) KERNEL_SIGNALS / 8)
+
+/* Without a cgroup the workload runs all the same: nothing but limits depends on it. */
+static int join_cgroup(const struct child_plan *plan)
+{
+    if (!plan->join_cgroup) {
+        return 0;
+    }
+    int fd = openat(plan->request->cgroup_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void) !write(fd, "0", 1);
+        (void) close(fd);
+    }
+    return 0;
+}
+
+/*
+ * By number: the C library refuses its own two signals (32, 33), and an ignored one would pass
+ * through exec like any other. CLONE_CLEAR_SIGHAND leaves ignored signals ignored (clone(2)). All
+ * zeroes is SIG_DFL with no flags in every architecture's struct sigaction.
+ */
+static int reset_signals(const struct child_plan *plan)
+{
+    (void) plan;
+    static const unsigned long by_default[16];
+    for (int sig = 1; sig <= KERNEL_SIGNALS; sig++) {
+        if (sig != SIGKILL && sig != SIGSTOP &&
+            syscall(SYS_rt_sigaction, sig, by_default, NULL, KERNEL_SIGSET_BYTES) < 0) {
+            return errno;
+        }
+    }
+    return 0;
+}
+
+static int start_session(const struct child_plan *plan)
+{
+    (void) plan;
+    return setsid() < 0 ? errno : 0;
+}
+
+static int place_fd(int fd, int number)
+{
+    if (fd == number) {
+        return fcntl(fd, F_SETFD, 0) < 0 ? errno : 0;
+    }
+    return dup2(fd, number) < 0 ? errno : 0;
+}
+
+/*
+ * Closed, not marked close-on-exec: a child that hangs in chdir or exec on a dead file system would
+ * else keep the agent's lock, socket and log pipes open, past the agent's own end.
+ */
+static void close_from(unsigned first, unsigned upto)
+{
+    if (syscall(SYS_close_range, first, ~0U, 0U) == 0) {
+        return;
+    }
+    for (unsigned fd = first; fd < upto; fd++) {
+        (void) close((int) fd);
+    }
+}
+
+/* The order lets output_fd be any of 0, 1 and 2, and needs no free descriptor (EMFILE). */
+static int set_stdio(const struct child_plan *plan)
+{
+    int output_fd = plan->request->output_fd;
+    int rc = place_fd(output_fd, STDOUT_FILENO);
+    if (rc == 0) {
+        rc = place_fd(output_fd, STDERR_FILENO);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    (void) close(STDIN_FILENO);
+    int null_fd = open("/dev/null", O_RDONLY | O_NOCTTY);
+    if (null_fd != STDIN_FILENO) {
+        return null_fd < 0 ? errno : EBADF;
+    }
+    if (plan->handshake_fd != HANDSHAKE_FD &&
+        dup3(plan->handshake_fd, HANDSHAKE_FD, O_CLOEXEC) < 0) {
+        return errno;
+    }
+    close_from(HANDSHAKE_FD + 1, plan->close_upto);
+    return 0;
+}
+
+/* Upwards needs no privilege. A read-only /proc is no reason not to run the workload. */
+static void reset_oom_score(void)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void) !write(fd, "0", 1);
+        (void) close(fd);
+    }
+}
+
+static int reset_limits(const struct child_plan *plan)
+{
+    if (plan->reset_oom) {
+        reset_oom_score();
+    }
+    if (plan->reset_nice && setpriority(PRIO_PROCESS, 0, 0) < 0) {
+        return errno;
+    }
+    (void) umask(022);
+    return setrlimit(RLIMIT_NOFILE, &plan->request->open_files) < 0 ? errno : 0;
+}
+
+static bool changes_creds(const struct child_plan *plan)
+{
+    return plan->request->creds != NULL && plan->request->creds->change;
+}
+
+static int set_groups(const struct child_plan *plan)
+{
+    const struct creds *creds = plan->request->creds;
+    if (!changes_creds(plan)) {
+        return 0;
+    }
+    if (syscall(CHILD_SETGROUPS, creds->group_count, creds->groups) < 0) {
+        return errno;
+    }
+    int count = getgroups(0, NULL);
+    return count < 0 || (size_t) count != creds->group_count ? EPERM : 0;
+}
+
+static int set_gid(const struct child_plan *plan)
+{
+    if (!changes_creds(plan)) {
+        return 0;
+    }
+    gid_t gid = plan->request->creds->gid;
+    if (syscall(CHILD_SETRESGID, gid, gid, gid) < 0) {
+        return errno;
+    }
+    gid_t real = 0;
+    gid_t effective = 0;
+    gid_t saved = 0;
+    if (getresgid(&real, &effective, &saved) < 0) {
+        return errno;
+    }
+    return real == gid && effective == gid && saved == gid ? 0 : EPERM;
+}
+
+static int set_uid(const struct child_plan *plan)
+{
+    if (!changes_creds(plan)) {
+        return 0;
+    }
+    uid_t uid = plan->request->creds->uid;
+    if (syscall(CHILD_SETRESUID, uid, uid, uid) < 0) {
+        return errno;
+    }
+    uid_t real = 0;
+    uid_t effective = 0;
+    uid_t saved = 0;
+    if (getresuid(&real, &effective, &saved) < 0) {
+        return errno;
+    }
+    return real == uid && effective == uid && saved == uid ? 0 : EPERM;
+}
+
+static int change_dir(const struct child_plan *plan)
+{
+    const char *dir = plan->request->working_dir;
+    return chdir(dir != NULL ? dir : "/") < 0 ? errno : 0;
+}
+
+/* As execvp(3), but that ENOEXEC is final: no shell is tried on what is no program. */
+static int execute(const struct child_plan *plan)
+{
+    static const unsigned long no_signals[16];
+    const struct spawn_request *request = plan->request;
+    (void) prctl(PR_SET_PDEATHSIG, 0UL, 0UL, 0UL, 0UL);
+    if (syscall(SYS_rt_sigprocmask, SIG_SETMASK, no_signals, NULL, KERNEL_SIGSET_BYTES) < 0) {
+        return errno;
+    }
+    bool forbidden = false;
+    int last = ENOENT;
+    for (char *const *path = request->paths; *path != NULL; path++) {
+        (void) execve(*path, request->argv, request->envp);
+        last = errno;
+        if (last == EACCES) {
+            forbidden = true;
+        } else if (last != ENOENT && last != ENOTDIR) {
+            return last;
+        }
+    }
+    return forbidden ? EACCES : last;
+}
+
+typedef int child_step(const struct child_plan *plan);
+
+/* In the order of the enum; each returns 0 or an errno value. */
+static child_step *const steps[SPAWN_STAGE_COUNT] = {
+    [SPAWN_STAGE_CGROUP] = join_cgroup,    [SPAWN_STAGE_SIGNALS] = reset_signals,
+    [SPAWN_STAGE_SESSION] = start_session, [SPAWN_STAGE_STDIO] = set_stdio,
+    [SPAWN_STAGE_LIMITS] = reset_limits,   [SPAWN_STAGE_GROUPS] = set_groups,
+    [SPAWN_STAGE_GID] = set_gid,           [SPAWN_STAGE_UID] = set_uid,
+    [SPAWN_STAGE_CHDIR] = change_dir,      [SPAWN_STAGE_EXEC] = execute,
+};
+
+void spawn_child_run(const struct child_plan *plan)
+{
+    struct spawn_fault fault = {0};
+    int handshake_fd = plan->handshake_fd;
+    for (int stage = 0; stage < SPAWN_STAGE_COUNT && fault.error == 0; stage++) {
+        fault = (struct spawn_fault){(enum spawn_stage) stage, steps[stage](plan)};
+        if (stage == SPAWN_STAGE_STDIO && fault.error == 0) {
+            handshake_fd = HANDSHAKE_FD;
+        }
+    }
+    (void) !write(handshake_fd, &fault, sizeof(fault));
+    for (;;) {
+        (void) syscall(SYS_exit_group, 127);
+    }
+}

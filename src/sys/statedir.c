@@ -1,0 +1,131 @@
+#include "edgible/statedir.h"
+
+#include "edgible/fd.h"
+#include "edgible/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOCK_NAME "agent.lock"
+
+/* The PID that the holder wrote, 0 where there is none to read. */
+static pid_t read_holder(int fd)
+{
+    char text[32];
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+    if (n <= 0) {
+        return 0;
+    }
+    text[n] = '\0';
+    char *end = NULL;
+    long pid = strtol(text, &end, 10);
+    return end != text && pid > 0 && pid <= INT_MAX ? (pid_t) pid : 0;
+}
+
+static int report_holder(int fd, const char *dir, struct err *err)
+{
+    pid_t holder = read_holder(fd);
+    if (holder == 0) {
+        return err_set(err, EBUSY, "'%s' is in use by another agent", dir);
+    }
+    return err_set(err, EBUSY, "'%s' is in use by the agent with PID %d", dir, (int) holder);
+}
+
+/* The lock is what counts: on a full disk the PID may stay unwritten, and the agent starts. */
+static void write_holder(int fd)
+{
+    char text[32];
+    int len = snprintf(text, sizeof(text), "%d\n", (int) getpid());
+    if (pwrite(fd, text, (size_t) len, 0) == len) {
+        (void) !ftruncate(fd, len);
+    }
+}
+
+int statedir_lock(const char *dir, struct err *err)
+{
+    if (fd_make_dirs(dir, 0700, err) < 0) {
+        return -1;
+    }
+    CLEANUP(free) char *path = xasprintf("%s/%s", dir, LOCK_NAME);
+    CLEANUP(close_fd) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        return err_set(err, errno, "open '%s'", path);
+    }
+    /* An OFD lock, not flock(): it works on NFS too; not F_SETLK: that one is lost as soon as any
+     * descriptor of the file is closed anywhere in the process (fcntl(2)). */
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
+        if (errno == EAGAIN || errno == EACCES) {
+            return report_holder(fd, dir, err);
+        }
+        return err_set(err, errno, "lock '%s'", path);
+    }
+    write_holder(fd);
+    return steal_fd(&fd);
+}
+
+static int write_temporary(int dirfd, const char *temporary, const void *data, size_t len,
+                           mode_t mode, struct err *err)
+{
+    int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
+    CLEANUP(close_fd) int fd = openat(dirfd, temporary, flags, mode & 0700);
+    if (fd < 0) {
+        return err_set(err, errno, "create '%s'", temporary);
+    }
+    /* By fchmod, since the umask takes from the mode of open. */
+    if (fchmod(fd, mode) < 0) {
+        return err_set(err, errno, "set the mode of '%s'", temporary);
+    }
+    if (fd_write_all(fd, data, len, err) < 0) {
+        return err_prefix(err, "'%s'", temporary);
+    }
+    if (fsync(fd) < 0) {
+        return err_set(err, errno, "fsync '%s'", temporary);
+    }
+    int rc = close(steal_fd(&fd));
+    return rc < 0 ? err_set(err, errno, "close '%s'", temporary) : 0;
+}
+
+/* dirfd may be O_PATH or AT_FDCWD, which fsync does not take. */
+static int sync_dir(int dirfd, struct err *err)
+{
+    CLEANUP(close_fd) int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return err_set(err, errno, "open the directory to fsync it");
+    }
+    /* EINVAL: a file system that has no fsync for directories. */
+    if (fsync(fd) < 0 && errno != EINVAL) {
+        return err_set(err, errno, "fsync the directory");
+    }
+    return 0;
+}
+
+int statedir_write_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
+                        struct err *err)
+{
+    if (strchr(name, '/') != NULL) {
+        return err_set(err, EINVAL, "'%s' is not a plain file name", name);
+    }
+    /* One writer a directory (the lock), so one name will do, and a crash leaves one file at most,
+     * which the next write takes over. */
+    CLEANUP(free) char *temporary = xasprintf(".%s.tmp", name);
+    if (write_temporary(dirfd, temporary, data, len, mode, err) < 0) {
+        (void) unlinkat(dirfd, temporary, 0);
+        return err_prefix(err, "write '%s'", name);
+    }
+    if (renameat(dirfd, temporary, dirfd, name) < 0) {
+        int cause = errno;
+        (void) unlinkat(dirfd, temporary, 0);
+        return err_set(err, cause, "rename '%s' to '%s'", temporary, name);
+    }
+    if (sync_dir(dirfd, err) < 0) {
+        return err_prefix(err, "write '%s'", name);
+    }
+    return 0;
+}
