@@ -1,0 +1,61 @@
+/*
+ * loop: the event loop. All callbacks run on the thread that calls loop_run(); only
+ * loop_async_send() may be called from other threads.
+ *
+ * Watchers may be freed in any callback, their own included. Times are milliseconds of
+ * CLOCK_MONOTONIC.
+ */
+#ifndef EDGIBLE_LOOP_H
+#define EDGIBLE_LOOP_H
+
+#include "edgible/err.h"
+#include "edgible/mem.h"
+#include "edgible/parse.h"
+
+#include <stdbool.h>
+
+struct loop;
+struct loop_io;
+struct loop_timer;
+struct loop_signal;
+struct loop_async;
+
+/* Whether the callback got anything done: one that makes no progress 1,000 times in a row is
+ * paused for a second, so that a descriptor that stays readable never takes the whole CPU. */
+typedef bool (*loop_io_fn)(void *arg);
+typedef void (*loop_fn)(void *arg);
+
+struct loop *loop_new(struct err *err);
+/* All watchers must have been freed. */
+void loop_free(struct loop *loop);
+DEFINE_CLEANUP(loop, struct loop, loop_free)
+/* Runs until loop_stop(). */
+void loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+mono_ms loop_now(void);
+
+/* Calls fn when fd is readable; fd stays the caller's and must outlive the watcher. */
+struct loop_io *loop_io_new(struct loop *loop, int fd, loop_io_fn fn, void *arg);
+void loop_io_free(struct loop_io *io);
+
+/* Not armed at first. */
+struct loop_timer *loop_timer_new(struct loop *loop, loop_fn fn, void *arg);
+void loop_timer_free(struct loop_timer *timer);
+/* Fires once at time `at` (in the past: with the next turn); replaces an earlier arming. */
+void loop_timer_arm(struct loop_timer *timer, mono_ms at);
+void loop_timer_disarm(struct loop_timer *timer);
+bool loop_timer_is_armed(const struct loop_timer *timer);
+
+struct loop_signal *loop_signal_new(struct loop *loop, int signal, loop_fn fn, void *arg);
+void loop_signal_free(struct loop_signal *sig);
+
+/* Calls fn on the loop's thread after loop_async_send(); sends may be merged. */
+struct loop_async *loop_async_new(struct loop *loop, loop_fn fn, void *arg);
+void loop_async_free(struct loop_async *async);
+/* From any thread. */
+void loop_async_send(struct loop_async *async);
+
+/* Calls fn once, after the callbacks of this turn and before the loop sleeps. */
+void loop_defer(struct loop *loop, loop_fn fn, void *arg);
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * supervisor: all workloads of the device: what is wanted of them, the order in which they stop,
+ * one sweep of the processes for all that need one, and the reaping of orphans.
+ */
+#ifndef EDGIBLE_SUPERVISOR_H
+#define EDGIBLE_SUPERVISOR_H
+
+#include "edgible/appspec.h"
+#include "edgible/cgroup.h"
+#include "edgible/err.h"
+#include "edgible/events.h"
+#include "edgible/loop.h"
+#include "edgible/mem.h"
+
+#include <sys/resource.h>
+
+struct supervisor;
+
+struct supervisor_params {
+    struct loop *loop; /* borrowed, as is all here; outlives the supervisor */
+    struct events *events;
+    const struct cgroup_root *cgroups; /* NULL: none */
+    const char *device_name, *log_dir;
+    struct rlimit open_files_before; /* what workloads get */
+    struct rlimit open_files_now;    /* what the budget of descriptors is made from */
+    void (*on_empty)(void *arg);     /* after supervisor_shutdown(), when nothing is left */
+    void *arg;
+};
+
+struct supervisor *supervisor_new(const struct supervisor_params *params, struct err *err);
+/* Only when nothing is left, or when the workloads are to go on without it. */
+void supervisor_free(struct supervisor *sup);
+DEFINE_CLEANUP(supervisor, struct supervisor, supervisor_free)
+
+/*
+ * Makes the application run as the spec says, which must be complete (defaults applied): starts
+ * what is new, stops what it no longer has, and of what changed restarts only what has to.
+ */
+void supervisor_apply(struct supervisor *sup, const struct app_spec *spec);
+
+/* Stops the applications and forgets them; in dependsOn order, reversed. Unknown names are
+ * ignored. */
+void supervisor_remove(struct supervisor *sup, const char *const *names, size_t count);
+
+/* Stops everything; on_empty is called from the loop when all is gone. A second call skips what
+ * is left of the grace periods. */
+void supervisor_shutdown(struct supervisor *sup);
+
+/* Number of workloads known, the ones being removed included. */
+size_t supervisor_workload_count(const struct supervisor *sup);
+
+#endif

@@ -1,0 +1,78 @@
+/*
+ * workload: one supervised workload: executes what the state machine (wl_fsm) decides.
+ *
+ * Made and freed by the supervisor. After workload_set_removing() it stops, and when nothing of
+ * it is left ctx->on_gone() is called, from the loop, when it may be freed.
+ */
+#ifndef EDGIBLE_WORKLOAD_H
+#define EDGIBLE_WORKLOAD_H
+
+#include "edgible/appspec.h"
+#include "edgible/cgroup.h"
+#include "edgible/events.h"
+#include "edgible/killtree.h"
+#include "edgible/loop.h"
+#include "edgible/pump.h"
+#include "edgible/wl_fsm.h"
+
+#include <sys/resource.h>
+
+struct workload;
+
+/* What all workloads share; outlives them. Nothing is owned. */
+struct workload_ctx {
+    struct loop *loop;
+    struct pump *pump;
+    struct events *events;
+    const struct cgroup_root *cgroups; /* NULL: none */
+    const char *device_name;
+    const char *log_dir;
+    struct rlimit open_files; /* what workloads get */
+    /* Asks for a sweep of the workload: workload_sweep() is called soon, from the loop. */
+    void (*request_sweep)(void *arg, struct workload *workload);
+    /* The workload has come to rest. */
+    void (*on_rest)(void *arg, struct workload *workload);
+    void *arg;
+};
+
+/* spec is copied and must be complete (defaults applied). */
+struct workload *workload_new(const struct workload_ctx *ctx, const char *application,
+                              const struct workload_spec *spec);
+/* Only of one whose log is closed (workload_is_disposable()). */
+void workload_free(struct workload *workload);
+
+const char *workload_application(const struct workload *workload);
+const struct workload_spec *workload_spec(const struct workload *workload);
+enum wl_state workload_state(const struct workload *workload);
+bool workload_is_at_rest(const struct workload *workload);
+
+void workload_start(struct workload *workload);
+void workload_stop(struct workload *workload);
+/* Ends a stop's grace period now. */
+void workload_skip_grace(struct workload *workload);
+/* Takes over a new version of the specification; restarts the process where `restart`. */
+void workload_update(struct workload *workload, const struct workload_spec *spec, bool restart);
+
+/* Closes the log of a workload at rest; on_rest is called again when that is done. */
+void workload_close(struct workload *workload);
+bool workload_is_disposable(const struct workload *workload);
+
+/* Its process, 0 where it has none. A zombie that is not released yet counts. */
+pid_t workload_pid(const struct workload *workload);
+/* Fills *ret where the workload has processes; false where it has none. */
+bool workload_kill_target(const struct workload *workload, struct killtree_target *ret);
+/* Whether its cgroup alone tells what is left of it. */
+bool workload_has_cgroup(const struct workload *workload);
+/*
+ * Answer to request_sweep: what a look at the processes found. In state killing, what was found
+ * is sent SIGKILL. census is NULL where there was no need for one (left_count is 0 then).
+ */
+void workload_swept(struct workload *workload, const struct census *census, const pid_t *left,
+                    size_t left_count);
+/* True where the last sweeps did not get rid of what is left: killtree_kill() is called for. */
+bool workload_is_stubborn(const struct workload *workload);
+
+/* Hands a pump event to the workload that it is for. */
+void workload_on_pump(const struct pump_event *event);
+
+#endif

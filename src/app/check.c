@@ -1,0 +1,123 @@
+/* edgible-agent --config FILE --check: the configuration and the source, without running. */
+#include "agent.h"
+
+#include "config_file.h"
+#include "documents.h"
+
+#include "edgible/creds.h"
+#include "edgible/map.h"
+#include "edgible/reconcile.h"
+#include "edgible/source_directory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_command(const struct workload_spec *w)
+{
+    (void) printf("  %s: ", w->name);
+    if (!w->supported) {
+        (void) printf("type '%s' is not run by this agent\n", w->type);
+        return;
+    }
+    for (size_t i = 0; i < w->command.count; i++) {
+        const char *word = w->command.items[i];
+        bool plain = *word != '\0' && strpbrk(word, " \t\n\"'\\") == NULL;
+        (void) printf(plain ? "%s%s" : "%s'%s'", i > 0 ? " " : "", word);
+    }
+    (void) printf(" (as %s)\n", w->user != NULL ? w->user : "the agent's user");
+}
+
+static int check_app(const struct config *config, const struct app_spec *app, struct map *names)
+{
+    if (map_has(names, app->name)) {
+        (void) fprintf(stderr, "%s:%zu: application '%s' is in the source twice\n", app->file,
+                       app->line, app->name);
+        return 1;
+    }
+    map_put(names, app->name, names);
+    CLEANUP(free) char *elsewhere = reconcile_not_for_device(config, app);
+    if (elsewhere != NULL) {
+        (void) printf("application %s: ignored: %s\n", app->name, elsewhere);
+        return 0;
+    }
+    CLEANUP(app_spec) struct app_spec *complete = reconcile_complete(config, app);
+    CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
+    CLEANUP(free) char *refusal =
+        reconcile_policy_refusal(config, complete, self != NULL ? self->user : "");
+    if (refusal != NULL) {
+        (void) fprintf(stderr, "application %s: refused: %s\n", app->name, refusal);
+        return 1;
+    }
+    (void) printf("application %s (%s)\n", app->name, app->file);
+    for (size_t i = 0; i < complete->workload_count; i++) {
+        print_command(&complete->workloads[i]);
+    }
+    return 0;
+}
+
+static int check_file(const struct config *config, const char *path, struct map *names)
+{
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    if (documents_read(path, &docs, &err) < 0) {
+        (void) fprintf(stderr, "edgible-agent: %s\n", err_text(&err, text, sizeof(text)));
+        return 1;
+    }
+    documents_print_diag(&docs);
+    int failures = app_docs_error_count(&docs) > 0 ? 1 : 0;
+    for (size_t i = 0; i < docs.count; i++) {
+        if (docs.docs[i].spec != NULL) {
+            failures += check_app(config, docs.docs[i].spec, names);
+        }
+    }
+    return failures;
+}
+
+static int is_taken(const struct dirent *entry)
+{
+    return source_directory_takes(entry->d_name) ? 1 : 0;
+}
+
+static int check_directory(const struct config *config)
+{
+    struct dirent **entries = NULL;
+    int count = scandir(config->directory, &entries, is_taken, alphasort);
+    if (count < 0) {
+        (void) fprintf(stderr, "edgible-agent: controlPlane.directory '%s': %s\n",
+                       config->directory, strerror(errno));
+        return 1;
+    }
+    CLEANUP(map) struct map *names = map_new();
+    int failures = 0;
+    for (int i = 0; i < count; i++) {
+        CLEANUP(free) char *path = xasprintf("%s/%s", config->directory, entries[i]->d_name);
+        failures += check_file(config, path, names);
+        free(entries[i]);
+    }
+    free(entries);
+    return failures;
+}
+
+int agent_check(const char *config_path)
+{
+    CLEANUP(diag) struct diag diag = {0};
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    CLEANUP(config) struct config *config = config_file_load(config_path, &diag, &err);
+    documents_print_items(&diag);
+    if (config == NULL) {
+        (void) fprintf(stderr, "edgible-agent: %s\n", err_text(&err, text, sizeof(text)));
+        return EXIT_FAILURE;
+    }
+    if (config->source != SOURCE_DIRECTORY) {
+        (void) printf("configuration OK; the control plane is remote and was not asked\n");
+        return EXIT_SUCCESS;
+    }
+    int failures = check_directory(config);
+    (void) printf(failures > 0 ? "not OK: %s\n" : "OK: %s\n", config->file);
+    return failures > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

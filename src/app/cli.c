@@ -1,0 +1,85 @@
+#include "cli.h"
+
+#include "agent.h"
+#include "commands.h"
+
+#include <stdbool.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void print_help(void)
+{
+    (void) printf("edgible-agent %s: runs what its control plane says, and keeps it running\n\n"
+                  "  edgible-agent --config FILE\n"
+                  "      the daemon, in the foreground; SIGTERM ends it and its workloads\n"
+                  "  edgible-agent --config FILE --check\n"
+                  "      check configuration and sources, print what it would run, exit\n"
+                  "  edgible-agent --version | --help\n",
+                  EDGIBLE_VERSION);
+    (void) fflush(stdout);
+    commands_print_usage(STDOUT_FILENO);
+    (void) printf("\nExit codes: 0 done, valid · 1 invalid, failed · 2 wrong usage\n");
+}
+
+struct options {
+    const char *config;
+    bool check, version, help;
+};
+
+static int parse(int argc, char **argv, struct options *options)
+{
+    static const struct option known[] = {
+        {"config",  required_argument, NULL, 'c'},
+        {"check",   no_argument,       NULL, 'k'},
+        {"version", no_argument,       NULL, 'v'},
+        {"help",    no_argument,       NULL, 'h'},
+        {0},
+    };
+    opterr = 0;
+    for (int c = getopt_long(argc, argv, "+:c:hV", known, NULL); c != -1;
+         c = getopt_long(argc, argv, "+:c:hV", known, NULL)) {
+        if (c == 'c') {
+            options->config = optarg;
+        } else if (c == 'k') {
+            options->check = true;
+        } else if (c == 'v' || c == 'V') {
+            options->version = true;
+        } else if (c == 'h') {
+            options->help = true;
+        } else if (c == ':') {
+            return command_usage_error("'%s' needs a value", argv[optind - 1]);
+        } else {
+            return command_usage_error("unknown option '%s'", argv[optind - 1]);
+        }
+    }
+    return 0;
+}
+
+int cli_run(int argc, char **argv)
+{
+    struct options options = {0};
+    int usage = parse(argc, argv, &options);
+    if (usage != 0) {
+        return usage;
+    }
+    if (options.help) {
+        print_help();
+        return EXIT_OK;
+    }
+    if (options.version) {
+        (void) printf("edgible-agent %s\n", EDGIBLE_VERSION);
+        return EXIT_OK;
+    }
+    if (optind < argc && options.config == NULL && !options.check) {
+        return commands_run(argc - optind, argv + optind);
+    }
+    if (optind < argc) {
+        return command_usage_error("'%s' is too much beside --config", argv[optind]);
+    }
+    if (options.config == NULL) {
+        return command_usage_error("--config FILE or a command is missing");
+    }
+    return options.check ? agent_check(options.config) : agent_run(options.config);
+}

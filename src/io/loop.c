@@ -1,0 +1,294 @@
+#include "edgible/loop.h"
+
+#include "edgible/list.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+/* libev's macros for its watchers cast away const and alias on purpose. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wstrict-aliasing"
+#include <ev.h>
+
+#define STUCK_CALLS 1000
+#define STUCK_PAUSE_S 1.0
+
+struct deferred {
+    struct list link;
+    loop_fn fn;
+    void *arg;
+};
+
+struct loop {
+    struct ev_loop *ev;
+    ev_prepare before_sleep;
+    struct list deferred;
+};
+
+struct loop_io {
+    struct loop *loop;
+    ev_io watcher;
+    ev_timer pause;
+    unsigned idle_calls;
+    loop_io_fn fn;
+    void *arg;
+    bool *freed; /* set while the callback runs, so that it may free the watcher */
+};
+
+struct loop_timer {
+    struct loop *loop;
+    ev_timer watcher;
+    loop_fn fn;
+    void *arg;
+};
+
+struct loop_signal {
+    struct loop *loop;
+    ev_signal watcher;
+    loop_fn fn;
+    void *arg;
+};
+
+struct loop_async {
+    struct loop *loop;
+    ev_async watcher;
+    loop_fn fn;
+    void *arg;
+};
+
+mono_ms loop_now(void)
+{
+    struct timespec ts = {0};
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (mono_ms) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void run_deferred(struct loop *loop)
+{
+    while (!list_is_empty(&loop->deferred)) {
+        struct deferred *d = list_entry(loop->deferred.next, struct deferred, link);
+        list_remove(&d->link);
+        d->fn(d->arg);
+        free(d);
+    }
+}
+
+static void on_before_sleep(struct ev_loop *ev, ev_prepare *watcher, int events)
+{
+    (void) watcher;
+    (void) events;
+    run_deferred(ev_userdata(ev));
+}
+
+struct loop *loop_new(struct err *err)
+{
+    struct loop *loop = xcalloc(1, sizeof(*loop));
+    list_init(&loop->deferred);
+    /* Never the default loop: that one reaps every child with waitpid(-1). */
+    loop->ev = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
+    if (loop->ev == NULL) {
+        free(loop);
+        (void) err_set(err, ERR_HOST, "the event loop cannot be made");
+        return NULL;
+    }
+    ev_set_userdata(loop->ev, loop);
+    ev_prepare_init(&loop->before_sleep, on_before_sleep);
+    ev_prepare_start(loop->ev, &loop->before_sleep);
+    return loop;
+}
+
+void loop_free(struct loop *loop)
+{
+    if (loop == NULL) {
+        return;
+    }
+    list_each (it, &loop->deferred) {
+        free(list_entry(it, struct deferred, link));
+    }
+    ev_prepare_stop(loop->ev, &loop->before_sleep);
+    ev_loop_destroy(loop->ev);
+    free(loop);
+}
+
+void loop_run(struct loop *loop)
+{
+    (void) ev_run(loop->ev, 0);
+}
+
+void loop_stop(struct loop *loop)
+{
+    ev_break(loop->ev, EVBREAK_ALL);
+}
+
+static void on_pause_over(struct ev_loop *ev, ev_timer *watcher, int events)
+{
+    (void) events;
+    struct loop_io *io = watcher->data;
+    io->idle_calls = 0;
+    ev_io_start(ev, &io->watcher);
+}
+
+static void on_io(struct ev_loop *ev, ev_io *watcher, int events)
+{
+    (void) events;
+    struct loop_io *io = watcher->data;
+    bool freed = false;
+    io->freed = &freed;
+    bool progress = io->fn(io->arg);
+    if (freed) {
+        return;
+    }
+    io->freed = NULL;
+    io->idle_calls = progress ? 0 : io->idle_calls + 1;
+    if (io->idle_calls >= STUCK_CALLS) {
+        ev_io_stop(ev, watcher);
+        ev_timer_set(&io->pause, STUCK_PAUSE_S, 0.);
+        ev_timer_start(ev, &io->pause);
+    }
+}
+
+struct loop_io *loop_io_new(struct loop *loop, int fd, loop_io_fn fn, void *arg)
+{
+    struct loop_io *io = xcalloc(1, sizeof(*io));
+    io->loop = loop;
+    io->fn = fn;
+    io->arg = arg;
+    ev_io_init(&io->watcher, on_io, fd, EV_READ);
+    io->watcher.data = io;
+    ev_timer_init(&io->pause, on_pause_over, STUCK_PAUSE_S, 0.);
+    io->pause.data = io;
+    ev_io_start(loop->ev, &io->watcher);
+    return io;
+}
+
+void loop_io_free(struct loop_io *io)
+{
+    if (io == NULL) {
+        return;
+    }
+    if (io->freed != NULL) {
+        *io->freed = true;
+    }
+    ev_io_stop(io->loop->ev, &io->watcher);
+    ev_timer_stop(io->loop->ev, &io->pause);
+    free(io);
+}
+
+static void on_timer(struct ev_loop *ev, ev_timer *watcher, int events)
+{
+    (void) ev;
+    (void) events;
+    struct loop_timer *timer = watcher->data;
+    timer->fn(timer->arg);
+}
+
+struct loop_timer *loop_timer_new(struct loop *loop, loop_fn fn, void *arg)
+{
+    struct loop_timer *timer = xcalloc(1, sizeof(*timer));
+    timer->loop = loop;
+    timer->fn = fn;
+    timer->arg = arg;
+    ev_timer_init(&timer->watcher, on_timer, 0., 0.);
+    timer->watcher.data = timer;
+    return timer;
+}
+
+void loop_timer_free(struct loop_timer *timer)
+{
+    if (timer != NULL) {
+        ev_timer_stop(timer->loop->ev, &timer->watcher);
+        free(timer);
+    }
+}
+
+void loop_timer_arm(struct loop_timer *timer, mono_ms at)
+{
+    struct ev_loop *ev = timer->loop->ev;
+    ev_timer_stop(ev, &timer->watcher);
+    /* libev counts from its cached time: without the update, a timer armed after long work would
+     * fire early. */
+    ev_now_update(ev);
+    double delay = (double) (at - loop_now()) / 1000.;
+    ev_timer_set(&timer->watcher, delay > 0. ? delay : 0., 0.);
+    ev_timer_start(ev, &timer->watcher);
+}
+
+void loop_timer_disarm(struct loop_timer *timer)
+{
+    ev_timer_stop(timer->loop->ev, &timer->watcher);
+}
+
+bool loop_timer_is_armed(const struct loop_timer *timer)
+{
+    return ev_is_active(&timer->watcher);
+}
+
+static void on_signal(struct ev_loop *ev, ev_signal *watcher, int events)
+{
+    (void) ev;
+    (void) events;
+    struct loop_signal *sig = watcher->data;
+    sig->fn(sig->arg);
+}
+
+struct loop_signal *loop_signal_new(struct loop *loop, int signal, loop_fn fn, void *arg)
+{
+    struct loop_signal *sig = xcalloc(1, sizeof(*sig));
+    sig->loop = loop;
+    sig->fn = fn;
+    sig->arg = arg;
+    ev_signal_init(&sig->watcher, on_signal, signal);
+    sig->watcher.data = sig;
+    ev_signal_start(loop->ev, &sig->watcher);
+    return sig;
+}
+
+void loop_signal_free(struct loop_signal *sig)
+{
+    if (sig != NULL) {
+        ev_signal_stop(sig->loop->ev, &sig->watcher);
+        free(sig);
+    }
+}
+
+static void on_async(struct ev_loop *ev, ev_async *watcher, int events)
+{
+    (void) ev;
+    (void) events;
+    struct loop_async *async = watcher->data;
+    async->fn(async->arg);
+}
+
+struct loop_async *loop_async_new(struct loop *loop, loop_fn fn, void *arg)
+{
+    struct loop_async *async = xcalloc(1, sizeof(*async));
+    async->loop = loop;
+    async->fn = fn;
+    async->arg = arg;
+    ev_async_init(&async->watcher, on_async);
+    async->watcher.data = async;
+    ev_async_start(loop->ev, &async->watcher);
+    return async;
+}
+
+void loop_async_free(struct loop_async *async)
+{
+    if (async != NULL) {
+        ev_async_stop(async->loop->ev, &async->watcher);
+        free(async);
+    }
+}
+
+void loop_async_send(struct loop_async *async)
+{
+    ev_async_send(async->loop->ev, &async->watcher);
+}
+
+void loop_defer(struct loop *loop, loop_fn fn, void *arg)
+{
+    struct deferred *d = xcalloc(1, sizeof(*d));
+    d->fn = fn;
+    d->arg = arg;
+    list_add_tail(&loop->deferred, &d->link);
+}
+#pragma GCC diagnostic pop

@@ -1,0 +1,291 @@
+#include "edgible/reconcile.h"
+
+#include "edgible/buf.h"
+#include "edgible/creds.h"
+#include "edgible/map.h"
+#include "edgible/spec_diff.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* An application as it was last seen. */
+struct accepted {
+    struct app_spec *running; /* complete; NULL where it was never accepted */
+    char *refused;            /* the sentence said last, so that it is not said again */
+    unsigned generation;
+    bool present;             /* in the view */
+    bool seen;                /* in the view, and for this device */
+};
+
+struct reconcile {
+    struct supervisor *supervisor;
+    struct events *events;
+    const struct config *config;
+    char *own_user;
+    struct map *apps; /* name → struct accepted */
+};
+
+struct reconcile *reconcile_new(struct supervisor *supervisor, struct events *events,
+                                const struct config *config)
+{
+    struct reconcile *rec = xcalloc(1, sizeof(*rec));
+    rec->supervisor = supervisor;
+    rec->events = events;
+    rec->config = config;
+    rec->apps = map_new();
+    CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
+    rec->own_user = xstrdup(self != NULL ? self->user : "");
+    return rec;
+}
+
+static void free_accepted(struct accepted *a)
+{
+    app_spec_free(a->running);
+    free(a->refused);
+    free(a);
+}
+
+void reconcile_free(struct reconcile *rec)
+{
+    if (rec == NULL) {
+        return;
+    }
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(rec->apps, &at, NULL, &value)) {
+        free_accepted(value);
+    }
+    map_free(rec->apps);
+    free(rec->own_user);
+    free(rec);
+}
+
+void reconcile_set_config(struct reconcile *rec, const struct config *config)
+{
+    rec->config = config;
+}
+
+/* --- what is asked of a document ------------------------------------------------------------- */
+
+char *reconcile_not_for_device(const struct config *config, const struct app_spec *app)
+{
+    if (app->organization != NULL && config->organization != NULL &&
+        strcmp(app->organization, config->organization) != 0) {
+        return xasprintf("it is of organization '%s', this device of '%s'", app->organization,
+                         config->organization);
+    }
+    if (app->device_name != NULL && strcmp(app->device_name, config->device_name) != 0) {
+        return xasprintf("it is for the device '%s', this one is '%s'", app->device_name,
+                         config->device_name);
+    }
+    const char *id = config->device_id != NULL ? config->device_id : "";
+    if (app->device_id != NULL && strcmp(app->device_id, id) != 0) {
+        return xasprintf("it is for the device with id '%s', this one's is '%s'", app->device_id,
+                         id);
+    }
+    return NULL;
+}
+
+char *reconcile_policy_refusal(const struct config *config, const struct app_spec *app,
+                               const char *own_user)
+{
+    const struct policy_config *policy = &config->policy;
+    for (size_t i = 0; i < app->workload_count && policy->has_users; i++) {
+        const struct workload_spec *w = &app->workloads[i];
+        const char *user = w->user != NULL ? w->user : own_user;
+        if (w->supported && !strv_has(&policy->users, user)) {
+            return xasprintf("spec.workloads[%zu] ('%s') would run as user '%s', which "
+                             "policy.users of this device does not list",
+                             i, w->name, user);
+        }
+    }
+    return NULL;
+}
+
+struct app_spec *reconcile_complete(const struct config *config, const struct app_spec *app)
+{
+    struct app_spec *complete = app_spec_copy(app);
+    for (size_t i = 0; i < complete->workload_count; i++) {
+        workload_spec_apply_defaults(&complete->workloads[i], &config->defaults);
+    }
+    return complete;
+}
+
+/* --- saying ------------------------------------------------------------------------------------ */
+
+static void refuse(struct reconcile *rec, struct accepted *a, const char *name,
+                   enum event_type type, const char *sentence)
+{
+    if (a->refused != NULL && strcmp(a->refused, sentence) == 0) {
+        return;
+    }
+    free(a->refused);
+    a->refused = xstrdup(sentence);
+    struct event event = {
+        .type = type,
+        .level = type == EVENT_POLICY_REFUSED ? LOG_ERROR : LOG_WARN,
+        .application = name,
+        .fields = (struct log_field[]){{"status", "rejected"}, {"reason", sentence}, {0}},
+    };
+    events_emit(rec->events, &event, "%s is %s: %s", name,
+                type == EVENT_POLICY_REFUSED ? "refused" : "ignored", sentence);
+}
+
+static void say_not_in_force(struct reconcile *rec, const struct app_spec *app,
+                             const struct workload_spec *w)
+{
+    const struct {
+        const char *name;
+        bool used;
+    } features[] = {
+        {"dependsOn at start", w->depends_on.count > 0                                     },
+        {"healthCheck",        w->health.kind != HEALTH_NONE                               },
+        {"limits",             w->limits.memory_bytes != UNSET || w->limits.cpu_millis != UNSET ||
+                                   w->limits.processes != UNSET || w->limits.open_files != UNSET},
+        {"sandbox",            w->sandbox.present                                          },
+        {"update.rollback",    app->rollback                                               },
+    };
+    CLEANUP(buf) struct buf list = {0};
+    for (size_t i = 0; i < ARRAY_LEN(features); i++) {
+        if (features[i].used) {
+            buf_printf(&list, "%s%s", list.len > 0 ? ", " : "", features[i].name);
+        }
+    }
+    if (list.len == 0) {
+        return;
+    }
+    struct event event = {
+        .type = EVENT_DEPLOYED,
+        .level = LOG_WARN,
+        .application = app->name,
+        .workload = w->name,
+        .fields = (struct log_field[]){{"notInForce", list.data}, {0}},
+    };
+    events_emit(rec->events, &event,
+                "%s/%s asks for what this version does not put into force yet: %s", app->name,
+                w->name, list.data);
+}
+
+static void say_accepted(struct reconcile *rec, const struct app_spec *app,
+                         const struct accepted *a)
+{
+    char generation[16];
+    char workloads[24];
+    (void) snprintf(generation, sizeof(generation), "%u", a->generation);
+    (void) snprintf(workloads, sizeof(workloads), "%zu", app->workload_count);
+    struct event event = {
+        .type = a->generation == 1 ? EVENT_DEPLOYED : EVENT_UPDATED,
+        .level = LOG_INFO,
+        .application = app->name,
+        .fields = (struct log_field[]){{"generation", generation},
+                                       {"workloads", workloads},
+                                       {"source", app->file},
+                                       {0}},
+    };
+    events_emit(rec->events, &event, "%s is %s, generation %u, %zu workloads", app->name,
+                a->generation == 1 ? "deployed" : "updated", a->generation, app->workload_count);
+    for (size_t i = 0; i < app->workload_count; i++) {
+        if (app->workloads[i].supported) {
+            say_not_in_force(rec, app, &app->workloads[i]);
+        } else {
+            log_warn("reconcile", "%s/%s: workloads of type '%s' are not run by this agent",
+                     app->name, app->workloads[i].name, app->workloads[i].type);
+        }
+    }
+}
+
+/* --- one view ------------------------------------------------------------------------------------ */
+
+static struct accepted *get_accepted(struct reconcile *rec, const char *name)
+{
+    struct accepted *a = map_get(rec->apps, name);
+    if (a == NULL) {
+        a = xcalloc(1, sizeof(*a));
+        map_put(rec->apps, name, a);
+    }
+    return a;
+}
+
+static void take(struct reconcile *rec, const struct app_spec *app)
+{
+    struct accepted *a = get_accepted(rec, app->name);
+    a->present = true;
+    CLEANUP(free) char *elsewhere = reconcile_not_for_device(rec->config, app);
+    if (elsewhere != NULL) {
+        refuse(rec, a, app->name, EVENT_REJECTED, elsewhere);
+        return; /* not seen: what ran under the name is removed */
+    }
+    a->seen = true;
+    CLEANUP(app_spec) struct app_spec *complete = reconcile_complete(rec->config, app);
+    CLEANUP(free) char *refusal = reconcile_policy_refusal(rec->config, complete, rec->own_user);
+    if (refusal != NULL) {
+        refuse(rec, a, app->name, EVENT_POLICY_REFUSED, refusal);
+        return;
+    }
+    free(steal_ptr(&a->refused));
+    if (a->running != NULL && !spec_diff_app_is_different(a->running, complete)) {
+        return;
+    }
+    a->generation++;
+    app_spec_free(a->running);
+    a->running = steal_ptr(&complete);
+    say_accepted(rec, a->running, a);
+    supervisor_apply(rec->supervisor, a->running);
+}
+
+static void remove_unseen(struct reconcile *rec)
+{
+    size_t max = map_count(rec->apps);
+    CLEANUP(free) const char **names = xcalloc(max, sizeof(char *));
+    size_t count = 0;
+    size_t at = 0;
+    const char *name = NULL;
+    void *value = NULL;
+    while (map_next(rec->apps, &at, &name, &value)) {
+        struct accepted *a = value;
+        if (!a->seen && a->running != NULL) {
+            names[count++] = name;
+            struct event event = {
+                .type = EVENT_REMOVED, .level = LOG_INFO, .application = name};
+            events_emit(rec->events, &event, "%s is removed", name);
+            app_spec_free(steal_ptr(&a->running));
+        }
+    }
+    if (count > 0) {
+        supervisor_remove(rec->supervisor, names, count);
+    }
+}
+
+/* Names that are not in the view any more are not kept: there is no end of them. */
+static void forget_absent(struct reconcile *rec)
+{
+    CLEANUP(strv) struct strv names = {0};
+    size_t at = 0;
+    const char *name = NULL;
+    void *value = NULL;
+    while (map_next(rec->apps, &at, &name, &value)) {
+        if (!((struct accepted *) value)->present) {
+            strv_add(&names, name);
+        }
+    }
+    for (size_t i = 0; i < names.count; i++) {
+        free_accepted(map_remove(rec->apps, names.items[i]));
+    }
+}
+
+void reconcile_view(void *arg, const struct app_spec *const *apps, size_t count)
+{
+    struct reconcile *rec = arg;
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(rec->apps, &at, NULL, &value)) {
+        struct accepted *a = value;
+        a->seen = false;
+        a->present = false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        take(rec, apps[i]);
+    }
+    remove_unseen(rec);
+    forget_absent(rec);
+}

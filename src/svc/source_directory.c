@@ -1,0 +1,328 @@
+#include "edgible/source_directory.h"
+
+#include "source_file.h"
+
+#include "edgible/map.h"
+#include "edgible/watch.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RESCAN_MS 60000
+/* After a change, so that a burst of them (a move, a checkout) is one. */
+#define SETTLE_MS 20
+#define SETTLE_WRITING_MS 50
+#define WAIT_FOR_WRITER_MS 250
+#define LOST_RETRY_MS 2000
+#define MAX_FILES 10000
+
+struct source_directory {
+    struct source_params params;
+    char *directory;
+    struct watch *watch; /* NULL while it cannot be watched */
+    struct loop_timer *timer;
+    mono_ms scan_at; /* what the timer is armed for */
+    struct map *files;   /* name → struct source_file */
+    struct map *holders; /* application → struct source_file that it was taken from last */
+    bool was_scanned, is_lost, force_view;
+};
+
+static void on_scan(void *arg);
+
+bool source_directory_takes(const char *name)
+{
+    static const char *const endings[] = {".yaml", ".yml", ".json"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < ARRAY_LEN(endings) && name[0] != '.'; i++) {
+        size_t n = strlen(endings[i]);
+        if (len > n && strcmp(name + len - n, endings[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void scan_at(struct source_directory *source, mono_ms when)
+{
+    source->scan_at = when;
+    loop_timer_arm(source->timer, when);
+}
+
+/* Scans after `delay`, or earlier where that is already planned. */
+static void scan_within(struct source_directory *source, mono_ms delay)
+{
+    mono_ms when = loop_now() + delay;
+    if (when < source->scan_at) {
+        scan_at(source, when);
+    }
+}
+
+/* --- the watch --------------------------------------------------------------------------------- */
+
+static void on_change(void *arg, enum watch_change change, const char *name)
+{
+    struct source_directory *source = arg;
+    if (change == WATCH_LOST) {
+        watch_free(steal_ptr(&source->watch));
+        scan_within(source, SETTLE_MS);
+        return;
+    }
+    if (change != WATCH_UNKNOWN && !source_directory_takes(name)) {
+        return;
+    }
+    struct source_file *file = map_get(source->files, name);
+    if (change == WATCH_WRITING) {
+        if (file != NULL) {
+            file->written_at = loop_now();
+        }
+        scan_within(source, SETTLE_WRITING_MS);
+        return;
+    }
+    if (file != NULL && change == WATCH_COMPLETE) {
+        file->written_at = 0;
+    }
+    scan_within(source, SETTLE_MS);
+}
+
+static void watch_again(struct source_directory *source)
+{
+    struct err err = {0};
+    if (source->watch == NULL) {
+        source->watch =
+            watch_new(source->params.loop, source->directory, on_change, source, &err);
+        if (source->watch == NULL) {
+            log_debug("source", "%s; it is looked at each minute", err.msg);
+        }
+    }
+}
+
+/* --- the view ------------------------------------------------------------------------------------ */
+
+static void say_duplicate(struct source_directory *source, const struct app_spec *app,
+                          const struct source_file *file, const struct source_file *holder)
+{
+    struct event event = {
+        .type = EVENT_REJECTED,
+        .level = LOG_ERROR,
+        .application = app->name,
+        .fields = (struct log_field[]){{"status", "rejected"}, {0}},
+    };
+    events_emit(source->params.events, &event,
+                "%s:%zu: application '%s' is rejected: '%s' has one of that name", file->path,
+                app->line, app->name, holder->path);
+}
+
+static bool has_app(const struct source_file *file, const char *name)
+{
+    for (size_t i = 0; i < file->app_count; i++) {
+        if (strcmp(file->apps[i]->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The file that an application is taken from stays the one while it has it. */
+static struct source_file *holder_of(const struct source_directory *source, const char *name)
+{
+    struct source_file *holder = map_get(source->holders, name);
+    return holder != NULL && has_app(holder, name) ? holder : NULL;
+}
+
+struct view {
+    const struct app_spec **apps;
+    size_t count;
+};
+
+static void add_to_view(struct source_directory *source, struct view *view,
+                        struct source_file *file, bool changed)
+{
+    for (size_t i = 0; i < file->app_count; i++) {
+        const struct app_spec *app = file->apps[i];
+        struct source_file *holder = holder_of(source, app->name);
+        if (holder == NULL) {
+            map_put(source->holders, app->name, file);
+        } else if (holder != file) {
+            if (changed) {
+                say_duplicate(source, app, file, holder);
+            }
+            continue;
+        }
+        if (view->count < APPSPEC_MAX_DOCUMENTS) {
+            view->apps[view->count++] = app;
+        } else if (changed) {
+            log_error("source", "%s:%zu: application '%s' is refused: more than %d documents",
+                      file->path, app->line, app->name, APPSPEC_MAX_DOCUMENTS);
+        }
+    }
+}
+
+static int compare_files(const void *a, const void *b)
+{
+    const struct source_file *const *x = a;
+    const struct source_file *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+void source_directory_give_view(struct source_directory *source)
+{
+    size_t count = map_count(source->files);
+    CLEANUP(free) struct source_file **files = xcalloc(count, sizeof(struct source_file *));
+    CLEANUP(free)
+    const struct app_spec **apps = xcalloc(APPSPEC_MAX_DOCUMENTS, sizeof(struct app_spec *));
+    size_t at = 0;
+    void *value = NULL;
+    for (size_t i = 0; map_next(source->files, &at, NULL, &value); i++) {
+        files[i] = value;
+    }
+    qsort(files, count, sizeof(struct source_file *), compare_files);
+    struct view view = {.apps = apps};
+    for (size_t i = 0; i < count; i++) {
+        add_to_view(source, &view, files[i], source->force_view);
+    }
+    source->params.on_view(source->params.arg, view.apps, view.count);
+}
+
+/* --- scanning ------------------------------------------------------------------------------------ */
+
+static void say_source(struct source_directory *source, enum event_type type, const char *reason)
+{
+    struct event event = {
+        .type = type,
+        .level = type == EVENT_SOURCE_LOST ? LOG_ERROR : LOG_INFO,
+    };
+    events_emit(source->params.events, &event,
+                type == EVENT_SOURCE_LOST
+                    ? "cannot read the directory '%s': %s; everything goes on as it is"
+                    : "the directory '%s' can be read%s",
+                source->directory, reason);
+}
+
+static void lose(struct source_directory *source, int error)
+{
+    if (!source->is_lost) {
+        source->is_lost = true;
+        say_source(source, EVENT_SOURCE_LOST, strerror(error));
+    }
+    scan_at(source, loop_now() + LOST_RETRY_MS);
+}
+
+static bool refresh(struct source_directory *source, const char *name, bool *waits)
+{
+    struct source_file *file = map_get(source->files, name);
+    if (file == NULL) {
+        if (map_count(source->files) >= MAX_FILES) {
+            log_error("source", "'%s' is left out: more than %d files", name, MAX_FILES);
+            return false;
+        }
+        file = source_file_new(source->directory, name);
+        map_put(source->files, name, file);
+    }
+    file->is_present = true;
+    enum source_read result = source_file_refresh(file, source->params.events, loop_now());
+    *waits = *waits || result == SOURCE_READ_WAIT;
+    return result == SOURCE_READ_LOADED;
+}
+
+/* Forgets the files that were not there; true where there was one with applications. */
+static bool forget_absent(struct source_directory *source)
+{
+    CLEANUP(free) char **absent = xcalloc(map_count(source->files), sizeof(char *));
+    size_t count = 0;
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(source->files, &at, NULL, &value)) {
+        struct source_file *file = value;
+        if (!file->is_present) {
+            absent[count++] = file->name;
+        }
+        file->is_present = false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct source_file *file = map_remove(source->files, absent[i]);
+        for (size_t k = 0; k < file->app_count; k++) {
+            if (map_get(source->holders, file->apps[k]->name) == file) {
+                (void) map_remove(source->holders, file->apps[k]->name);
+            }
+        }
+        source_file_free(file);
+    }
+    return count > 0;
+}
+
+/* Reads the whole directory; -1 with errno where that cannot be done to its end. */
+static int scan(struct source_directory *source, bool *changed, bool *waits)
+{
+    DIR *dir = opendir(source->directory);
+    if (dir == NULL) {
+        return -1;
+    }
+    errno = 0;
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        if (source_directory_takes(entry->d_name) && refresh(source, entry->d_name, waits)) {
+            *changed = true;
+        }
+        errno = 0;
+    }
+    int error = errno;
+    (void) closedir(dir);
+    errno = error;
+    return error == 0 ? 0 : -1;
+}
+
+static void on_scan(void *arg)
+{
+    struct source_directory *source = arg;
+    bool changed = false;
+    bool waits = false;
+    /* First the watch, then the look: what changes in between is seen by one of them. */
+    watch_again(source);
+    if (scan(source, &changed, &waits) < 0) {
+        lose(source, errno);
+        return;
+    }
+    if (source->is_lost) {
+        source->is_lost = false;
+        say_source(source, EVENT_SOURCE_BACK, " again");
+    }
+    changed = forget_absent(source) || changed;
+    scan_at(source, loop_now() + (waits ? WAIT_FOR_WRITER_MS : RESCAN_MS));
+    if (changed || !source->was_scanned) {
+        source->was_scanned = true;
+        source->force_view = true;
+        source_directory_give_view(source);
+        source->force_view = false;
+    }
+}
+
+struct source_directory *source_directory_new(const struct source_params *params)
+{
+    struct source_directory *source = xcalloc(1, sizeof(*source));
+    source->params = *params;
+    source->directory = xstrdup(params->directory);
+    source->files = map_new();
+    source->holders = map_new();
+    source->timer = loop_timer_new(params->loop, on_scan, source);
+    scan_at(source, 0);
+    return source;
+}
+
+void source_directory_free(struct source_directory *source)
+{
+    if (source == NULL) {
+        return;
+    }
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(source->files, &at, NULL, &value)) {
+        source_file_free(value);
+    }
+    map_free(source->files);
+    map_free(source->holders);
+    watch_free(source->watch);
+    loop_timer_free(source->timer);
+    free(source->directory);
+    free(source);
+}

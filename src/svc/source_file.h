@@ -1,0 +1,40 @@
+/*
+ * source_file: one file of the directory source, and what it said when it was last valid.
+ */
+#ifndef EDGIBLE_SOURCE_FILE_H
+#define EDGIBLE_SOURCE_FILE_H
+
+#include "edgible/appspec.h"
+#include "edgible/events.h"
+
+#include <sys/stat.h>
+
+#define SOURCE_MAX_FILE_BYTES (8UL * 1024 * 1024)
+
+struct source_file {
+    char *name;
+    char *path;
+    struct stat seen; /* as it was when it was read, or could not be */
+    bool is_read;
+    bool is_present; /* in the scan under way */
+    mono_ms changed_at;   /* when it was last seen to change */
+    mono_ms written_at;   /* last write that inotify told of, without a close after it; 0: none */
+    bool wait_said;
+    int said_errno; /* the trouble that was said last, so that it is not said at each rescan */
+    struct app_spec **apps; /* owned */
+    size_t app_count;
+};
+
+enum source_read {
+    SOURCE_READ_SAME,   /* nothing new */
+    SOURCE_READ_LOADED, /* apps may have changed */
+    SOURCE_READ_WAIT,   /* somebody writes to it: ask again soon */
+};
+
+struct source_file *source_file_new(const char *directory, const char *name);
+void source_file_free(struct source_file *file);
+
+/* Reads it where it changed and is complete. Says what is wrong, once. */
+enum source_read source_file_refresh(struct source_file *file, struct events *events, mono_ms now);
+
+#endif

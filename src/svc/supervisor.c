@@ -1,0 +1,388 @@
+#include "edgible/supervisor.h"
+
+#include "supervisor_private.h"
+
+#include "edgible/depgraph.h"
+#include "edgible/map.h"
+#include "edgible/spec_diff.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A workload keeps three descriptors: pidfd, pipe and log file. */
+#define FDS_PER_WORKLOAD 3
+/* For the loop, the pump, the source, and what is open for a moment while one is started. */
+#define FDS_RESERVED 32
+
+static void on_rest(void *arg, struct workload *workload);
+static void advance_removals(struct supervisor *sup);
+
+static char *make_key(const char *application, const char *workload)
+{
+    return xasprintf("%s/%s", application, workload);
+}
+
+/* --- the pump ---------------------------------------------------------------------------------- */
+
+/* Called on a pump thread. */
+static void on_pump_notify(void *arg)
+{
+    struct supervisor *sup = arg;
+    loop_async_send(sup->pump_async);
+}
+
+static void on_pump_events(void *arg)
+{
+    struct supervisor *sup = arg;
+    struct pump_event event;
+    while (pump_next_event(sup->pump, &event)) {
+        workload_on_pump(&event);
+        strv_fini(&event.lines);
+    }
+}
+
+/* --- life -------------------------------------------------------------------------------------- */
+
+static void on_bury(void *arg);
+
+struct supervisor *supervisor_new(const struct supervisor_params *params, struct err *err)
+{
+    CLEANUP(supervisor) struct supervisor *sup = xcalloc(1, sizeof(*sup));
+    sup->params = *params;
+    list_init(&sup->members);
+    list_init(&sup->sweeps);
+    sup->by_key = map_new();
+    sup->pump_async = loop_async_new(params->loop, on_pump_events, sup);
+    sup->pump = pump_new(on_pump_notify, sup, err);
+    if (sup->pump == NULL) {
+        return NULL;
+    }
+    sup->bury_timer = loop_timer_new(params->loop, on_bury, sup);
+    sweep_init(sup);
+    sup->ctx = (struct workload_ctx){
+        .loop = params->loop,
+        .pump = sup->pump,
+        .events = params->events,
+        .cgroups = params->cgroups,
+        .device_name = params->device_name,
+        .log_dir = params->log_dir,
+        .open_files = params->open_files_before,
+        .request_sweep = sweep_request,
+        .on_rest = on_rest,
+        .arg = sup,
+    };
+    return steal_ptr(&sup);
+}
+
+void supervisor_free(struct supervisor *sup)
+{
+    if (sup == NULL) {
+        return;
+    }
+    assert(list_is_empty(&sup->members));
+    sweep_fini(sup);
+    loop_timer_free(sup->bury_timer);
+    if (sup->pump != NULL) {
+        pump_free(sup->pump, 1000);
+    }
+    loop_async_free(sup->pump_async);
+    map_free(sup->by_key);
+    free(sup);
+}
+
+size_t supervisor_workload_count(const struct supervisor *sup)
+{
+    return map_count(sup->by_key);
+}
+
+/* --- removing ------------------------------------------------------------------------------------ */
+
+static void free_member(struct supervisor *sup, struct member *m)
+{
+    list_remove(&m->link);
+    list_remove(&m->sweep_link);
+    (void) map_remove(sup->by_key, m->key);
+    workload_free(m->workload);
+    strv_fini(&m->app_depends_on);
+    free(m->key);
+    free(m);
+}
+
+/* Frees what is gone. Run from a timer: on_rest() is called from inside a workload's own step. */
+static void on_bury(void *arg)
+{
+    struct supervisor *sup = arg;
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        if (!m->removing || !workload_is_at_rest(m->workload)) {
+            continue;
+        }
+        if (workload_is_disposable(m->workload)) {
+            free_member(sup, m);
+        } else {
+            workload_close(m->workload);
+        }
+    }
+    advance_removals(sup);
+    if (sup->shutting_down && list_is_empty(&sup->members) && !sup->empty_said) {
+        sup->empty_said = true;
+        sup->params.on_empty(sup->params.arg);
+    }
+}
+
+static void bury_soon(struct supervisor *sup)
+{
+    if (!loop_timer_is_armed(sup->bury_timer)) {
+        loop_timer_arm(sup->bury_timer, 0);
+    }
+}
+
+static void on_rest(void *arg, struct workload *workload)
+{
+    (void) workload;
+    struct supervisor *sup = arg;
+    if (sup->removing_count > 0 || sup->shutting_down) {
+        bury_soon(sup);
+    }
+}
+
+static void add_edge(struct depgraph_edge *edges, size_t *count, size_t from, size_t to)
+{
+    edges[(*count)++] = (struct depgraph_edge){.from = from, .to = to};
+}
+
+/* Edges of one member: to the workloads it depends on, and through a node of its application, so
+ * that two large applications do not need an edge for each pair. */
+static void add_member_edges(const struct supervisor *sup, const struct member *m,
+                             struct map *app_nodes, struct depgraph_edge *edges, size_t *count)
+{
+    const char *app = workload_application(m->workload);
+    const struct workload_spec *spec = workload_spec(m->workload);
+    size_t own_node = (size_t) (uintptr_t) map_get(app_nodes, app);
+    add_edge(edges, count, m->node, own_node);
+    for (size_t i = 0; i < spec->depends_on.count; i++) {
+        CLEANUP(free) char *key = make_key(app, spec->depends_on.items[i]);
+        const struct member *to = map_get(sup->by_key, key);
+        if (to != NULL && to->removing && to != m) {
+            add_edge(edges, count, m->node, to->node);
+        }
+    }
+}
+
+/* The application's node comes before every workload of the applications it depends on. */
+static void add_app_edges(const struct supervisor *sup, const struct member *m,
+                          struct map *app_nodes, struct depgraph_edge *edges, size_t *count)
+{
+    const char *app = workload_application(m->workload);
+    list_each (it, &sup->members) {
+        const struct member *dependent = list_entry(it, struct member, link);
+        if (dependent->removing && strv_has(&dependent->app_depends_on, app)) {
+            const char *name = workload_application(dependent->workload);
+            add_edge(edges, count, (size_t) (uintptr_t) map_get(app_nodes, name), m->node);
+            return;
+        }
+    }
+}
+
+/* Gives every member that is being removed its place in the order. */
+static void rank_removals(struct supervisor *sup)
+{
+    CLEANUP(map) struct map *app_nodes = map_new();
+    size_t nodes = 1; /* node 0 is nobody's: a map holds no NULL */
+    size_t edge_max = 0;
+    bool any_app_edge = false;
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        const char *app = workload_application(m->workload);
+        m->node = nodes++;
+        if (!map_has(app_nodes, app)) {
+            map_put(app_nodes, app, (void *) (uintptr_t) nodes++);
+        }
+        edge_max += 2 + workload_spec(m->workload)->depends_on.count;
+        any_app_edge = any_app_edge || m->app_depends_on.count > 0;
+    }
+    CLEANUP(free) struct depgraph_edge *edges = xcalloc(edge_max, sizeof(*edges));
+    CLEANUP(free) size_t *ranks = xcalloc(nodes, sizeof(*ranks));
+    size_t count = 0;
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        if (m->removing) {
+            add_member_edges(sup, m, app_nodes, edges, &count);
+            if (any_app_edge) {
+                add_app_edges(sup, m, app_nodes, edges, &count);
+            }
+        }
+    }
+    (void) depgraph_stop_ranks(nodes, edges, count, ranks);
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        m->rank = ranks[m->node];
+    }
+}
+
+/* Stops the members of the lowest rank that is left, all at once. */
+static void advance_removals(struct supervisor *sup)
+{
+    size_t lowest = SIZE_MAX;
+    sup->removing_count = 0;
+    list_each (it, &sup->members) {
+        const struct member *m = list_entry(it, struct member, link);
+        if (m->removing) {
+            sup->removing_count++;
+            lowest = m->rank < lowest ? m->rank : lowest;
+        }
+    }
+    if (sup->removing_count == 0) {
+        return;
+    }
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        if (m->removing && !m->stop_sent && m->rank == lowest) {
+            m->stop_sent = true;
+            workload_stop(m->workload);
+            if (workload_is_at_rest(m->workload)) {
+                bury_soon(sup);
+            }
+        }
+    }
+}
+
+static void mark_removing(struct member *m)
+{
+    if (!m->removing) {
+        m->removing = true;
+        m->stop_sent = false;
+    }
+}
+
+void supervisor_remove(struct supervisor *sup, const char *const *names, size_t count)
+{
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        for (size_t i = 0; i < count; i++) {
+            if (strcmp(workload_application(m->workload), names[i]) == 0) {
+                mark_removing(m);
+            }
+        }
+    }
+    rank_removals(sup);
+    advance_removals(sup);
+}
+
+void supervisor_shutdown(struct supervisor *sup)
+{
+    bool again = sup->shutting_down;
+    sup->shutting_down = true;
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        mark_removing(m);
+        if (again) {
+            m->rank = 0; /* no more waiting for each other either */
+        }
+    }
+    if (!again) {
+        rank_removals(sup);
+    }
+    advance_removals(sup);
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        if (again) {
+            workload_skip_grace(m->workload);
+        }
+    }
+    bury_soon(sup);
+}
+
+/* --- applying ------------------------------------------------------------------------------------ */
+
+static bool has_budget(const struct supervisor *sup)
+{
+    size_t need = (map_count(sup->by_key) + 1) * FDS_PER_WORKLOAD + FDS_RESERVED;
+    return need <= sup->params.open_files_now.rlim_cur;
+}
+
+static void refuse_for_budget(struct supervisor *sup, const char *application,
+                              const struct workload_spec *spec)
+{
+    struct event event = {
+        .type = EVENT_REJECTED,
+        .level = LOG_ERROR,
+        .application = application,
+        .workload = spec->name,
+        .fields = (struct log_field[]){{"status", "rejected"}, {0}},
+    };
+    events_emit(sup->params.events, &event,
+                "%s/%s is refused: with its limit of %llu open files the agent can run %zu "
+                "workloads; raise LimitNOFILE= of its unit, or `ulimit -n`",
+                application, spec->name,
+                (unsigned long long) sup->params.open_files_now.rlim_cur,
+                map_count(sup->by_key));
+}
+
+static struct member *add_member(struct supervisor *sup, const char *application,
+                                 const struct workload_spec *spec)
+{
+    struct member *m = xcalloc(1, sizeof(*m));
+    m->key = make_key(application, spec->name);
+    m->workload = workload_new(&sup->ctx, application, spec);
+    list_init(&m->sweep_link);
+    list_add_tail(&sup->members, &m->link);
+    map_put(sup->by_key, m->key, m);
+    return m;
+}
+
+static void update_member(struct member *m, const struct workload_spec *spec)
+{
+    bool restart = spec_diff_workload(workload_spec(m->workload), spec, NULL) == SPEC_RESTART;
+    workload_update(m->workload, spec, restart);
+}
+
+static void apply_workload(struct supervisor *sup, const struct app_spec *app,
+                           const struct workload_spec *spec)
+{
+    CLEANUP(free) char *key = make_key(app->name, spec->name);
+    struct member *m = map_get(sup->by_key, key);
+    if (m == NULL) {
+        if (!has_budget(sup)) {
+            refuse_for_budget(sup, app->name, spec);
+            return;
+        }
+        m = add_member(sup, app->name, spec);
+    } else {
+        update_member(m, spec);
+    }
+    m->seen = true;
+    m->removing = false;
+    strv_fini(&m->app_depends_on);
+    strv_copy(&m->app_depends_on, &app->depends_on);
+    workload_start(m->workload);
+}
+
+void supervisor_apply(struct supervisor *sup, const struct app_spec *app)
+{
+    if (sup->shutting_down) {
+        return;
+    }
+    list_each (it, &sup->members) {
+        list_entry(it, struct member, link)->seen = false;
+    }
+    for (size_t i = 0; i < app->workload_count; i++) {
+        if (app->workloads[i].supported) {
+            apply_workload(sup, app, &app->workloads[i]);
+        }
+    }
+    bool any_removed = false;
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        if (!m->seen && strcmp(workload_application(m->workload), app->name) == 0) {
+            mark_removing(m);
+            any_removed = true;
+        }
+    }
+    if (any_removed) {
+        rank_removals(sup);
+        advance_removals(sup);
+    }
+}

@@ -1,0 +1,51 @@
+/*
+ * The inside of the supervisor, shared by supervisor.c (who is supervised, and the order of
+ * stopping) and sweep.c (looking at processes).
+ */
+#ifndef EDGIBLE_SUPERVISOR_PRIVATE_H
+#define EDGIBLE_SUPERVISOR_PRIVATE_H
+
+#include "edgible/list.h"
+#include "edgible/map.h"
+#include "edgible/pump.h"
+#include "edgible/strv.h"
+#include "edgible/supervisor.h"
+#include "edgible/workload.h"
+
+/* A workload and what the supervisor knows of it. */
+struct member {
+    struct list link;       /* in members */
+    struct list sweep_link; /* in sweeps while a sweep is asked for */
+    char *key;              /* <application>/<workload> */
+    struct workload *workload;
+    struct strv app_depends_on;
+    bool seen;      /* in the application being applied */
+    bool removing;  /* stops, and is then forgotten */
+    bool stop_sent; /* of one being removed */
+    size_t node, rank;
+};
+
+struct supervisor {
+    struct supervisor_params params;
+    struct workload_ctx ctx;
+    struct list members;
+    struct map *by_key;
+    struct pump *pump;
+    struct loop_async *pump_async;
+    struct loop_timer *bury_timer;
+    size_t removing_count;
+    bool shutting_down, empty_said;
+
+    struct list sweeps;
+    struct loop_timer *sweep_timer;
+    struct loop_timer *orphan_timer;
+    struct loop_signal *child_signal;
+    mono_ms last_orphans;
+};
+
+void sweep_init(struct supervisor *sup);
+void sweep_fini(struct supervisor *sup);
+/* As workload_ctx.request_sweep; arg is the supervisor. */
+void sweep_request(void *arg, struct workload *workload);
+
+#endif

@@ -1,0 +1,183 @@
+/* Looking at processes, for all workloads at once: what is left of those that stop, and orphans
+ * of any of them that have ended and wait to be reaped. */
+#include "supervisor_private.h"
+
+#include "edgible/killtree.h"
+#include "edgible/proc.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LEFT_MAX 256
+#define CHILDREN_MAX 65536
+/* Orphans that end are reaped at most this often: each time costs a look at all children. */
+#define ORPHANS_EVERY_MS 200
+
+/* All workloads that have processes. */
+struct targets {
+    struct killtree_target *items;
+    pid_t *leaders; /* sorted */
+    size_t count;
+};
+
+static void cleanup_targets(struct targets *t)
+{
+    free(t->items);
+    free(t->leaders);
+}
+
+static int compare_pids(const void *a, const void *b)
+{
+    pid_t x = *(const pid_t *) a;
+    pid_t y = *(const pid_t *) b;
+    return (x > y) - (x < y);
+}
+
+static void collect_targets(const struct supervisor *sup, struct targets *t)
+{
+    size_t max = map_count(sup->by_key);
+    t->items = xcalloc(max, sizeof(*t->items));
+    t->leaders = xcalloc(max, sizeof(*t->leaders));
+    list_each (it, &sup->members) {
+        const struct member *m = list_entry(it, struct member, link);
+        if (workload_kill_target(m->workload, &t->items[t->count])) {
+            t->leaders[t->count] = t->items[t->count].leader;
+            t->count++;
+        }
+    }
+    qsort(t->leaders, t->count, sizeof(*t->leaders), compare_pids);
+}
+
+static bool is_leader(const struct targets *t, pid_t pid)
+{
+    return bsearch(&pid, t->leaders, t->count, sizeof(pid), compare_pids) != NULL;
+}
+
+/* --- orphans ----------------------------------------------------------------------------------- */
+
+/* Reaps the orphans that have ended; returns how many children besides leaders live. */
+static size_t reap_orphans(const struct targets *t)
+{
+    CLEANUP(free) pid_t *children = xcalloc(CHILDREN_MAX, sizeof(*children));
+    size_t count = proc_list_children(children, CHILDREN_MAX);
+    size_t living = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_leader(t, children[i]) && proc_reap(children[i]) == 0) {
+            living++;
+        }
+    }
+    return living;
+}
+
+static void on_orphans(void *arg)
+{
+    struct supervisor *sup = arg;
+    CLEANUP(targets) struct targets t = {0};
+    collect_targets(sup, &t);
+    (void) reap_orphans(&t);
+    sup->last_orphans = loop_now();
+}
+
+/* SIGCHLD is a hint that some child ended. Leaders are told by their pidfds. */
+static void on_child_signal(void *arg)
+{
+    struct supervisor *sup = arg;
+    if (!loop_timer_is_armed(sup->orphan_timer)) {
+        loop_timer_arm(sup->orphan_timer, sup->last_orphans + ORPHANS_EVERY_MS);
+    }
+}
+
+/* --- sweeps ------------------------------------------------------------------------------------ */
+
+static size_t find_left(const struct member *m, const struct targets *t, struct census **census,
+                        pid_t *left)
+{
+    struct killtree_target target;
+    if (!workload_kill_target(m->workload, &target)) {
+        return 0;
+    }
+    if (workload_is_stubborn(m->workload)) {
+        (void) killtree_kill(&target, t->items, t->count);
+        census_free(steal_ptr(census));
+    }
+    if (*census == NULL) {
+        struct err err = {0};
+        *census = census_take(&err);
+        if (*census == NULL) {
+            /* Without a look nothing is known: what was there may be there still. */
+            log_warn("supervisor", "cannot look at the processes: %s", err.msg);
+            left[0] = target.leader;
+            return 1;
+        }
+    }
+    return killtree_find(*census, &target, t->items, t->count, left, LEFT_MAX);
+}
+
+static void sweep_one(struct member *m, const struct targets *t, bool has_orphans,
+                      struct census **census)
+{
+    struct killtree_target target;
+    pid_t left[LEFT_MAX];
+    size_t count = 0;
+    bool leader_ended = workload_kill_target(m->workload, &target) && proc_is_dead(target.leader);
+    /* After the leader's end what is left of its tree are orphans of this process, and in its
+     * cgroup: the cheap looks come first. */
+    bool certainly_gone = leader_ended && !has_orphans &&
+                          !(workload_has_cgroup(m->workload) &&
+                            cgroup_is_populated(target.cgroups, target.cgroup));
+    if (!certainly_gone) {
+        count = find_left(m, t, census, left);
+    }
+    workload_swept(m->workload, *census, left, count);
+}
+
+static void on_sweep(void *arg)
+{
+    struct supervisor *sup = arg;
+    CLEANUP(targets) struct targets t = {0};
+    CLEANUP(census) struct census *census = NULL;
+    collect_targets(sup, &t);
+    bool has_orphans = reap_orphans(&t) > 0;
+    /* What is asked for while sweeping is for the next time. */
+    struct list now;
+    list_init(&now);
+    while (!list_is_empty(&sup->sweeps)) {
+        struct list *link = sup->sweeps.next;
+        list_remove(link);
+        list_add_tail(&now, link);
+    }
+    while (!list_is_empty(&now)) {
+        struct member *m = list_entry(now.next, struct member, sweep_link);
+        list_remove(&m->sweep_link);
+        sweep_one(m, &t, has_orphans, &census);
+    }
+}
+
+void sweep_request(void *arg, struct workload *workload)
+{
+    struct supervisor *sup = arg;
+    CLEANUP(free) char *key =
+        xasprintf("%s/%s", workload_application(workload), workload_spec(workload)->name);
+    struct member *m = map_get(sup->by_key, key);
+    if (m != NULL && list_is_empty(&m->sweep_link)) {
+        list_add_tail(&sup->sweeps, &m->sweep_link);
+        if (!loop_timer_is_armed(sup->sweep_timer)) {
+            loop_timer_arm(sup->sweep_timer, 0);
+        }
+    }
+}
+
+void sweep_init(struct supervisor *sup)
+{
+    sup->sweep_timer = loop_timer_new(sup->params.loop, on_sweep, sup);
+    sup->orphan_timer = loop_timer_new(sup->params.loop, on_orphans, sup);
+    sup->child_signal = loop_signal_new(sup->params.loop, SIGCHLD, on_child_signal, sup);
+}
+
+void sweep_fini(struct supervisor *sup)
+{
+    loop_timer_free(sup->sweep_timer);
+    loop_timer_free(sup->orphan_timer);
+    loop_signal_free(sup->child_signal);
+}

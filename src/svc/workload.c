@@ -1,0 +1,443 @@
+#include "edgible/workload.h"
+
+#include "workload_private.h"
+
+#include "edgible/fd.h"
+#include "edgible/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Sweeps in state killing before the thorough way is taken. */
+#define STUBBORN_ROUNDS 3
+
+static bool on_exit_readable(void *arg);
+static void on_deadline(void *arg);
+
+struct workload *workload_new(const struct workload_ctx *ctx, const char *application,
+                              const struct workload_spec *spec)
+{
+    struct workload *w = xcalloc(1, sizeof(*w));
+    w->ctx = ctx;
+    w->application = xstrdup(application);
+    workload_spec_copy(&w->spec, spec);
+    w->cgroup = xasprintf("%s.%s", application, spec->name);
+    w->pidfd = -1;
+    w->handshake_fd = -1;
+    wl_fsm_init(&w->fsm, (uint32_t) ((uintptr_t) w >> 4) ^ (uint32_t) loop_now());
+    w->timer = loop_timer_new(ctx->loop, on_deadline, w);
+    return w;
+}
+
+void workload_free(struct workload *w)
+{
+    if (w == NULL) {
+        return;
+    }
+    assert(w->channel == NULL);
+    workload_end_tail_wait(w);
+    loop_timer_free(w->timer);
+    loop_io_free(w->exit_io);
+    loop_io_free(w->handshake_io);
+    fd_close(&w->pidfd);
+    fd_close(&w->handshake_fd);
+    creds_free(w->creds);
+    workload_spec_fini(&w->spec);
+    strv_fini(&w->tail);
+    free(w->start_error);
+    free(w->application);
+    free(w->cgroup);
+    free(w);
+}
+
+const char *workload_application(const struct workload *w)
+{
+    return w->application;
+}
+
+const struct workload_spec *workload_spec(const struct workload *w)
+{
+    return &w->spec;
+}
+
+enum wl_state workload_state(const struct workload *w)
+{
+    return w->fsm.state;
+}
+
+bool workload_is_at_rest(const struct workload *w)
+{
+    return wl_fsm_is_at_rest(&w->fsm);
+}
+
+pid_t workload_pid(const struct workload *w)
+{
+    return w->pid;
+}
+
+bool workload_has_cgroup(const struct workload *w)
+{
+    return w->in_cgroup;
+}
+
+bool workload_kill_target(const struct workload *w, struct killtree_target *ret)
+{
+    if (w->pid == 0) {
+        return false;
+    }
+    *ret = (struct killtree_target){
+        .leader = w->pid,
+        .start_ticks = w->start_ticks,
+        .uid = w->creds->uid,
+        .application = w->application,
+        .workload = w->spec.name,
+        .device = w->ctx->device_name,
+        .cgroups = w->in_cgroup ? w->ctx->cgroups : NULL,
+        .cgroup = w->in_cgroup ? w->cgroup : NULL,
+    };
+    return true;
+}
+
+/* --- effects ----------------------------------------------------------------------------------- */
+
+static void release(struct workload *w)
+{
+    struct proc_exit ignored;
+    if (w->pidfd >= 0) {
+        (void) !proc_wait_pidfd(w->pidfd, true, &ignored, NULL);
+    }
+    loop_io_free(steal_ptr(&w->exit_io));
+    loop_io_free(steal_ptr(&w->handshake_io));
+    fd_close(&w->pidfd);
+    fd_close(&w->handshake_fd);
+    if (w->in_cgroup) {
+        (void) cgroup_remove(w->ctx->cgroups, w->cgroup);
+    }
+    w->in_cgroup = false;
+    w->pid = 0;
+    w->left_count = 0;
+    w->kill_rounds = 0;
+    w->stuck_said = false;
+}
+
+static void send_stop_signal(struct workload *w)
+{
+    /* Until the child has made its own session there is no such group: then the child alone. */
+    if (!killtree_signal_group(w->pid, w->spec.stop.signal)) {
+        (void) kill(w->pid, w->spec.stop.signal);
+    }
+}
+
+/* Everything that is left, from the cgroup too where there is one, without a look at /proc. */
+static void kill_known(struct workload *w)
+{
+    (void) killtree_signal_group(w->pid, SIGKILL);
+    if (!w->fsm.leader_exited) {
+        (void) kill(w->pid, SIGKILL);
+    }
+    if (w->in_cgroup) {
+        (void) !cgroup_kill(w->ctx->cgroups, w->cgroup, NULL);
+    }
+    w->kill_rounds++;
+}
+
+static void term_left(struct workload *w)
+{
+    struct err err = {0};
+    CLEANUP(census) struct census *census = census_take(&err);
+    if (census != NULL) {
+        /* In stopping, the group has had its signal already. */
+        pid_t skip = w->fsm.state == WL_STOPPING ? w->pid : 0;
+        killtree_signal_pids(census, w->left, w->left_count, w->spec.stop.signal, skip);
+    }
+}
+
+static void execute(struct workload *w, unsigned effects)
+{
+    if ((effects & WL_DO_RELEASE) != 0) {
+        release(w);
+    }
+    if ((effects & WL_DO_SPAWN) != 0) {
+        workload_launch(w);
+    }
+    if ((effects & WL_DO_TERM) != 0) {
+        send_stop_signal(w);
+    }
+    if ((effects & WL_DO_TERM_LEFT) != 0) {
+        term_left(w);
+    }
+    if ((effects & WL_DO_KILL) != 0) {
+        kill_known(w);
+    }
+    if ((effects & (WL_DO_KILL | WL_DO_SWEEP)) != 0) {
+        w->ctx->request_sweep(w->ctx->arg, w);
+    }
+}
+
+static void arm(struct workload *w)
+{
+    if (w->fsm.deadline != 0) {
+        loop_timer_arm(w->timer, w->fsm.deadline);
+    } else {
+        loop_timer_disarm(w->timer);
+    }
+}
+
+static void step(struct workload *w, enum wl_event event, enum wl_end end)
+{
+    enum wl_state from = w->fsm.state;
+    unsigned effects =
+        wl_fsm_step(&w->fsm, &w->spec.restart, &w->spec.stop, event, end, loop_now());
+    const char *broken = wl_fsm_broken(&w->fsm);
+    if (broken != NULL) {
+        log_error("supervisor", "%s/%s: %s, in %s after %s", w->application, w->spec.name, broken,
+                  wl_state_name(w->fsm.state), wl_event_name(event));
+        assert(broken == NULL);
+    }
+    if (w->fsm.state != from) {
+        workload_say_transition(w, from);
+    }
+    execute(w, effects);
+    if (w->fsm.state != from && wl_fsm_is_at_rest(&w->fsm)) {
+        w->ctx->on_rest(w->ctx->arg, w);
+    }
+}
+
+/* Effects may post events themselves: those are taken in turn, not nested. */
+void workload_post(struct workload *w, enum wl_event event, enum wl_end end)
+{
+    assert(w->pending_count < PENDING_MAX);
+    w->pending[w->pending_count].event = event;
+    w->pending[w->pending_count].end = end;
+    w->pending_count++;
+    if (w->stepping) {
+        return;
+    }
+    w->stepping = true;
+    for (size_t i = 0; i < w->pending_count; i++) {
+        step(w, w->pending[i].event, w->pending[i].end);
+    }
+    w->pending_count = 0;
+    w->stepping = false;
+    arm(w);
+}
+
+static void on_deadline(void *arg)
+{
+    workload_post(arg, WL_EV_DEADLINE, WL_END_CLEAN);
+}
+
+/* --- what happens to the process ----------------------------------------------------------------- */
+
+static void take_handshake(struct workload *w)
+{
+    enum spawn_outcome outcome = spawn_read_handshake(w->handshake_fd, &w->fault);
+    if (outcome == SPAWN_PENDING) {
+        return;
+    }
+    loop_io_free(steal_ptr(&w->handshake_io));
+    fd_close(&w->handshake_fd);
+    if (outcome == SPAWN_STARTED) {
+        workload_post(w, WL_EV_STARTED, WL_END_CLEAN);
+        workload_say_started(w);
+    } else {
+        /* The child's exit follows at once, and the machine is told of both as one. */
+        w->has_fault = true;
+    }
+}
+
+static bool on_handshake_readable(void *arg)
+{
+    struct workload *w = arg;
+    take_handshake(w);
+    return w->handshake_fd < 0;
+}
+
+void workload_watch_process(struct workload *w)
+{
+    w->exit_io = loop_io_new(w->ctx->loop, w->pidfd, on_exit_readable, w);
+    w->handshake_io = loop_io_new(w->ctx->loop, w->handshake_fd, on_handshake_readable, w);
+}
+
+static enum wl_end judge_exit(const struct workload *w)
+{
+    if (w->has_fault) {
+        return spawn_fault_is_host(&w->fault) ? WL_END_HOST_FAULT : WL_END_FAULT;
+    }
+    return w->exit.known && !w->exit.signaled && w->exit.code == 0 ? WL_END_CLEAN : WL_END_ERROR;
+}
+
+static bool on_exit_readable(void *arg)
+{
+    struct workload *w = arg;
+    struct err err = {0};
+    /* Without reaping: the zombie pins pid and group while the rest is dealt with. */
+    int ended = proc_wait_pidfd(w->pidfd, false, &w->exit, &err);
+    if (ended == 0) {
+        return false;
+    }
+    if (ended < 0) {
+        w->exit = (struct proc_exit){.known = false};
+    }
+    loop_io_free(steal_ptr(&w->exit_io));
+    if (w->handshake_fd >= 0) {
+        take_handshake(w);
+    }
+    if (!w->has_fault && w->channel != NULL) {
+        w->tail_pending = true;
+        pump_tail(w->channel);
+    }
+    workload_say_exited(w);
+    workload_post(w, WL_EV_EXITED, judge_exit(w));
+    return true;
+}
+
+void workload_swept(struct workload *w, const struct census *census, const pid_t *left,
+                    size_t left_count)
+{
+    if (w->pid == 0) {
+        return;
+    }
+    w->left_count = left_count < LEFT_MAX ? left_count : LEFT_MAX;
+    if (w->left_count > 0) {
+        memcpy(w->left, left, w->left_count * sizeof(*left));
+    }
+    if (left_count == 0) {
+        workload_post(w, WL_EV_GONE, WL_END_CLEAN);
+        return;
+    }
+    if (w->fsm.state == WL_KILLING && census != NULL) {
+        killtree_signal_pids(census, w->left, w->left_count, SIGKILL, 0);
+        workload_say_stuck(w);
+    }
+    workload_post(w, WL_EV_LEFT, WL_END_CLEAN);
+}
+
+bool workload_is_stubborn(const struct workload *w)
+{
+    return w->fsm.state == WL_KILLING && w->kill_rounds >= STUBBORN_ROUNDS;
+}
+
+/* --- what is wanted -------------------------------------------------------------------------------- */
+
+void workload_start(struct workload *w)
+{
+    workload_post(w, WL_EV_START, WL_END_CLEAN);
+}
+
+void workload_stop(struct workload *w)
+{
+    w->wants_spawn = false;
+    workload_post(w, WL_EV_STOP, WL_END_CLEAN);
+}
+
+void workload_skip_grace(struct workload *w)
+{
+    workload_post(w, WL_EV_KILL, WL_END_CLEAN);
+}
+
+void workload_update(struct workload *w, const struct workload_spec *spec, bool restart)
+{
+    CLEANUP(free) char *old_path = NULL;
+    CLEANUP(free) char *new_path = NULL;
+    (void) workload_log(w, &old_path);
+    workload_spec_fini(&w->spec);
+    workload_spec_copy(&w->spec, spec);
+    struct pump_log log = workload_log(w, &new_path);
+    if (w->channel != NULL && w->log != LOG_CLOSING) {
+        pump_configure(w->channel, &log);
+        if (strcmp(old_path, new_path) != 0 && w->log == LOG_BROKEN) {
+            w->log = LOG_OPENING;
+        }
+    }
+    workload_post(w, restart ? WL_EV_RESTART : WL_EV_RENEW, WL_END_CLEAN);
+}
+
+void workload_close(struct workload *w)
+{
+    if (w->channel != NULL && w->log != LOG_CLOSING) {
+        w->log = LOG_CLOSING;
+        pump_close(w->channel);
+    }
+}
+
+bool workload_is_disposable(const struct workload *w)
+{
+    return wl_fsm_is_at_rest(&w->fsm) && w->channel == NULL;
+}
+
+/* --- what the pump says ------------------------------------------------------------------------------ */
+
+static void on_log_opened(struct workload *w)
+{
+    w->log = LOG_OPEN;
+    if (w->wants_spawn) {
+        w->wants_spawn = false;
+        workload_launch_with_log(w);
+    }
+}
+
+static bool is_host_error(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == EIO;
+}
+
+static void on_log_failed(struct workload *w, const struct pump_event *event)
+{
+    w->log = LOG_BROKEN;
+    char text[ERR_MSG_MAX];
+    struct err err = {.code = event->error};
+    (void) snprintf(err.msg, sizeof(err.msg), "cannot open its log: %s", event->message);
+    (void) err_text(&err, text, sizeof(text));
+    if (w->wants_spawn) {
+        w->wants_spawn = false;
+        workload_launch_failed(w, is_host_error(event->error) ? WL_END_HOST_FAULT : WL_END_FAULT,
+                               "log", event->error, text);
+    } else {
+        log_warn("supervisor", "%s/%s: %s", w->application, w->spec.name, text);
+    }
+}
+
+static void on_tail(struct workload *w, const struct pump_event *event)
+{
+    if (event->run == w->run) {
+        strv_fini(&w->tail);
+        strv_copy(&w->tail, &event->lines);
+    }
+    w->tail_pending = false;
+    if (w->tail_wait != NULL) {
+        workload_say_failed(w);
+    }
+}
+
+void workload_on_pump(const struct pump_event *event)
+{
+    struct workload *w = event->owner;
+    switch (event->type) {
+    case PUMP_EV_OPENED:
+        on_log_opened(w);
+        break;
+    case PUMP_EV_OPEN_FAILED:
+        on_log_failed(w, event);
+        break;
+    case PUMP_EV_TAIL:
+        on_tail(w, event);
+        break;
+    case PUMP_EV_CLOSED:
+        w->channel = NULL;
+        w->log = LOG_CLOSED;
+        w->ctx->on_rest(w->ctx->arg, w);
+        break;
+    case PUMP_EV_ROTATED:
+    case PUMP_EV_REOPENED:
+    case PUMP_EV_DISK_FULL:
+    case PUMP_EV_DROPPED:
+    case PUMP_EV_STALLED:
+    case PUMP_EV_RESUMED:
+        workload_say_log(w, event);
+        break;
+    }
+}

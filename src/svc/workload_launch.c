@@ -1,0 +1,185 @@
+/* From specification to process: everything that can fail or block happens here, before the
+ * fork; what fails in the child itself comes back over the handshake. */
+#include "workload_private.h"
+
+#include "edgible/buf.h"
+#include "edgible/fd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+struct pump_log workload_log(const struct workload *w, char **path)
+{
+    *path = w->spec.log_file != NULL
+                ? xstrdup(w->spec.log_file)
+                : xasprintf("%s/%s/%s.log", w->ctx->log_dir, w->application, w->spec.name);
+    bool change = w->creds != NULL && w->creds->change;
+    return (struct pump_log){
+        .file = *path,
+        .max_size_bytes = (uint64_t) w->spec.logs.max_size_bytes,
+        .max_files = (unsigned) w->spec.logs.max_files,
+        .uid = change ? w->creds->uid : (uid_t) -1,
+        .gid = change ? w->creds->gid : (gid_t) -1,
+    };
+}
+
+void workload_launch_failed(struct workload *w, enum wl_end end, const char *stage, int error,
+                            const char *sentence)
+{
+    free(w->start_error);
+    w->start_error = xstrdup(sentence);
+    w->start_stage = stage;
+    w->start_errno = error;
+    workload_post(w, WL_EV_NOT_STARTED, end);
+}
+
+static void launch_failed_with(struct workload *w, const char *stage, const struct err *err)
+{
+    char text[ERR_MSG_MAX];
+    bool is_spec = err->code == ERR_SPEC;
+    workload_launch_failed(w, is_spec ? WL_END_FAULT : WL_END_HOST_FAULT, stage,
+                           err->code < ERR_SPEC ? err->code : 0,
+                           err_text(err, text, sizeof(text)));
+}
+
+static void forget_last_run(struct workload *w)
+{
+    w->has_fault = false;
+    free(steal_ptr(&w->start_error));
+    w->start_stage = NULL;
+    w->start_errno = 0;
+    w->exit = (struct proc_exit){0};
+    strv_fini(&w->tail);
+    w->tail_pending = false;
+    workload_end_tail_wait(w);
+}
+
+void workload_launch(struct workload *w)
+{
+    forget_last_run(w);
+    struct err err = {0};
+    creds_free(steal_ptr(&w->creds));
+    w->creds = creds_lookup(w->spec.user, w->spec.group, &err);
+    if (w->creds == NULL) {
+        launch_failed_with(w, "user", &err);
+        return;
+    }
+    if (w->log == LOG_OPEN) {
+        workload_launch_with_log(w);
+        return;
+    }
+    w->wants_spawn = true;
+    if (w->channel == NULL) {
+        CLEANUP(free) char *path = NULL;
+        struct pump_log log = workload_log(w, &path);
+        w->channel = pump_open(w->ctx->pump, &log, w);
+    } else if (w->log == LOG_BROKEN) {
+        pump_reopen(w->channel);
+    }
+    w->log = LOG_OPENING;
+}
+
+static void set_env(struct strv *env, const char *name, const char *value)
+{
+    strv_add_take(env, xasprintf("%s=%s", name, value));
+}
+
+/* Whether the document's own environment has a variable of that name. */
+static const char *own_env(const struct workload *w, const char *name)
+{
+    size_t len = strlen(name);
+    for (size_t i = 0; i < w->spec.env.count; i++) {
+        const char *item = w->spec.env.items[i];
+        if (strncmp(item, name, len) == 0 && item[len] == '=') {
+            return item + len + 1;
+        }
+    }
+    return NULL;
+}
+
+static void make_env(const struct workload *w, struct strv *env)
+{
+    const struct {
+        const char *name, *value;
+    } base[] = {
+        {"PATH",                DEFAULT_PATH       },
+        {"HOME",                w->creds->home     },
+        {"USER",                w->creds->user     },
+        {"LOGNAME",             w->creds->user     },
+        {"SHELL",               w->creds->shell    },
+        {"LANG",                "C.UTF-8"          },
+        {"EDGIBLE_APPLICATION", w->application     },
+        {"EDGIBLE_WORKLOAD",    w->spec.name       },
+        {"EDGIBLE_DEVICE",      w->ctx->device_name},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(base); i++) {
+        if (own_env(w, base[i].name) == NULL) {
+            set_env(env, base[i].name, base[i].value);
+        }
+    }
+    for (size_t i = 0; i < w->spec.env.count; i++) {
+        strv_add(env, w->spec.env.items[i]);
+    }
+}
+
+static int open_cgroup(const struct workload *w)
+{
+    if (w->ctx->cgroups == NULL) {
+        return -1;
+    }
+    return cgroup_make(w->ctx->cgroups, w->cgroup, NULL);
+}
+
+static int make_process(struct workload *w, int output_fd, struct err *err)
+{
+    CLEANUP(strv) struct strv env = {0};
+    CLEANUP(strv) struct strv paths = {0};
+    make_env(w, &env);
+    const char *path = own_env(w, "PATH");
+    spawn_find_paths(w->spec.command.items[0], path != NULL ? path : DEFAULT_PATH, &paths);
+    CLEANUP(close_fd) int cgroup_fd = open_cgroup(w);
+    char *no_paths[] = {NULL};
+    struct spawn_request request = {
+        .argv = w->spec.command.items,
+        .envp = env.items,
+        .paths = paths.items != NULL ? paths.items : no_paths,
+        .working_dir = w->spec.working_dir,
+        .creds = w->creds,
+        .output_fd = output_fd,
+        .cgroup_fd = cgroup_fd,
+        .open_files = w->ctx->open_files,
+    };
+    struct spawned spawned;
+    if (spawn(&request, &spawned, err) < 0) {
+        return -1;
+    }
+    w->pid = spawned.pid;
+    w->pidfd = spawned.pidfd;
+    w->handshake_fd = spawned.handshake_fd;
+    w->in_cgroup = cgroup_fd >= 0;
+    return 0;
+}
+
+void workload_launch_with_log(struct workload *w)
+{
+    struct err err = {0};
+    CLEANUP(close_fd) int read_fd = -1;
+    CLEANUP(close_fd) int write_fd = -1;
+    if (pump_make_pipe(&read_fd, &write_fd, &err) < 0) {
+        launch_failed_with(w, "pipe", &err);
+        return;
+    }
+    if (make_process(w, write_fd, &err) < 0) {
+        launch_failed_with(w, "spawn", &err);
+        return;
+    }
+    struct proc_stat stat;
+    w->start_ticks = proc_read_stat(w->pid, &stat, NULL) == 0 ? stat.start_ticks : 0;
+    pump_attach(w->channel, steal_fd(&read_fd), ++w->run);
+    workload_watch_process(w);
+    workload_post(w, WL_EV_SPAWNED, WL_END_CLEAN);
+}

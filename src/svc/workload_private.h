@@ -1,0 +1,92 @@
+/*
+ * The inside of a workload, shared by workload.c (events and effects), workload_launch.c (from
+ * specification to process) and workload_report.c (what is said of it).
+ */
+#ifndef EDGIBLE_WORKLOAD_PRIVATE_H
+#define EDGIBLE_WORKLOAD_PRIVATE_H
+
+#include "edgible/creds.h"
+#include "edgible/proc.h"
+#include "edgible/spawn.h"
+#include "edgible/workload.h"
+
+#define LEFT_MAX 256
+#define PENDING_MAX 16
+
+enum log_state { LOG_CLOSED, LOG_OPENING, LOG_OPEN, LOG_BROKEN, LOG_CLOSING };
+
+struct workload {
+    const struct workload_ctx *ctx;
+    char *application;
+    struct workload_spec spec;
+    struct wl_fsm fsm;
+    struct loop_timer *timer;
+
+    /* The machine's events that wait while a step is being executed. */
+    struct {
+        enum wl_event event;
+        enum wl_end end;
+    } pending[PENDING_MAX];
+    size_t pending_count;
+    bool stepping;
+
+    /* The process of the current run. */
+    struct creds *creds;
+    pid_t pid;
+    uint64_t start_ticks;
+    int pidfd;
+    int handshake_fd;
+    struct loop_io *exit_io;
+    struct loop_io *handshake_io;
+    uint64_t run;
+    bool in_cgroup;
+    char *cgroup;
+
+    /* What is left of it, as the last sweep found it. */
+    pid_t left[LEFT_MAX];
+    size_t left_count;
+    unsigned kill_rounds;
+    bool stuck_said;
+
+    /* Why the last run ended, or the last try failed. */
+    struct proc_exit exit;
+    struct spawn_fault fault;
+    bool has_fault;
+    char *start_error; /* the sentence where no process could be made */
+    const char *start_stage;
+    int start_errno;
+
+    struct pump_channel *channel;
+    enum log_state log;
+    bool wants_spawn; /* a start waits for the log */
+    struct strv tail; /* the last lines of the last run */
+    bool tail_pending;
+    struct loop_timer *tail_wait; /* the failed event waits for the tail, but not for ever */
+};
+
+/* workload.c */
+void workload_post(struct workload *w, enum wl_event event, enum wl_end end);
+/* Watches the pidfd and the handshake of a process just made. */
+void workload_watch_process(struct workload *w);
+
+/* workload_launch.c: opens the log, then makes the process; posts SPAWNED or NOT_STARTED. */
+void workload_launch(struct workload *w);
+void workload_launch_with_log(struct workload *w);
+/* The start cannot go on: remembers why and posts NOT_STARTED. */
+void workload_launch_failed(struct workload *w, enum wl_end end, const char *stage, int error,
+                            const char *sentence);
+/* What the pump is told of the log. *path is filled and belongs to the caller. */
+struct pump_log workload_log(const struct workload *w, char **path);
+
+/* workload_report.c */
+void workload_say_transition(struct workload *w, enum wl_state from);
+void workload_say_started(struct workload *w);
+void workload_say_exited(struct workload *w);
+void workload_say_failed(struct workload *w);
+/* Nothing waits for the tail any more. */
+void workload_end_tail_wait(struct workload *w);
+/* What is left does not die: says so once a stop. */
+void workload_say_stuck(struct workload *w);
+void workload_say_log(struct workload *w, const struct pump_event *event);
+
+#endif
