@@ -20,7 +20,7 @@ struct supervisor_params {
     struct loop *loop; /* borrowed, as is all here; outlives the supervisor */
     struct events *events;
     const struct cgroup_root *cgroups; /* NULL: none */
-    const char *device_name, *log_dir;
+    const char *device_name, *log_dir; /* copied */
     struct rlimit open_files_before; /* what workloads get */
     struct rlimit open_files_now;    /* what the budget of descriptors is made from */
     void (*on_empty)(void *arg);     /* after supervisor_shutdown(), when nothing is left */

@@ -51,6 +51,8 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
 {
     CLEANUP(supervisor) struct supervisor *sup = xcalloc(1, sizeof(*sup));
     sup->params = *params;
+    sup->device_name = xstrdup(params->device_name);
+    sup->log_dir = xstrdup(params->log_dir);
     list_init(&sup->members);
     list_init(&sup->sweeps);
     sup->by_key = map_new();
@@ -66,8 +68,8 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
         .pump = sup->pump,
         .events = params->events,
         .cgroups = params->cgroups,
-        .device_name = params->device_name,
-        .log_dir = params->log_dir,
+        .device_name = sup->device_name,
+        .log_dir = sup->log_dir,
         .open_files = params->open_files_before,
         .request_sweep = sweep_request,
         .on_rest = on_rest,
@@ -89,6 +91,8 @@ void supervisor_free(struct supervisor *sup)
     }
     loop_async_free(sup->pump_async);
     map_free(sup->by_key);
+    free(sup->device_name);
+    free(sup->log_dir);
     free(sup);
 }
 

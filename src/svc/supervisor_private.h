@@ -28,6 +28,7 @@ struct member {
 struct supervisor {
     struct supervisor_params params;
     struct workload_ctx ctx;
+    char *device_name, *log_dir;
     struct list members;
     struct map *by_key;
     struct pump *pump;

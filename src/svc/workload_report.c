@@ -255,10 +255,10 @@ void workload_say_transition(struct workload *w, enum wl_state from)
 {
     switch (w->fsm.state) {
     case WL_STARTING:
-        say_status(w, EVENT_STARTING, "starting", "is started");
+        say_status(w, EVENT_STARTING, "starting", "is being started");
         break;
     case WL_STOPPING:
-        say_status(w, EVENT_STOPPING, "stopping", "is stopped");
+        say_status(w, EVENT_STOPPING, "stopping", "is being stopped");
         break;
     case WL_STOPPED:
         if (from != WL_COMPLETED && from != WL_FAILED) {
