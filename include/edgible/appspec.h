@@ -31,9 +31,9 @@ struct restart_policy {
     enum restart_when when;
     mono_ms initial_delay_ms;
     mono_ms max_delay_ms;
-    mono_ms rapid_after_ms;     /* an exit before this uptime is rapid */
-    int64_t max_rapid_failures; /* this many in a row: failed; 0: never */
-    mono_ms stable_after_ms;    /* after this uptime the counts start again */
+    mono_ms rapid_after_ms;        /* an exit before this uptime is rapid */
+    int64_t max_rapid_failures;    /* this many in a row: failed; 0: never */
+    mono_ms stable_after_ms;       /* after this uptime the counts start again */
     mono_ms retry_failed_after_ms; /* 0: not */
 };
 
@@ -104,15 +104,16 @@ struct workload_spec {
 };
 
 struct access_spec {
-    char *name, *type, *workload, *port, *hostname, *tls_managed_by, *auth_mode; /* NULL: not given */
+    char *name, *type, *workload, *port, *hostname, *tls_managed_by,
+        *auth_mode; /* NULL: not given */
 };
 
 struct app_spec {
     char *name;
-    char *id, *organization;        /* NULL where not given */
-    char *device_name, *device_id;  /* of the placement; NULL where not given */
-    char *placement_strategy;       /* NULL where not given */
-    struct strv depends_on;         /* names of other applications */
+    char *id, *organization;       /* NULL where not given */
+    char *device_name, *device_id; /* of the placement; NULL where not given */
+    char *placement_strategy;      /* NULL where not given */
+    struct strv depends_on;        /* names of other applications */
     struct workload_spec *workloads;
     size_t workload_count;
     bool rollback;
@@ -129,6 +130,9 @@ struct app_doc {
     char *name;            /* metadata.name where it could be read, also of an invalid one */
     size_t line;           /* where it starts */
     struct diag diag;      /* its errors and warnings */
+    size_t offset, length; /* in the data, with the comments before it and its `---`; of a list's
+                              documents the list's */
+    bool is_in_list;       /* an item of a top-level list */
 };
 
 struct app_docs {

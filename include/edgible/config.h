@@ -22,6 +22,7 @@ struct etcd_config {
     struct strv endpoints;
     char *prefix, *ca_file, *cert_file, *key_file, *username, *password_file;
     mono_ms report_interval_ms;
+    bool insecure; /* as of https */
 };
 
 struct policy_config {
@@ -53,8 +54,8 @@ struct config {
 struct config_env {
     char *host_name;
     bool is_root;
-    char *state_home;      /* for others than root: $XDG_STATE_HOME or ~/.local/state */
-    char *runtime_home;    /* $XDG_RUNTIME_DIR, or NULL */
+    char *state_home;   /* for others than root: $XDG_STATE_HOME or ~/.local/state */
+    char *runtime_home; /* $XDG_RUNTIME_DIR, or NULL */
     uid_t uid;
 };
 

@@ -95,8 +95,8 @@ static void omit(struct diag *diag, enum diag_severity severity, const char *fil
     diag->omitted++;
     if (diag->omitted_at == 0) {
         struct diag_item *made = push(diag);
-        *made =
-            (struct diag_item){.severity = severity, .file = make_printable(file), .path = xstrdup("")};
+        *made = (struct diag_item){
+            .severity = severity, .file = make_printable(file), .path = xstrdup("")};
         diag->omitted_at = diag->count;
     }
     struct diag_item *item = &diag->items[diag->omitted_at - 1];

@@ -75,9 +75,9 @@ static void read_signal(struct doc_reader *reader, const struct doc_spot *spot, 
 void docread_stop(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     static const struct doc_field fields[] = {
-        {"signal",                     read_signal, offsetof(struct stop_policy, signal)},
-        {"gracePeriod", docread_duration, offsetof(struct stop_policy, grace_ms)},
-        {NULL                           },
+        DOC_FIELD(struct stop_policy, signal, "signal", read_signal),
+        DOC_FIELD(struct stop_policy, grace_ms, "gracePeriod", docread_duration),
+        DOC_FIELDS_END,
     };
     docread_mapping(reader, spot, fields, target);
 }
@@ -85,9 +85,9 @@ void docread_stop(struct doc_reader *reader, const struct doc_spot *spot, void *
 void docread_logs(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     static const struct doc_field fields[] = {
-        {"maxSize",                   docread_size, offsetof(struct log_policy, max_size_bytes), .min = 1},
-        {"maxFiles", docread_int, offsetof(struct log_policy, max_files), .max = 1000},
-        {NULL                  },
+        DOC_FIELD(struct log_policy, max_size_bytes, "maxSize", docread_size, .min = 1),
+        DOC_FIELD(struct log_policy, max_files, "maxFiles", docread_int, .max = 1000),
+        DOC_FIELDS_END,
     };
     docread_mapping(reader, spot, fields, target);
 }

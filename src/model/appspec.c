@@ -1,0 +1,258 @@
+#include "edgible/appspec.h"
+
+#include "edgible/appspec_read.h"
+#include "edgible/map.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(APPSPEC_MAX_DOCUMENT_BYTES == YAML_DOC_MAX_BYTES, "one bound");
+_Static_assert(APPSPEC_MAX_DOCUMENTS == YAML_DOC_MAX_DOCUMENTS, "one bound");
+_Static_assert(APPSPEC_MAX_DEPTH == YAML_DOC_MAX_DEPTH, "one bound");
+_Static_assert(APPSPEC_MAX_NODES == YAML_DOC_MAX_NODES, "one bound");
+
+static void expect_word(struct doc_reader *reader, const struct doc_spot *spot, const char *word)
+{
+    const char *text = docread_text(reader, spot);
+    if (text != NULL && strcmp(text, word) != 0) {
+        docread_error(reader, spot, "expected %s, found '%.40s'", word, text);
+    }
+}
+
+static void read_api_version(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    (void) target;
+    expect_word(reader, spot, "v3");
+}
+
+static void read_kind(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    (void) target;
+    expect_word(reader, spot, "Application");
+}
+
+/* An id stands in URLs and file names as it is. */
+static void read_id(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "0123456789_-.";
+    const char *text = docread_text(reader, spot);
+    char **ret = target;
+    if (text == NULL) {
+        return;
+    }
+    if (text[strspn(text, allowed)] != '\0' || text[0] == '.' || strlen(text) > 128) {
+        docread_error(reader, spot,
+                      "'%.80s' is not an id: at most 128 letters, digits, _, - and ., no . first",
+                      text);
+        return;
+    }
+    *ret = xstrdup(text);
+}
+
+static void check_not_itself(struct doc_reader *reader, const struct doc_spot *spot,
+                             const struct app_spec *app)
+{
+    const struct doc_node *list = doc_node_get(spot->node, "dependsOn");
+    if (app->name == NULL || !strv_has(&app->depends_on, app->name)) {
+        return;
+    }
+    struct doc_spot at = {.up = spot, .key = "dependsOn", .node = list};
+    docread_error(reader, &at, "an application cannot wait for itself");
+}
+
+static void read_metadata(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    static const struct doc_field fields[] = {
+        DOC_FIELD(struct app_spec, name, "name", docread_label, .is_required = true),
+        DOC_FIELD(struct app_spec, id, "id", read_id),
+        DOC_FIELD(struct app_spec, organization, "organization", docread_string),
+        DOC_FIELD(struct app_spec, depends_on, "dependsOn", docread_labels),
+        DOC_FIELD_OF_ALL("labels", docread_any),
+        DOC_FIELD_OF_ALL("annotations", docread_any),
+        DOC_FIELDS_END,
+    };
+    docread_mapping(reader, spot, fields, target);
+    check_not_itself(reader, spot, target);
+}
+
+static void read_strategy(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    docread_string(reader, spot, target);
+    char *const *strategy = target;
+    if (*strategy != NULL && strcmp(*strategy, "serving-device") != 0) {
+        docread_warning(reader, spot, "unknown strategy '%.40s', known is serving-device",
+                        *strategy);
+    }
+}
+
+static void read_device_selector(struct doc_reader *reader, const struct doc_spot *spot,
+                                 void *target)
+{
+    static const struct doc_field fields[] = {
+        DOC_FIELD(struct app_spec, device_name, "deviceName", docread_string),
+        DOC_FIELD(struct app_spec, device_id, "deviceId", docread_string),
+        DOC_FIELDS_END,
+    };
+    docread_mapping(reader, spot, fields, target);
+}
+
+static void read_placement(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    static const struct doc_field fields[] = {
+        DOC_FIELD(struct app_spec, placement_strategy, "strategy", read_strategy),
+        DOC_FIELD_OF_ALL("deviceSelector", read_device_selector),
+        DOC_FIELDS_END,
+    };
+    docread_mapping(reader, spot, fields, target);
+}
+
+static void read_update(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    static const struct doc_field fields[] = {
+        DOC_FIELD(struct app_spec, rollback, "rollback", docread_bool),
+        DOC_FIELD(struct app_spec, healthy_after_ms, "healthyAfter", docread_duration),
+        DOC_FIELDS_END,
+    };
+    docread_mapping(reader, spot, fields, target);
+}
+
+static void read_workloads(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    const struct app_spec *app = target;
+    appspec_read_workloads(reader, spot, target);
+    if (app->workload_count > 0) {
+        appspec_check_depends(reader, spot, app);
+    }
+}
+
+static void read_spec(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    static const struct doc_field fields[] = {
+        DOC_FIELD_OF_ALL("placement", read_placement),
+        DOC_FIELD_OF_ALL("workloads", read_workloads, .is_required = true),
+        DOC_FIELD_OF_ALL("update", read_update),
+        DOC_FIELD_OF_ALL("access", appspec_read_access),
+        DOC_FIELDS_END,
+    };
+    docread_mapping(reader, spot, fields, target);
+}
+
+/* What is read is returned however wrong the document is; its name may be of use. */
+static struct app_spec *read_app(struct doc_reader *reader, const struct doc_spot *spot)
+{
+    static const struct doc_field fields[] = {
+        DOC_FIELD_OF_ALL("apiVersion", read_api_version, .is_required = true),
+        DOC_FIELD_OF_ALL("kind", read_kind, .is_required = true),
+        DOC_FIELD_OF_ALL("metadata", read_metadata, .is_required = true),
+        DOC_FIELD_OF_ALL("spec", read_spec, .is_required = true),
+        DOC_FIELDS_END,
+    };
+    struct app_spec *app = xcalloc(1, sizeof(*app));
+    app->healthy_after_ms = UNSET;
+    app->file = xstrdup(reader->file);
+    app->line = spot->node->line;
+    if (spot->node->kind == DOC_MAPPING) {
+        docread_mapping(reader, spot, fields, app);
+    } else {
+        docread_mismatch(reader, spot, "a mapping");
+    }
+    return app;
+}
+
+struct parsing {
+    const char *file;
+    struct app_docs *docs;
+    struct map *names; /* of the documents so far, to their node */
+};
+
+static struct app_doc *new_doc(struct app_docs *docs)
+{
+    if (docs->count == docs->cap) {
+        docs->cap = docs->cap > 0 ? docs->cap * 2 : 4;
+        docs->docs = xrealloc(docs->docs, docs->cap, sizeof(*docs->docs));
+    }
+    struct app_doc *doc = &docs->docs[docs->count++];
+    *doc = (struct app_doc){0};
+    return doc;
+}
+
+/* The place of metadata.name, for which the name was read. */
+static void check_name_is_new(struct parsing *parsing, struct doc_reader *reader,
+                              const struct doc_spot *spot, const char *name)
+{
+    if (map_has(parsing->names, name)) {
+        const struct doc_node *metadata = doc_node_get(spot->node, "metadata");
+        struct doc_spot up = {.up = spot, .key = "metadata", .node = metadata};
+        struct doc_spot at = {.up = &up, .key = "name", .node = doc_node_get(metadata, "name")};
+        docread_error(reader, &at, "another document before it has the name '%s' too", name);
+    }
+    map_put(parsing->names, name, parsing);
+}
+
+static void add_document(struct parsing *parsing, const struct doc_spot *spot,
+                         const struct yaml_doc *yaml)
+{
+    struct app_doc *doc = new_doc(parsing->docs);
+    struct doc_reader reader = {
+        .file = parsing->file,
+        .diag = &doc->diag,
+        .unknown_keys = DIAG_WARNING,
+        .null_is_absent = true,
+    };
+    CLEANUP(app_spec) struct app_spec *app = read_app(&reader, spot);
+    doc->line = spot->node->line;
+    doc->offset = yaml->offset;
+    doc->length = yaml->length;
+    doc->name = xstrdup_or_null(app->name);
+    if (app->name != NULL) {
+        check_name_is_new(parsing, &reader, spot, app->name);
+    }
+    /* A key that stands twice, say, may be in any of a list's documents. */
+    diag_append(&doc->diag, &yaml->diag);
+    diag_sort(&doc->diag);
+    if (doc->diag.error_count == 0) {
+        doc->spec = steal_ptr(&app);
+    }
+}
+
+static void add_list(struct parsing *parsing, const struct doc_spot *list,
+                     const struct yaml_doc *yaml)
+{
+    size_t count = list->node->count;
+    for (size_t i = 0; i < count; i++) {
+        struct doc_spot item = docread_item(list, i);
+        add_document(parsing, &item, yaml);
+        parsing->docs->docs[parsing->docs->count - 1].is_in_list = true;
+    }
+    if (count == 0) {
+        diag_append(&parsing->docs->diag, &yaml->diag);
+    }
+}
+
+void appspec_parse(const char *file, const char *data, size_t len, struct app_docs *docs)
+{
+    CLEANUP(map) struct map *names = map_new();
+    struct parsing parsing = {.file = file, .docs = docs, .names = names};
+    struct yaml_reader reader;
+    yaml_reader_init(&reader, file, data, len, &docs->diag);
+    docs->is_empty = yaml_text_is_blank(&reader.text);
+    for (;;) {
+        CLEANUP(yaml_doc) struct yaml_doc *doc = yaml_reader_next(&reader);
+        if (doc == NULL) {
+            return;
+        }
+        struct doc_spot root = {.node = doc->root};
+        bool is_list = doc->root->kind == DOC_SEQUENCE;
+        if (docs->count + (is_list ? doc->root->count : 1) > APPSPEC_MAX_DOCUMENTS) {
+            diag_add(&docs->diag, DIAG_ERROR, file, doc->root->line, doc->root->column, "",
+                     "more than %d documents", APPSPEC_MAX_DOCUMENTS);
+            return;
+        }
+        if (is_list) {
+            add_list(&parsing, &root, doc);
+        } else {
+            add_document(&parsing, &root, doc);
+        }
+    }
+}
