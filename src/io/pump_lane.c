@@ -15,8 +15,9 @@
 #define MAX_EVENTS 64
 /* A turn that moved less than PAUSE_BYTES is followed by a pause only in a streak of turns. */
 #define PAUSE_BYTES ((size_t) 16 * 1024)
-#define PAUSE_NS 1000000L
-#define STREAK_GAP_US 2000
+#define PAUSE_MIN_US 200
+#define PAUSE_MAX_US 2000
+#define STREAK_GAP_US 4000
 #define STREAK_TURNS 4
 /* So long without work, and the buffer is given back. */
 #define IDLE_MS 2000
@@ -269,9 +270,9 @@ static int next_timeout(struct pump_lane *lane)
 }
 
 /*
- * A pause lets small writes gather into a large batch, which saves more CPU than anything else.
- * None while batches are full, since there is more to carry than it would gather, and none for a
- * program that prints now and then, whose lines should land at once.
+ * A pause lets small writes gather into a large batch, which saves more CPU than anything else. As
+ * long as it takes to fill half a pipe at the present rate, so that the writer need not wait; none
+ * for a program that prints now and then, whose lines should land at once.
  */
 static void pause_to_gather(struct pump_lane *lane)
 {
@@ -279,12 +280,14 @@ static void pause_to_gather(struct pump_lane *lane)
         return;
     }
     int64_t now = now_us();
-    lane->streak = now - lane->last_turn_us < STREAK_GAP_US ? lane->streak + 1 : 0;
-    if (!lane->had_full_batch &&
+    int64_t gap_us = now - lane->last_turn_us + 1;
+    lane->streak = gap_us < STREAK_GAP_US ? lane->streak + 1 : 0;
+    int64_t pause_us = gap_us * (PUMP_PIPE_BYTES / 2) / (int64_t) lane->moved_bytes;
+    pause_us = pause_us < PAUSE_MAX_US ? pause_us : PAUSE_MAX_US;
+    if (!lane->had_full_batch && pause_us >= PAUSE_MIN_US &&
         (lane->moved_bytes >= PAUSE_BYTES || lane->streak >= STREAK_TURNS)) {
-        struct timespec ts = {.tv_nsec = PAUSE_NS};
+        struct timespec ts = {.tv_nsec = pause_us * 1000};
         (void) nanosleep(&ts, NULL);
-        now = now_us();
     }
     lane->last_turn_us = now;
     lane->moved_bytes = 0;

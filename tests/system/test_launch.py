@@ -1,0 +1,318 @@
+"""What a workload finds when it starts, and what is said of one that cannot start."""
+
+import grp
+import json
+import os
+import pwd
+import re
+import resource
+import signal
+import stat
+
+import pytest
+
+from harness import (FAIL_AT_ONCE, SLEEP, TEST_GROUP, is_alive, ordinary_account, python, sh,
+                     status_of, workload)
+
+ONCE = {"policy": "never"}
+
+# Prints what the kernel says of the process itself. `cat` and not Python looks at the signals, as
+# Python ignores some.
+SHOW_STATE = """
+import json, os, resource
+print(json.dumps({
+    "fds": {fd: os.readlink("/proc/self/fd/" + fd) for fd in ("0", "1", "2")},
+    "all_fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
+    "session": os.getsid(0) == os.getpid(), "group": os.getpgrp() == os.getpid(),
+    "umask": os.umask(0), "cwd": os.getcwd(),
+    "nofile": resource.getrlimit(resource.RLIMIT_NOFILE),
+    "oom": open("/proc/self/oom_score_adj").read().strip(), "nice": os.nice(0),
+    "uids": os.getresuid(), "gids": os.getresgid(), "groups": sorted(os.getgroups()),
+}))
+"""
+
+
+def state_of(agent, **fields):
+    agent.deploy("state", workload("main", python(SHOW_STATE), restart=ONCE, **fields))
+    return json.loads(agent.output_of("state", "main"))
+
+
+def environment_of(agent, **fields):
+    agent.deploy("environment", workload("main", ["/usr/bin/env"], restart=ONCE, **fields))
+    printed = agent.output_of("environment", "main")
+    return dict(line.split("=", 1) for line in printed.splitlines())
+
+
+# --- what a workload finds ---------------------------------------------------------------------
+
+def test_the_environment_is_exactly_what_is_promised(make_agent, account):
+    agent = make_agent().start(env={"AGENT_SECRET": "leaked", "LD_PRELOAD": "", "LANG": "C.UTF-8"})
+    found = environment_of(agent, env={"COLOUR": "yes", "EMPTY": "", "NOT_EXPANDED": "$HOME {x}"})
+    path = found.pop("PATH")
+    assert "/usr/bin" in path.split(":") and "/bin" in path.split(":")
+    assert found.pop("LANG")
+    assert found == {
+        "HOME": account.home, "USER": account.name, "LOGNAME": account.name,
+        "SHELL": account.shell, "EDGIBLE_APPLICATION": "environment", "EDGIBLE_WORKLOAD": "main",
+        "EDGIBLE_DEVICE": agent.device, "COLOUR": "yes", "EMPTY": "",
+        "NOT_EXPANDED": "$HOME {x}"}
+
+
+def test_env_of_the_document_wins(agent):
+    found = environment_of(agent, env={"HOME": "/elsewhere", "PATH": "/usr/bin:/bin"})
+    assert found["HOME"] == "/elsewhere" and found["PATH"] == "/usr/bin:/bin"
+
+
+@pytest.mark.once
+def test_env_values_are_the_text_written(agent):
+    """A plain 8080, yes or 1.0 is not a number or a truth value."""
+    text = """\
+apiVersion: v3
+kind: Application
+metadata: {name: environment}
+spec:
+  placement: {strategy: serving-device, deviceSelector: {deviceName: DEVICE}}
+  workloads:
+    - name: main
+      type: managed-process
+      command: [/usr/bin/env]
+      restart: {policy: never}
+      env: {A: 8080, B: yes, C: 1.0, D: 0x1F, E: "quoted"}
+"""
+    agent.put("environment.yaml", text.replace("DEVICE", agent.device))
+    lines = agent.output_of("environment", "main").splitlines()
+    assert {"A=8080", "B=yes", "C=1.0", "D=0x1F", "E=quoted"} <= set(lines)
+
+
+def test_streams_and_descriptors(make_agent):
+    """Nothing of the agent's own, not even what it inherited itself, reaches a workload."""
+    with open("/dev/null") as inherited:
+        agent = make_agent().start(pass_fds=[inherited.fileno()])
+        agent.run("other", workload("main", SLEEP))
+        found = state_of(agent)
+    assert found["fds"]["0"] == "/dev/null"
+    assert found["fds"]["1"] == found["fds"]["2"] and found["fds"]["1"].startswith("pipe:")
+    # 3 is the folder that os.listdir() itself has open.
+    assert found["all_fds"] in ([0, 1, 2], [0, 1, 2, 3])
+
+
+def test_signals_are_at_their_defaults(make_agent):
+    """Whatever the agent inherited or does for itself: SIGPIPE ignored, signals blocked."""
+    def odd_signals():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGPIPE])
+    agent = make_agent().start(restore_signals=False, preexec_fn=odd_signals)
+    agent.deploy("state", workload("main", ["/bin/cat", "/proc/self/status"], restart=ONCE))
+    agent.wait_event("exited", "state", "main")
+    status = status_of(agent.wait_logged("state", "main", "nonvoluntary"))
+    for mask in ("SigBlk", "SigIgn", "SigCgt"):
+        assert int(status[mask], 16) == 0, f"{mask} {status[mask]}"
+
+
+def test_session_group_umask_and_directory(make_agent):
+    found = state_of(make_agent().start(umask=0o077))
+    assert found["session"] and found["group"]
+    assert found["umask"] == 0o022
+    assert found["cwd"] == "/"
+
+
+def test_working_dir(agent):
+    assert state_of(agent, workingDir=str(agent.work))["cwd"] == str(agent.work)
+
+
+def test_limits_are_those_the_agent_was_started_with(make_agent):
+    """The agent raises its own soft limit of descriptors, and does not pass that on."""
+    def low_limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 4000))
+    found = state_of(make_agent().start(preexec_fn=low_limit))
+    assert found["nofile"] == [200, 4000]
+    assert found["nice"] == os.nice(0)
+    assert found["oom"] == open("/proc/self/oom_score_adj").read().strip()
+
+
+def test_ids_are_the_agents_own_where_no_user_is_named(agent, account):
+    found = state_of(agent)
+    assert found["uids"] == [account.uid] * 3 and found["gids"] == [account.gid] * 3
+    assert set(found["groups"]) | {account.gid} == account.groups
+
+
+@pytest.mark.as_root
+def test_user_of_the_document_with_exactly_its_groups(agent):
+    user = ordinary_account()
+    found = state_of(agent, user=user.name)
+    assert found["uids"] == [user.uid] * 3 and found["gids"] == [user.gid] * 3
+    assert set(found["groups"]) == user.groups
+    assert grp.getgrnam(TEST_GROUP).gr_gid in found["groups"] and 0 not in found["groups"]
+
+
+@pytest.mark.as_root
+def test_group_of_the_document_replaces_the_primary_one(agent):
+    user, group = ordinary_account(), grp.getgrnam("daemon").gr_gid
+    found = state_of(agent, user=user.name, group="daemon")
+    assert found["gids"] == [group] * 3
+    assert set(found["groups"]) == set(os.getgrouplist(user.name, group))
+
+
+@pytest.mark.as_root
+def test_user_decides_the_environment_and_the_logs_owner(agent):
+    user = ordinary_account()
+    found = environment_of(agent, user=user.name)
+    entry = pwd.getpwnam(user.name)
+    assert (found["USER"], found["LOGNAME"]) == (user.name, user.name)
+    assert (found["HOME"], found["SHELL"]) == (entry.pw_dir, entry.pw_shell)
+    log = agent.log_file("environment", "main").stat()
+    assert log.st_uid == user.uid and not log.st_mode & stat.S_IWOTH
+
+
+@pytest.mark.as_root
+def test_default_user_of_the_configuration(make_agent):
+    user = ordinary_account()
+    agent = make_agent(defaults={"user": user.name}).start()
+    assert state_of(agent)["uids"] == [user.uid] * 3
+
+
+# --- how a command is found --------------------------------------------------------------------
+
+def install(agent, name, text="#!/bin/sh\necho found me\n", mode=0o755):
+    path = agent.work / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_a_relative_command_with_a_slash_starts_from_the_working_directory(agent):
+    install(agent, "bin/tool")
+    agent.deploy("app", workload("main", ["bin/tool"], workingDir=str(agent.work), restart=ONCE))
+    agent.wait_logged("app", "main", "found me")
+
+
+def test_a_bare_name_is_looked_up_in_the_workloads_own_path(agent):
+    install(agent, "bin/only-in-its-own-path")
+    agent.deploy("app", workload("main", ["only-in-its-own-path"], restart=ONCE,
+                                 env={"PATH": f"{agent.work}/bin:/usr/bin:/bin"}))
+    agent.wait_logged("app", "main", "found me")
+
+
+def test_the_working_directory_is_never_searched_for_a_bare_name(agent):
+    install(agent, "trap-in-cwd")
+    agent.deploy("app", workload("main", ["trap-in-cwd"], workingDir=str(agent.work),
+                                 restart=FAIL_AT_ONCE, env={"PATH": "/usr/bin:.:/bin"}))
+    agent.wait_event("failed", "app", "main")
+    assert not agent.events("started", "app")
+
+
+def test_a_command_as_a_string_is_split_into_words_and_nothing_else(agent):
+    agent.deploy("app", workload("main", r"""/usr/bin/printf '%s\n' 'a b' c\ d "e'f" """,
+                                 restart=ONCE))
+    assert agent.output_of("app", "main") == "a b\nc d\ne'f\n"
+
+
+# --- what is said of one that cannot start -----------------------------------------------------
+
+def failure_of(agent, command, **fields):
+    """The message of `failed` for a command that cannot start, after which the agent goes on."""
+    fields.setdefault("restart", FAIL_AT_ONCE)
+    agent.deploy("broken", workload("main", command, **fields))
+    event = agent.wait_event("failed", "broken", "main")
+    assert not agent.events("started", "broken")
+    agent.run("fine", workload("main", SLEEP))
+    return event["message"]
+
+
+def test_a_missing_program_is_named(agent):
+    message = failure_of(agent, ["/no/such/program", "argument"])
+    assert "/no/such/program" in message and "ENOENT" in message
+
+
+def test_a_missing_bare_name_is_named_with_the_path_searched(agent):
+    message = failure_of(agent, ["no-such-program-anywhere"])
+    assert "no-such-program-anywhere" in message and "PATH" in message
+
+
+def test_a_program_that_may_not_be_executed(agent):
+    path = install(agent, "not-executable", mode=0o644)
+    message = failure_of(agent, [str(path)])
+    assert str(path) in message and "EACCES" in message
+
+
+def test_a_directory_is_not_a_program(agent):
+    message = failure_of(agent, [str(agent.work)])
+    assert str(agent.work) in message and "EACCES" in message
+
+
+def test_a_file_that_is_no_program(agent):
+    path = install(agent, "garbage", text="\x01\x02 neither ELF nor script\n")
+    message = failure_of(agent, [str(path)])
+    assert str(path) in message and "ENOEXEC" in message
+
+
+def test_a_script_whose_interpreter_is_missing_says_so(agent):
+    """The kernel answers ENOENT for the interpreter; a message about the script misleads."""
+    path = install(agent, "script", text="#!/no/such/interpreter\n")
+    message = failure_of(agent, [str(path)])
+    assert str(path) in message and "interpreter" in message
+
+
+def test_a_missing_working_directory_is_named(agent):
+    message = failure_of(agent, SLEEP, workingDir="/no/such/directory")
+    assert "/no/such/directory" in message and "ENOENT" in message
+    assert re.search("working ?dir|chdir", message, re.IGNORECASE)
+
+
+def test_a_missing_user_is_named(agent):
+    message = failure_of(agent, SLEEP, user="no-such-user")
+    assert "no-such-user" in message and "user" in message
+
+
+@pytest.mark.as_root
+def test_a_missing_group_is_named(agent):
+    message = failure_of(agent, SLEEP, group="no-such-group")
+    assert "no-such-group" in message and "group" in message
+
+
+@pytest.mark.as_user
+def test_another_user_needs_root_and_the_message_says_so(agent):
+    message = failure_of(agent, SLEEP, user="daemon")
+    assert "daemon" in message and "root" in message
+
+
+@pytest.mark.as_user
+def test_a_log_that_cannot_be_opened_is_named(agent):
+    """Its own workload waits; another one runs."""
+    agent.deploy("broken", workload("main", SLEEP, logFile="/proc/no/such.log",
+                                    restart=FAIL_AT_ONCE))
+    agent.wait(lambda: any("/proc/no" in line for line in agent.lines()), "the log's name")
+    agent.run("fine", workload("main", SLEEP))
+    assert not agent.events("started", "broken")
+
+
+def test_a_missing_program_that_appears_is_started_after_an_edit(agent):
+    failure_of(agent, [str(agent.work / "late")])
+    install(agent, "late", text="#!/bin/sh\nexec sleep 1000000\n")
+    agent.run("broken", workload("main", [str(agent.work / "late"), "argument"]))
+
+
+# --- policy ------------------------------------------------------------------------------------
+
+def test_a_user_that_the_policy_does_not_allow_is_refused(make_agent):
+    agent = make_agent(policy={"users": ["somebody-else"]}).start()
+    agent.deploy("app", workload("main", SLEEP, user="nobody"))
+    event = agent.wait_event("policy-refused", "app")
+    assert "user" in event["message"]
+    assert not agent.events("started")
+
+
+def test_a_user_that_the_policy_allows_runs(make_agent, account):
+    agent = make_agent(policy={"users": [account.name]}).start()
+    [pid] = agent.run("app", workload("main", SLEEP))
+    assert is_alive(pid)
+
+
+def test_a_refused_edit_leaves_the_version_before_it_running(make_agent, account):
+    agent = make_agent(policy={"users": [account.name]}).start()
+    [pid] = agent.run("app", workload("main", SLEEP))
+    agent.deploy("app", workload("main", sh("exec sleep 5"), user="nobody"))
+    agent.wait_event("policy-refused", "app")
+    agent.run("other", workload("main", SLEEP))
+    assert is_alive(pid) and len(agent.events("started", "app")) == 1
