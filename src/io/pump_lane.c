@@ -366,8 +366,11 @@ static bool run_once(struct pump_lane *lane)
         }
     }
     unsigned moves = lane->moves;
-    serve_pipes(lane, events, count);
-    serve_todo(lane);
+    if (list_is_empty(&lane->todo)) {
+        serve_pipes(lane, events, count);
+    } else {
+        serve_todo(lane); /* may end channels that are among the events: ask epoll again */
+    }
     serve_timers(lane, pump_now_ms());
     if (lane->moves != moves && hand_over(lane)) {
         return false;
