@@ -99,6 +99,21 @@ static void show_limits(void)
     (void) printf("oom_score_adj=%s", line);
 }
 
+/* The line of cgroup v2. */
+static void show_cgroup(void)
+{
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    char line[4096];
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        if (strncmp(line, "0::", 3) == 0) {
+            (void) printf("cgroup=%s", line);
+        }
+    }
+    if (file != NULL) {
+        (void) fclose(file);
+    }
+}
+
 int main(int argc, char **argv)
 {
     char cwd[4096] = "?";
@@ -108,6 +123,7 @@ int main(int argc, char **argv)
                   getpgrp() == getpid() ? "group" : "-");
     show_ids();
     show_limits();
+    show_cgroup();
     (void) !getcwd(cwd, sizeof(cwd));
     (void) printf("cwd=%s\n", cwd);
     for (int i = 0; i < argc; i++) {
