@@ -55,6 +55,18 @@ static void give_up(struct builder *b, const yaml_mark_t *mark, const char *text
     diag_add(b->fatal, DIAG_ERROR, b->file, mark_line(b, mark), mark->column + 1, "", "%s", text);
 }
 
+/* At the end of a text without a last newline libyaml counts one line too many. */
+static void find_place(const struct builder *b, const yaml_mark_t *mark, size_t *ret_line,
+                       size_t *ret_column)
+{
+    size_t end_line = 0;
+    size_t end_column = 0;
+    yaml_text_place(b->chunk, b->chunk->len, &end_line, &end_column);
+    bool is_behind = mark_line(b, mark) > end_line;
+    *ret_line = is_behind ? end_line : mark_line(b, mark);
+    *ret_column = is_behind ? end_column : mark->column + 1;
+}
+
 static void report_parser_error(struct builder *b)
 {
     const yaml_parser_t *p = &b->parser;
@@ -66,12 +78,18 @@ static void report_parser_error(struct builder *b)
         return;
     }
     const char *problem = p->problem != NULL ? p->problem : "not YAML";
+    size_t line = 0;
+    size_t column = 0;
+    find_place(b, &p->problem_mark, &line, &column);
     if (p->context != NULL) {
-        diag_add(b->fatal, DIAG_ERROR, b->file, mark_line(b, &p->problem_mark),
-                 p->problem_mark.column + 1, "", "%s %s that starts at line %zu, column %zu",
-                 problem, p->context, mark_line(b, &p->context_mark), p->context_mark.column + 1);
+        size_t from_line = 0;
+        size_t from_column = 0;
+        find_place(b, &p->context_mark, &from_line, &from_column);
+        diag_add(b->fatal, DIAG_ERROR, b->file, line, column, "",
+                 "%s %s that starts at line %zu, column %zu", problem, p->context, from_line,
+                 from_column);
     } else {
-        give_up(b, &p->problem_mark, problem);
+        diag_add(b->fatal, DIAG_ERROR, b->file, line, column, "", "%s", problem);
     }
 }
 
