@@ -1,0 +1,151 @@
+/* cgroups for real, where the machine has them and lets us (as root); else only the refusal. */
+#include "edgible/cgroup.h"
+#include "sys_test.h"
+
+static struct cgroup_root *open_root_or_skip(void)
+{
+    struct err err = {0};
+    struct cgroup_root *root = cgroup_root_open("test-cgroup", &err);
+    if (root == NULL) {
+        print_message("  no cgroups here: %s\n", err.msg);
+        skip();
+    }
+    return root;
+}
+
+/* A sleeper in the group, moved there by hand. */
+static pid_t start_in_group(int group_fd)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
+        int fd = openat(group_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+        (void) !write(fd, "0", 1);
+        (void) close(fd);
+        for (;;) {
+            (void) pause();
+        }
+    }
+    return pid;
+}
+
+static void groups_are_made_listed_killed_and_removed(void **state)
+{
+    (void) state;
+    CLEANUP(cgroup_root) struct cgroup_root *root = open_root_or_skip();
+    assert_non_null(strstr(cgroup_root_path(root), "/edgible-test-cgroup"));
+    pid_t listed[4] = {0};
+    assert_false(cgroup_is_populated(root, "app.one"));
+    CLEANUP(close_fd) int group = cgroup_make(root, "app.one", NULL);
+    assert_true(group >= 0);
+    CLEANUP(close_fd) int again = cgroup_make(root, "app.one", NULL);
+    assert_true(again >= 0);
+    assert_false(cgroup_is_populated(root, "app.one"));
+    assert_int_equal(cgroup_list_pids(root, "app.one", listed, 4), 0);
+    pid_t pid = start_in_group(group);
+    assert_true(EVENTUALLY(cgroup_is_populated(root, "app.one")));
+    assert_int_equal(cgroup_list_pids(root, "app.one", listed, 4), 1);
+    assert_int_equal(listed[0], pid);
+    assert_false(cgroup_remove(root, "app.one"));
+    assert_int_equal(cgroup_kill(root, "app.one", NULL), 0);
+    assert_true(EVENTUALLY(proc_is_dead(pid)));
+    /* A zombie is not in the way. */
+    assert_true(EVENTUALLY(!cgroup_is_populated(root, "app.one")));
+    assert_true(cgroup_remove(root, "app.one"));
+    assert_true(cgroup_remove(root, "app.one"));
+    (void) waitpid(pid, NULL, 0);
+}
+
+static void sub_groups_of_the_workload_count_and_go_with_it(void **state)
+{
+    (void) state;
+    CLEANUP(cgroup_root) struct cgroup_root *root = open_root_or_skip();
+    CLEANUP(close_fd) int group = cgroup_make(root, "app.two", NULL);
+    assert_int_equal(mkdirat(group, "deep", 0755), 0);
+    assert_int_equal(mkdirat(group, "deep/deeper", 0755), 0);
+    CLEANUP(close_fd) int deeper = openat(group, "deep/deeper", O_RDONLY | O_CLOEXEC);
+    pid_t pids[3];
+    for (size_t i = 0; i < ARRAY_LEN(pids); i++) {
+        pids[i] = start_in_group(i == 0 ? group : deeper);
+    }
+    pid_t listed[3] = {0, 0, -1};
+    assert_true(EVENTUALLY(cgroup_list_pids(root, "app.two", NULL, 0) == 3));
+    assert_int_equal(cgroup_list_pids(root, "app.two", listed, 2), 2);
+    assert_int_equal(listed[2], -1);
+    assert_int_equal(cgroup_kill(root, "app.two", NULL), 0);
+    assert_true(EVENTUALLY(!cgroup_is_populated(root, "app.two")));
+    assert_true(cgroup_remove(root, "app.two"));
+    for (size_t i = 0; i < ARRAY_LEN(pids); i++) {
+        (void) waitpid(pids[i], NULL, 0);
+    }
+}
+
+static void the_folder_of_an_earlier_agent_is_taken_over_and_goes_when_empty(void **state)
+{
+    (void) state;
+    struct cgroup_root *first = open_root_or_skip();
+    CLEANUP(free) char *path = xstrdup(cgroup_root_path(first));
+    CLEANUP(close_fd) int group = cgroup_make(first, "left.behind", NULL);
+    cgroup_root_free(first);
+    /* A workload's group keeps the folder. */
+    assert_int_equal(access(path, F_OK), 0);
+    struct cgroup_root *second = open_root_or_skip();
+    assert_true(cgroup_remove(second, "left.behind"));
+    cgroup_root_free(second);
+    assert_int_equal(access(path, F_OK), -1);
+    cgroup_root_free(NULL);
+}
+
+static void what_is_not_there_or_no_name_is_refused(void **state)
+{
+    (void) state;
+    CLEANUP(cgroup_root) struct cgroup_root *root = open_root_or_skip();
+    static const char *const names[] = {"", ".", "..", "../up", "a/b"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct err err = {0};
+        assert_int_equal(cgroup_make(root, names[i], &err), -1);
+        assert_int_equal(err.code, EINVAL);
+        assert_int_equal(cgroup_kill(root, names[i], &err), -1);
+        assert_false(cgroup_remove(root, names[i]));
+        assert_false(cgroup_is_populated(root, names[i]));
+        assert_int_equal(cgroup_list_pids(root, names[i], NULL, 0), 0);
+    }
+    struct err err = {0};
+    assert_int_equal(cgroup_kill(root, "missing", &err), -1);
+    assert_int_equal(err.code, ENOENT);
+    assert_null(cgroup_root_open("../up", &err));
+    assert_int_equal(err.code, EINVAL);
+}
+
+static int play_ordinary_user(const void *arg)
+{
+    (void) arg;
+    struct err err = {0};
+    CHECK(syscall(SYS_setgroups, 0, NULL) == 0);
+    CHECK(syscall(SYS_setresgid, 65534, 65534, 65534) == 0);
+    CHECK(syscall(SYS_setresuid, 65534, 65534, 65534) == 0);
+    CHECK(cgroup_root_open("test-nobody", &err) == NULL);
+    CHECK(err.code != 0 && err.msg[0] != '\0');
+    return 0;
+}
+
+static void who_may_not_is_told_why(void **state)
+{
+    (void) state;
+    if (geteuid() != 0) {
+        skip();
+    }
+    assert_int_equal(run_scenario(play_ordinary_user, NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(groups_are_made_listed_killed_and_removed),
+        cmocka_unit_test(sub_groups_of_the_workload_count_and_go_with_it),
+        cmocka_unit_test(the_folder_of_an_earlier_agent_is_taken_over_and_goes_when_empty),
+        cmocka_unit_test(what_is_not_there_or_no_name_is_refused),
+        cmocka_unit_test(who_may_not_is_told_why),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
