@@ -14,8 +14,7 @@ struct list {
 };
 
 /* The element of `type` whose member `member` is at `link`. */
-#define list_entry(link, type, member)                                                             \
-    ((type *) (void *) ((char *) (link) -offsetof(type, member)))
+#define list_entry(link, type, member) ((type *) (void *) ((char *) (link) -offsetof(type, member)))
 
 /* Walks the links; the current one may be removed. */
 #define list_each(it, head)                                                                        \

@@ -23,6 +23,9 @@ void reconcile_set_config(struct reconcile *rec, const struct config *config);
 /* As source_view_fn; arg is the struct reconcile. */
 void reconcile_view(void *arg, const struct app_spec *const *apps, size_t count);
 
+/* Nothing is left of the application: says so where it was removed. */
+void reconcile_on_app_gone(struct reconcile *rec, const char *name);
+
 /* NULL where the document is for this device, else why not. The caller frees. */
 char *reconcile_not_for_device(const struct config *config, const struct app_spec *app);
 

@@ -21,9 +21,11 @@ struct supervisor_params {
     struct events *events;
     const struct cgroup_root *cgroups; /* NULL: none */
     const char *device_name, *log_dir; /* copied */
-    struct rlimit open_files_before; /* what workloads get */
-    struct rlimit open_files_now;    /* what the budget of descriptors is made from */
-    void (*on_empty)(void *arg);     /* after supervisor_shutdown(), when nothing is left */
+    struct rlimit open_files_before;   /* what workloads get */
+    struct rlimit open_files_now;      /* what the budget of descriptors is made from */
+    /* Nothing is left of an application that was removed. */
+    void (*on_app_gone)(void *arg, const char *name);
+    void (*on_empty)(void *arg); /* after supervisor_shutdown(), when nothing is left */
     void *arg;
 };
 

@@ -10,7 +10,8 @@
 
 enum watch_change {
     WATCH_WRITING,  /* a file was made or written to, and may be open still */
-    WATCH_COMPLETE, /* a file was closed after writing, moved here, or its attributes changed */
+    WATCH_COMPLETE, /* a file was closed after writing, or moved here */
+    WATCH_TOUCHED,  /* a file's attributes changed */
     WATCH_REMOVED,  /* a file was removed or moved away */
     WATCH_LOST,     /* the directory itself is gone or unmounted: the watch has ended */
     WATCH_UNKNOWN,  /* changes were missed: look at everything */

@@ -16,8 +16,8 @@
 #include <stdint.h>
 
 enum wl_state {
-    WL_STOPPED,   /* at rest: not wanted */
-    WL_STARTING,  /* its log is opened, its process made, until exec succeeded */
+    WL_STOPPED,  /* at rest: not wanted */
+    WL_STARTING, /* its log is opened, its process made, until exec succeeded */
     WL_RUNNING,
     WL_STOPPING,  /* stop signal sent; grace period */
     WL_ENDING,    /* its leader exited by itself; what is left of it is stopped; grace period */
@@ -75,11 +75,11 @@ struct wl_fsm {
     mono_ms deadline;    /* 0: none */
     mono_ms grace_end;   /* of STOPPING and ENDING */
     mono_ms killing_since;
-    mono_ms poll_ms;     /* between two sweeps */
-    unsigned delay_n;    /* doublings of the next delay */
+    mono_ms poll_ms;  /* between two sweeps */
+    unsigned delay_n; /* doublings of the next delay */
     unsigned rapid_failures;
     unsigned host_tries;
-    unsigned restarts;   /* by policy, since the workload was first started; hand-made ones not */
+    unsigned restarts; /* by policy, since the workload was first started; hand-made ones not */
     uint32_t random;
 };
 

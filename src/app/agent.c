@@ -1,7 +1,6 @@
 #include "agent.h"
 
 #include "config_file.h"
-
 #include "edgible/cgroup.h"
 #include "edgible/events.h"
 #include "edgible/fd.h"
@@ -52,7 +51,8 @@ static void log_err(const char *subsystem, const struct err *err)
     log_error(subsystem, "%s", err_text(err, text, sizeof(text)));
 }
 
-/* --- signals ----------------------------------------------------------------------------------- */
+/* --- signals -----------------------------------------------------------------------------------
+ */
 
 static void on_stop_signal(void *arg)
 {
@@ -71,6 +71,12 @@ static void on_supervisor_empty(void *arg)
     struct agent *agent = arg;
     log_info("agent", "all workloads have stopped");
     loop_stop(agent->loop);
+}
+
+static void on_app_gone(void *arg, const char *name)
+{
+    const struct agent *agent = arg;
+    reconcile_on_app_gone(agent->reconcile, name);
 }
 
 static void warn_of_fixed(const char *key, const char *now, const char *wanted)
@@ -137,7 +143,8 @@ static void on_reload_signal(void *arg)
     log_info("config", "reloaded '%s'", agent->config_path);
 }
 
-/* --- composition ------------------------------------------------------------------------------- */
+/* --- composition -------------------------------------------------------------------------------
+ */
 
 /* The tag keeps two agents of one machine apart: it names the state directory. */
 static char *cgroup_tag(const char *state_dir)
@@ -180,6 +187,7 @@ static int open_supervisor(struct agent *agent, struct err *err)
         .cgroups = agent->cgroups,
         .device_name = agent->config->device_name,
         .log_dir = agent->config->log_dir,
+        .on_app_gone = on_app_gone,
         .on_empty = on_supervisor_empty,
         .arg = agent,
     };

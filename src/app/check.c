@@ -1,9 +1,7 @@
 /* edgible-agent --config FILE --check: the configuration and the source, without running. */
 #include "agent.h"
-
 #include "config_file.h"
 #include "documents.h"
-
 #include "edgible/creds.h"
 #include "edgible/map.h"
 #include "edgible/reconcile.h"
@@ -45,8 +43,8 @@ static int check_app(const struct config *config, const struct app_spec *app, st
     }
     CLEANUP(app_spec) struct app_spec *complete = reconcile_complete(config, app);
     CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
-    CLEANUP(free) char *refusal =
-        reconcile_policy_refusal(config, complete, self != NULL ? self->user : "");
+    CLEANUP(free)
+    char *refusal = reconcile_policy_refusal(config, complete, self != NULL ? self->user : "");
     if (refusal != NULL) {
         (void) fprintf(stderr, "application %s: refused: %s\n", app->name, refusal);
         return 1;

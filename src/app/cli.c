@@ -3,8 +3,8 @@
 #include "agent.h"
 #include "commands.h"
 
-#include <stdbool.h>
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,11 +31,11 @@ struct options {
 static int parse(int argc, char **argv, struct options *options)
 {
     static const struct option known[] = {
-        {"config",  required_argument, NULL, 'c'},
-        {"check",   no_argument,       NULL, 'k'},
-        {"version", no_argument,       NULL, 'v'},
-        {"help",    no_argument,       NULL, 'h'},
-        {0},
+        {"config",     required_argument, NULL, 'c'},
+        {"check",        no_argument, NULL, 'k'},
+        {"version",            no_argument, NULL, 'v'},
+        {"help",no_argument, NULL, 'h'},
+        {0        },
     };
     opterr = 0;
     for (int c = getopt_long(argc, argv, "+:c:hV", known, NULL); c != -1;

@@ -1,7 +1,6 @@
 /* edgible stack … */
 #include "commands.h"
 #include "documents.h"
-
 #include "edgible/buf.h"
 #include "edgible/mem.h"
 
@@ -18,8 +17,8 @@ static int parse_validate(int argc, char **argv, struct validate_options *option
 {
     static const struct option known[] = {
         {"file", required_argument, NULL, 'f'},
-        {"json", no_argument,       NULL, 'j'},
-        {0},
+        {"json",  no_argument, NULL, 'j'},
+        {0     },
     };
     opterr = 0;
     optind = 1;
@@ -109,8 +108,7 @@ static void add_items(struct buf *out, const struct diag *diag, enum diag_severi
     }
 }
 
-static void add_all_items(struct buf *out, const struct app_docs *docs,
-                          enum diag_severity severity)
+static void add_all_items(struct buf *out, const struct app_docs *docs, enum diag_severity severity)
 {
     bool any = false;
     for (size_t i = 0; i < docs->count; i++) {

@@ -8,8 +8,8 @@
 #include <string.h>
 
 static const struct command table[] = {
-    {"stack", "validate", "-f FILE|- [--json]",
-     "check v3 documents; needs no agent", cmd_stack_validate},
+    {"stack", "validate", "-f FILE|- [--json]", "check v3 documents; needs no agent",
+     cmd_stack_validate},
 };
 
 void commands_print_usage(int fd)
@@ -73,8 +73,8 @@ int commands_run(int argc, char **argv)
     }
     const char *near_verb = nearest_verb(noun, verb);
     if (near_verb != NULL) {
-        return command_usage_error("'%s %s' is no command; did you mean '%s %s'?", noun, verb,
-                                   noun, near_verb);
+        return command_usage_error("'%s %s' is no command; did you mean '%s %s'?", noun, verb, noun,
+                                   near_verb);
     }
     const char *near_noun = nearest_noun(noun);
     if (near_noun != NULL) {

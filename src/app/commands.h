@@ -8,10 +8,10 @@
 /* Exit codes of every command. */
 enum {
     EXIT_OK = 0,
-    EXIT_NOT_OK = 1,      /* unhealthy, invalid, different, not found */
-    EXIT_USAGE = 2,       /* wrong usage */
-    EXIT_NO_ANSWER = 3,   /* the agent or control plane did not answer */
-    EXIT_REFUSED = 4,     /* policy or permission */
+    EXIT_NOT_OK = 1,    /* unhealthy, invalid, different, not found */
+    EXIT_USAGE = 2,     /* wrong usage */
+    EXIT_NO_ANSWER = 3, /* the agent or control plane did not answer */
+    EXIT_REFUSED = 4,   /* policy or permission */
 };
 
 /* A command; argv[0] is the verb. Returns the exit code. */

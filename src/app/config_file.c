@@ -45,8 +45,7 @@ struct config *config_file_load(const char *path, struct diag *diag, struct err 
     CLEANUP(free) char *absolute = realpath(path, NULL);
     struct config_env env;
     init_env(&env);
-    struct config *config =
-        config_parse(absolute != NULL ? absolute : path, data, len, &env, diag);
+    struct config *config = config_parse(absolute != NULL ? absolute : path, data, len, &env, diag);
     fini_env(&env);
     if (config == NULL) {
         (void) err_set(err, ERR_SPEC, "the configuration '%s' is invalid", path);

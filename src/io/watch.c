@@ -24,13 +24,13 @@ static enum watch_change change_of(uint32_t mask)
     if ((mask & IN_Q_OVERFLOW) != 0) {
         return WATCH_UNKNOWN;
     }
-    if ((mask & (IN_CLOSE_WRITE | IN_MOVED_TO | IN_ATTRIB)) != 0) {
+    if ((mask & (IN_CLOSE_WRITE | IN_MOVED_TO)) != 0) {
         return WATCH_COMPLETE;
     }
     if ((mask & (IN_DELETE | IN_MOVED_FROM)) != 0) {
         return WATCH_REMOVED;
     }
-    return WATCH_WRITING;
+    return (mask & IN_ATTRIB) != 0 ? WATCH_TOUCHED : WATCH_WRITING;
 }
 
 /* Reads one batch, so that a busy directory does not starve the rest. */

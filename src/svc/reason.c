@@ -43,8 +43,9 @@ static void add_exec_cause(struct buf *text, int error, const char *program, con
     } else if (error == ENOENT || error == ENOTDIR) {
         buf_printf(text, "there is no such file");
     } else if (error == EACCES || error == EPERM) {
-        buf_printf(text, "user '%s' may not execute it; check its mode, its folders' modes and "
-                         "the mount's noexec",
+        buf_printf(text,
+                   "user '%s' may not execute it; check its mode, its folders' modes and "
+                   "the mount's noexec",
                    user);
     } else if (error == ENOEXEC) {
         buf_printf(text, "it is neither a program for this machine nor a script that begins "

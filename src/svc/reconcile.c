@@ -13,8 +13,8 @@ struct accepted {
     struct app_spec *running; /* complete; NULL where it was never accepted */
     char *refused;            /* the sentence said last, so that it is not said again */
     unsigned generation;
-    bool present;             /* in the view */
-    bool seen;                /* in the view, and for this device */
+    bool present; /* in the view */
+    bool seen;    /* in the view, and for this device */
 };
 
 struct reconcile {
@@ -22,7 +22,8 @@ struct reconcile {
     struct events *events;
     const struct config *config;
     char *own_user;
-    struct map *apps; /* name → struct accepted */
+    struct map *apps;    /* name → struct accepted */
+    struct map *leaving; /* names whose removal is under way */
 };
 
 struct reconcile *reconcile_new(struct supervisor *supervisor, struct events *events,
@@ -33,6 +34,7 @@ struct reconcile *reconcile_new(struct supervisor *supervisor, struct events *ev
     rec->events = events;
     rec->config = config;
     rec->apps = map_new();
+    rec->leaving = map_new();
     CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
     rec->own_user = xstrdup(self != NULL ? self->user : "");
     return rec;
@@ -56,6 +58,7 @@ void reconcile_free(struct reconcile *rec)
         free_accepted(value);
     }
     map_free(rec->apps);
+    map_free(rec->leaving);
     free(rec->own_user);
     free(rec);
 }
@@ -111,7 +114,8 @@ struct app_spec *reconcile_complete(const struct config *config, const struct ap
     return complete;
 }
 
-/* --- saying ------------------------------------------------------------------------------------ */
+/* --- saying ------------------------------------------------------------------------------------
+ */
 
 static void refuse(struct reconcile *rec, struct accepted *a, const char *name,
                    enum event_type type, const char *sentence)
@@ -138,12 +142,12 @@ static void say_not_in_force(struct reconcile *rec, const struct app_spec *app,
         const char *name;
         bool used;
     } features[] = {
-        {"dependsOn at start", w->depends_on.count > 0                                     },
-        {"healthCheck",        w->health.kind != HEALTH_NONE                               },
+        {"dependsOn at start", w->depends_on.count > 0                                                },
+        {"healthCheck",        w->health.kind != HEALTH_NONE                                          },
         {"limits",             w->limits.memory_bytes != UNSET || w->limits.cpu_millis != UNSET ||
-                                   w->limits.processes != UNSET || w->limits.open_files != UNSET},
-        {"sandbox",            w->sandbox.present                                          },
-        {"update.rollback",    app->rollback                                               },
+                       w->limits.processes != UNSET || w->limits.open_files != UNSET},
+        {"sandbox",            w->sandbox.present                                                     },
+        {"update.rollback",    app->rollback                                                          },
     };
     CLEANUP(buf) struct buf list = {0};
     for (size_t i = 0; i < ARRAY_LEN(features); i++) {
@@ -177,10 +181,9 @@ static void say_accepted(struct reconcile *rec, const struct app_spec *app,
         .type = a->generation == 1 ? EVENT_DEPLOYED : EVENT_UPDATED,
         .level = LOG_INFO,
         .application = app->name,
-        .fields = (struct log_field[]){{"generation", generation},
-                                       {"workloads", workloads},
-                                       {"source", app->file},
-                                       {0}},
+        .fields =
+            (struct log_field[]){
+                                 {"generation", generation}, {"workloads", workloads}, {"source", app->file}, {0}},
     };
     events_emit(rec->events, &event, "%s is %s, generation %u, %zu workloads", app->name,
                 a->generation == 1 ? "deployed" : "updated", a->generation, app->workload_count);
@@ -194,7 +197,8 @@ static void say_accepted(struct reconcile *rec, const struct app_spec *app,
     }
 }
 
-/* --- one view ------------------------------------------------------------------------------------ */
+/* --- one view ------------------------------------------------------------------------------------
+ */
 
 static struct accepted *get_accepted(struct reconcile *rec, const char *name)
 {
@@ -229,8 +233,17 @@ static void take(struct reconcile *rec, const struct app_spec *app)
     a->generation++;
     app_spec_free(a->running);
     a->running = steal_ptr(&complete);
+    (void) map_remove(rec->leaving, app->name);
     say_accepted(rec, a->running, a);
     supervisor_apply(rec->supervisor, a->running);
+}
+
+void reconcile_on_app_gone(struct reconcile *rec, const char *name)
+{
+    if (map_remove(rec->leaving, name) != NULL) {
+        struct event event = {.type = EVENT_REMOVED, .level = LOG_INFO, .application = name};
+        events_emit(rec->events, &event, "%s is removed; nothing of it is left", name);
+    }
 }
 
 static void remove_unseen(struct reconcile *rec)
@@ -245,9 +258,8 @@ static void remove_unseen(struct reconcile *rec)
         struct accepted *a = value;
         if (!a->seen && a->running != NULL) {
             names[count++] = name;
-            struct event event = {
-                .type = EVENT_REMOVED, .level = LOG_INFO, .application = name};
-            events_emit(rec->events, &event, "%s is removed", name);
+            log_info("reconcile", "%s is no longer in the source: it is removed", name);
+            map_put(rec->leaving, name, rec);
             app_spec_free(steal_ptr(&a->running));
         }
     }

@@ -1,9 +1,8 @@
 #include "edgible/source_directory.h"
 
-#include "source_file.h"
-
 #include "edgible/map.h"
 #include "edgible/watch.h"
+#include "source_file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -23,7 +22,7 @@ struct source_directory {
     char *directory;
     struct watch *watch; /* NULL while it cannot be watched */
     struct loop_timer *timer;
-    mono_ms scan_at; /* what the timer is armed for */
+    mono_ms scan_at;     /* what the timer is armed for */
     struct map *files;   /* name → struct source_file */
     struct map *holders; /* application → struct source_file that it was taken from last */
     bool was_scanned, is_lost, force_view;
@@ -59,7 +58,19 @@ static void scan_within(struct source_directory *source, mono_ms delay)
     }
 }
 
-/* --- the watch --------------------------------------------------------------------------------- */
+/* The file's record, made where there is none; NULL where there are too many. */
+static struct source_file *get_file(struct source_directory *source, const char *name)
+{
+    struct source_file *file = map_get(source->files, name);
+    if (file == NULL && map_count(source->files) < MAX_FILES) {
+        file = source_file_new(source->directory, name);
+        map_put(source->files, name, file);
+    }
+    return file;
+}
+
+/* --- the watch ---------------------------------------------------------------------------------
+ */
 
 static void on_change(void *arg, enum watch_change change, const char *name)
 {
@@ -72,33 +83,28 @@ static void on_change(void *arg, enum watch_change change, const char *name)
     if (change != WATCH_UNKNOWN && !source_directory_takes(name)) {
         return;
     }
-    struct source_file *file = map_get(source->files, name);
-    if (change == WATCH_WRITING) {
-        if (file != NULL) {
-            file->written_at = loop_now();
-        }
-        scan_within(source, SETTLE_WRITING_MS);
-        return;
+    bool is_written = change == WATCH_WRITING || change == WATCH_COMPLETE;
+    struct source_file *file = is_written ? get_file(source, name) : NULL;
+    if (file != NULL) {
+        file->written_at = change == WATCH_WRITING ? loop_now() : 0;
+        file->is_closed = change == WATCH_COMPLETE;
     }
-    if (file != NULL && change == WATCH_COMPLETE) {
-        file->written_at = 0;
-    }
-    scan_within(source, SETTLE_MS);
+    scan_within(source, change == WATCH_WRITING ? SETTLE_WRITING_MS : SETTLE_MS);
 }
 
 static void watch_again(struct source_directory *source)
 {
     struct err err = {0};
     if (source->watch == NULL) {
-        source->watch =
-            watch_new(source->params.loop, source->directory, on_change, source, &err);
+        source->watch = watch_new(source->params.loop, source->directory, on_change, source, &err);
         if (source->watch == NULL) {
             log_debug("source", "%s; it is looked at each minute", err.msg);
         }
     }
 }
 
-/* --- the view ------------------------------------------------------------------------------------ */
+/* --- the view ------------------------------------------------------------------------------------
+ */
 
 static void say_duplicate(struct source_directory *source, const struct app_spec *app,
                           const struct source_file *file, const struct source_file *holder)
@@ -185,7 +191,8 @@ void source_directory_give_view(struct source_directory *source)
     source->params.on_view(source->params.arg, view.apps, view.count);
 }
 
-/* --- scanning ------------------------------------------------------------------------------------ */
+/* --- scanning ------------------------------------------------------------------------------------
+ */
 
 static void say_source(struct source_directory *source, enum event_type type, const char *reason)
 {
@@ -211,14 +218,10 @@ static void lose(struct source_directory *source, int error)
 
 static bool refresh(struct source_directory *source, const char *name, bool *waits)
 {
-    struct source_file *file = map_get(source->files, name);
+    struct source_file *file = get_file(source, name);
     if (file == NULL) {
-        if (map_count(source->files) >= MAX_FILES) {
-            log_error("source", "'%s' is left out: more than %d files", name, MAX_FILES);
-            return false;
-        }
-        file = source_file_new(source->directory, name);
-        map_put(source->files, name, file);
+        log_error("source", "'%s' is left out: more than %d files", name, MAX_FILES);
+        return false;
     }
     file->is_present = true;
     enum source_read result = source_file_refresh(file, source->params.events, loop_now());

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A file that stays open for writing, but in which nothing changes for so long, is complete. */
@@ -62,8 +63,8 @@ static void say_trouble(struct source_file *file, struct events *events, int err
         return;
     }
     file->said_errno = error;
-    CLEANUP(free) char *message =
-        xasprintf("'%s' %s; what it said before stays in force", file->path, sentence);
+    CLEANUP(free)
+    char *message = xasprintf("'%s' %s; what it said before stays in force", file->path, sentence);
     say_rejected(events, NULL, message, message);
 }
 
@@ -94,7 +95,8 @@ static void say_diag(struct events *events, const char *application, const struc
     say_rejected(events, application, text.data, message.data);
 }
 
-/* --- reading ------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------
+ */
 
 enum writer { WRITER_NONE, WRITER_SOME, WRITER_UNKNOWN };
 
@@ -109,6 +111,14 @@ static enum writer look_for_writer(int fd)
     return errno == EAGAIN ? WRITER_SOME : WRITER_UNKNOWN;
 }
 
+/* How long ago the file was written to, by the wall clock: good enough to save a wait. */
+static mono_ms age_ms(const struct stat *st)
+{
+    struct timespec now = {0};
+    (void) clock_gettime(CLOCK_REALTIME, &now);
+    return (mono_ms) (now.tv_sec - st->st_mtim.tv_sec) * 1000;
+}
+
 static bool is_complete(const struct source_file *file, int fd, mono_ms now)
 {
     switch (look_for_writer(fd)) {
@@ -119,7 +129,12 @@ static bool is_complete(const struct source_file *file, int fd, mono_ms now)
     case WRITER_UNKNOWN:
         break;
     }
-    return file->written_at == 0 || now - file->written_at >= QUIET_UNKNOWN_MS;
+    if (file->is_closed) {
+        return true;
+    }
+    mono_ms last = file->written_at > file->changed_at ? file->written_at : file->changed_at;
+    return now - last >= QUIET_UNKNOWN_MS ||
+           (file->written_at == 0 && age_ms(&file->seen) >= QUIET_UNKNOWN_MS);
 }
 
 static bool is_same_file(const struct stat *a, const struct stat *b)
@@ -235,6 +250,7 @@ enum source_read source_file_refresh(struct source_file *file, struct events *ev
     file->is_read = true;
     file->wait_said = false;
     file->written_at = 0;
+    file->is_closed = false;
     load(file, events, data, len);
     return SOURCE_READ_LOADED;
 }

@@ -1,10 +1,9 @@
 #include "edgible/supervisor.h"
 
-#include "supervisor_private.h"
-
 #include "edgible/depgraph.h"
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
+#include "supervisor_private.h"
 
 #include <assert.h>
 #include <signal.h>
@@ -24,7 +23,8 @@ static char *make_key(const char *application, const char *workload)
     return xasprintf("%s/%s", application, workload);
 }
 
-/* --- the pump ---------------------------------------------------------------------------------- */
+/* --- the pump ----------------------------------------------------------------------------------
+ */
 
 /* Called on a pump thread. */
 static void on_pump_notify(void *arg)
@@ -43,7 +43,8 @@ static void on_pump_events(void *arg)
     }
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------
+ */
 
 static void on_bury(void *arg);
 
@@ -101,7 +102,8 @@ size_t supervisor_workload_count(const struct supervisor *sup)
     return map_count(sup->by_key);
 }
 
-/* --- removing ------------------------------------------------------------------------------------ */
+/* --- removing ------------------------------------------------------------------------------------
+ */
 
 static void free_member(struct supervisor *sup, struct member *m)
 {
@@ -114,6 +116,26 @@ static void free_member(struct supervisor *sup, struct member *m)
     free(m);
 }
 
+static bool has_members(const struct supervisor *sup, const char *application)
+{
+    list_each (it, &sup->members) {
+        const struct member *m = list_entry(it, struct member, link);
+        if (strcmp(workload_application(m->workload), application) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void bury(struct supervisor *sup, struct member *m)
+{
+    CLEANUP(free) char *application = xstrdup(workload_application(m->workload));
+    free_member(sup, m);
+    if (!has_members(sup, application)) {
+        sup->params.on_app_gone(sup->params.arg, application);
+    }
+}
+
 /* Frees what is gone. Run from a timer: on_rest() is called from inside a workload's own step. */
 static void on_bury(void *arg)
 {
@@ -124,7 +146,7 @@ static void on_bury(void *arg)
             continue;
         }
         if (workload_is_disposable(m->workload)) {
-            free_member(sup, m);
+            bury(sup, m);
         } else {
             workload_close(m->workload);
         }
@@ -273,6 +295,11 @@ void supervisor_remove(struct supervisor *sup, const char *const *names, size_t 
     }
     rank_removals(sup);
     advance_removals(sup);
+    for (size_t i = 0; i < count; i++) {
+        if (!has_members(sup, names[i])) {
+            sup->params.on_app_gone(sup->params.arg, names[i]);
+        }
+    }
 }
 
 void supervisor_shutdown(struct supervisor *sup)
@@ -299,7 +326,8 @@ void supervisor_shutdown(struct supervisor *sup)
     bury_soon(sup);
 }
 
-/* --- applying ------------------------------------------------------------------------------------ */
+/* --- applying ------------------------------------------------------------------------------------
+ */
 
 static bool has_budget(const struct supervisor *sup)
 {
@@ -320,8 +348,7 @@ static void refuse_for_budget(struct supervisor *sup, const char *application,
     events_emit(sup->params.events, &event,
                 "%s/%s is refused: with its limit of %llu open files the agent can run %zu "
                 "workloads; raise LimitNOFILE= of its unit, or `ulimit -n`",
-                application, spec->name,
-                (unsigned long long) sup->params.open_files_now.rlim_cur,
+                application, spec->name, (unsigned long long) sup->params.open_files_now.rlim_cur,
                 map_count(sup->by_key));
 }
 

@@ -1,9 +1,8 @@
 /* Looking at processes, for all workloads at once: what is left of those that stop, and orphans
  * of any of them that have ended and wait to be reaped. */
-#include "supervisor_private.h"
-
 #include "edgible/killtree.h"
 #include "edgible/proc.h"
+#include "supervisor_private.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -54,7 +53,8 @@ static bool is_leader(const struct targets *t, pid_t pid)
     return bsearch(&pid, t->leaders, t->count, sizeof(pid), compare_pids) != NULL;
 }
 
-/* --- orphans ----------------------------------------------------------------------------------- */
+/* --- orphans -----------------------------------------------------------------------------------
+ */
 
 /* Reaps the orphans that have ended; returns how many children besides leaders live. */
 static size_t reap_orphans(const struct targets *t)
@@ -88,7 +88,8 @@ static void on_child_signal(void *arg)
     }
 }
 
-/* --- sweeps ------------------------------------------------------------------------------------ */
+/* --- sweeps ------------------------------------------------------------------------------------
+ */
 
 static size_t find_left(const struct member *m, const struct targets *t, struct census **census,
                         pid_t *left)
@@ -123,9 +124,9 @@ static void sweep_one(struct member *m, const struct targets *t, bool has_orphan
     bool leader_ended = workload_kill_target(m->workload, &target) && proc_is_dead(target.leader);
     /* After the leader's end what is left of its tree are orphans of this process, and in its
      * cgroup: the cheap looks come first. */
-    bool certainly_gone = leader_ended && !has_orphans &&
-                          !(workload_has_cgroup(m->workload) &&
-                            cgroup_is_populated(target.cgroups, target.cgroup));
+    bool certainly_gone =
+        leader_ended && !has_orphans &&
+        !(workload_has_cgroup(m->workload) && cgroup_is_populated(target.cgroups, target.cgroup));
     if (!certainly_gone) {
         count = find_left(m, t, census, left);
     }
@@ -157,8 +158,8 @@ static void on_sweep(void *arg)
 void sweep_request(void *arg, struct workload *workload)
 {
     struct supervisor *sup = arg;
-    CLEANUP(free) char *key =
-        xasprintf("%s/%s", workload_application(workload), workload_spec(workload)->name);
+    CLEANUP(free)
+    char *key = xasprintf("%s/%s", workload_application(workload), workload_spec(workload)->name);
     struct member *m = map_get(sup->by_key, key);
     if (m != NULL && list_is_empty(&m->sweep_link)) {
         list_add_tail(&sup->sweeps, &m->sweep_link);

@@ -1,9 +1,8 @@
 #include "edgible/workload.h"
 
-#include "workload_private.h"
-
 #include "edgible/fd.h"
 #include "edgible/log.h"
+#include "workload_private.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -101,7 +100,8 @@ bool workload_kill_target(const struct workload *w, struct killtree_target *ret)
     return true;
 }
 
-/* --- effects ----------------------------------------------------------------------------------- */
+/* --- effects -----------------------------------------------------------------------------------
+ */
 
 static void release(struct workload *w)
 {
@@ -230,7 +230,8 @@ static void on_deadline(void *arg)
     workload_post(arg, WL_EV_DEADLINE, WL_END_CLEAN);
 }
 
-/* --- what happens to the process ----------------------------------------------------------------- */
+/* --- what happens to the process -----------------------------------------------------------------
+ */
 
 static void take_handshake(struct workload *w)
 {
@@ -321,7 +322,8 @@ bool workload_is_stubborn(const struct workload *w)
     return w->fsm.state == WL_KILLING && w->kill_rounds >= STUBBORN_ROUNDS;
 }
 
-/* --- what is wanted -------------------------------------------------------------------------------- */
+/* --- what is wanted
+ * -------------------------------------------------------------------------------- */
 
 void workload_start(struct workload *w)
 {
@@ -369,7 +371,8 @@ bool workload_is_disposable(const struct workload *w)
     return wl_fsm_is_at_rest(&w->fsm) && w->channel == NULL;
 }
 
-/* --- what the pump says ------------------------------------------------------------------------------ */
+/* --- what the pump says
+ * ------------------------------------------------------------------------------ */
 
 static void on_log_opened(struct workload *w)
 {

@@ -1,9 +1,8 @@
 /* From specification to process: everything that can fail or block happens here, before the
  * fork; what fails in the child itself comes back over the handshake. */
-#include "workload_private.h"
-
 #include "edgible/buf.h"
 #include "edgible/fd.h"
+#include "workload_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -42,8 +41,7 @@ static void launch_failed_with(struct workload *w, const char *stage, const stru
     char text[ERR_MSG_MAX];
     bool is_spec = err->code == ERR_SPEC;
     workload_launch_failed(w, is_spec ? WL_END_FAULT : WL_END_HOST_FAULT, stage,
-                           err->code < ERR_SPEC ? err->code : 0,
-                           err_text(err, text, sizeof(text)));
+                           err->code < ERR_SPEC ? err->code : 0, err_text(err, text, sizeof(text)));
 }
 
 static void forget_last_run(struct workload *w)

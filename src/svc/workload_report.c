@@ -1,8 +1,7 @@
 /* What is said of a workload: its events, each with its reason. */
-#include "workload_private.h"
-
 #include "edgible/buf.h"
 #include "edgible/reason.h"
+#include "workload_private.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -82,9 +81,9 @@ void workload_say_started(struct workload *w)
     struct number pid;
     struct number restarts;
     struct log_field fields[] = {
-        {"pid",      number_text(&pid, w->pid)                },
-        {"restarts", number_text(&restarts, w->fsm.restarts)},
-        {"status",   "running"                                },
+        {"pid",             number_text(&pid, w->pid)},
+        {"restarts",          number_text(&restarts, w->fsm.restarts)},
+        {"status",        "running"},
         {0},
     };
     char message[64];
@@ -103,9 +102,9 @@ void workload_say_exited(struct workload *w)
     CLEANUP(free) char *reason = reason_of_exit(&w->exit, loop_now() - w->fsm.started_at);
     struct log_field fields[] = {
         {"pid",    number_text(&pid, w->pid)},
-        {"code",   c.code_text              },
-        {"signal", c.signal                 },
-        {0},
+        {"code", c.code_text},
+        {"signal",   c.signal},
+        {0       },
     };
     /* A NULL value leaves its field out. */
     say(w, EVENT_EXITED, LOG_INFO, fields, reason);
@@ -123,19 +122,20 @@ static void say_backoff(struct workload *w)
     CLEANUP(buf) struct buf text = {0};
     buf_printf(&text, "%s", reason);
     add_rapid_count(w, &text);
-    CLEANUP(free) char *message =
+    CLEANUP(free)
+    char *message =
         xasprintf("starts again in %s: %s",
                   format_duration(left > 0 ? left : 0, delay_text, sizeof(delay_text)), text.data);
     struct log_field fields[] = {
-        {"status",   "backoff"                              },
-        {"delay_ms", number_text(&delay, left > 0 ? left : 0)},
-        {"restarts", number_text(&restarts, w->fsm.restarts)},
-        {"reason",   text.data                              },
-        {"stage",    c.stage                                },
-        {"errno",    c.errno_name                           },
-        {"code",     c.code_text                            },
-        {"signal",   c.signal                               },
-        {0},
+        {"status",               "backoff"},
+        {"delay_ms",                      number_text(&delay, left > 0 ? left : 0)},
+        {"restarts",number_text(&restarts, w->fsm.restarts)},
+        {"reason",                      text.data},
+        {"stage",                   c.stage},
+        {"errno",                      c.errno_name},
+        {"code",c.code_text},
+        {"signal",                c.signal},
+        {0                     },
     };
     say(w, EVENT_BACKOFF, w->fsm.end == WL_END_CLEAN ? LOG_INFO : LOG_WARN, fields, message);
 }
@@ -163,14 +163,14 @@ void workload_say_failed(struct workload *w)
     join_tail(w, &output);
     CLEANUP(free) char *message = xasprintf("failed: %s", text.data);
     struct log_field fields[] = {
-        {"status", "failed"                          },
-        {"reason", text.data                         },
-        {"stage",  c.stage                           },
-        {"errno",  c.errno_name                      },
-        {"code",   c.code_text                       },
-        {"signal", c.signal                          },
-        {"output", output.len > 0 ? output.data : NULL},
-        {0},
+        {"status",      "failed"},
+        {"reason",             text.data},
+        {"stage",c.stage},
+        {"errno",       c.errno_name},
+        {"code",             c.code_text},
+        {"signal",c.signal},
+        {"output",        output.len > 0 ? output.data : NULL},
+        {0            },
     };
     say(w, EVENT_FAILED, LOG_ERROR, fields, message);
 }
@@ -198,13 +198,13 @@ static void say_killing(struct workload *w)
     char grace[48];
     struct number pid;
     struct log_field fields[] = {
-        {"status", "stopping"                 },
-        {"pid",    number_text(&pid, w->pid)},
+        {"status",          "stopping"},
+        {"pid",                 number_text(&pid, w->pid)},
         {0},
     };
-    CLEANUP(free) char *message =
-        xasprintf("is killed: its grace period of %s is over",
-                  format_duration(w->spec.stop.grace_ms, grace, sizeof(grace)));
+    CLEANUP(free)
+    char *message = xasprintf("is killed: its grace period of %s is over",
+                              format_duration(w->spec.stop.grace_ms, grace, sizeof(grace)));
     say(w, EVENT_KILLED, LOG_WARN, fields, message);
 }
 
@@ -218,13 +218,14 @@ void workload_say_stuck(struct workload *w)
     struct number pid;
     proc_read_wchan(w->left[0], wchan, sizeof(wchan));
     struct log_field fields[] = {
-        {"status", "stopping"                     },
-        {"pid",    number_text(&pid, w->left[0])},
-        {"killed", "false"                        },
-        {"wchan",  wchan                          },
-        {0},
+        {"status",          "stopping"},
+        {"pid",                 number_text(&pid, w->left[0])},
+        {"killed","false"},
+        {"wchan",                 wchan},
+        {0                         },
     };
-    CLEANUP(free) char *message =
+    CLEANUP(free)
+    char *message =
         xasprintf("does not die of SIGKILL: %zu processes are left, PID %d waits in the kernel "
                   "in '%s'; no second copy is started",
                   w->left_count, (int) w->left[0], wchan[0] != '\0' ? wchan : "?");
@@ -236,8 +237,8 @@ static void say_status(struct workload *w, enum event_type type, const char *sta
 {
     struct number pid;
     struct log_field fields[] = {
-        {"status", status                                                },
-        {"pid",    w->pid != 0 ? number_text(&pid, w->pid) : NULL},
+        {"status",                        status},
+        {"pid",                               w->pid != 0 ? number_text(&pid, w->pid) : NULL},
         {0},
     };
     say(w, type, LOG_INFO, fields, message);
@@ -295,21 +296,23 @@ void workload_say_log(struct workload *w, const struct pump_event *event)
     (void) snprintf(err.msg, sizeof(err.msg), "cannot write its log, and drops what it prints: %s",
                     event->message);
     if (event->type == PUMP_EV_ROTATED) {
-        say(w, EVENT_LOG_ROTATED, LOG_DEBUG, NULL, "had its log rotated");
+        say(w, EVENT_LOG_ROTATED, LOG_INFO, NULL, "had its log rotated");
     } else if (event->type == PUMP_EV_DISK_FULL) {
         say(w, EVENT_DISK_FULL, LOG_WARN, NULL, err_text(&err, text, sizeof(text)));
     } else if (event->type == PUMP_EV_DROPPED) {
         struct number bytes;
         struct log_field fields[] = {
-            {"bytes", number_text(&bytes, (int64_t) event->bytes)},
+            {"bytes",                  number_text(&bytes, (int64_t) event->bytes)},
             {0},
         };
-        CLEANUP(free) char *message = xasprintf(
-            "logs again; %" PRIu64 " bytes of its output were dropped", event->bytes);
+        CLEANUP(free)
+        char *message =
+            xasprintf("logs again; %" PRIu64 " bytes of its output were dropped", event->bytes);
         say(w, EVENT_LOG_DROPPED, LOG_WARN, fields, message);
     } else if (event->type == PUMP_EV_REOPENED) {
-        log_warn("logs", "%s/%s: its log was removed, moved or cut off by somebody else; a new one "
-                         "is written",
+        log_warn("logs",
+                 "%s/%s: its log was removed, moved or cut off by somebody else; a new one "
+                 "is written",
                  w->application, w->spec.name);
     } else if (event->type == PUMP_EV_STALLED) {
         log_warn("logs", "%s/%s: the file system of its log hangs", w->application, w->spec.name);

@@ -39,8 +39,7 @@ static struct rig new_rig(void)
 
 static unsigned give_end(struct rig *rig, enum wl_event event, enum wl_end end)
 {
-    unsigned effects =
-        wl_fsm_step(&rig->fsm, &rig->restart, &rig->stop, event, end, rig->now);
+    unsigned effects = wl_fsm_step(&rig->fsm, &rig->restart, &rig->stop, event, end, rig->now);
     const char *broken = wl_fsm_broken(&rig->fsm);
     if (broken != NULL) {
         fail_msg("%s after %s", broken, wl_event_name(event));
@@ -131,10 +130,10 @@ static void every_pair_leads_where_it_should(void **state)
     static const char *const expected[WL_STATE_COUNT] = {
         /*                 START STOP RESTART RENEW KILL SPAWNED NOT_STARTED STARTED EXITED GONE
                            LEFT DEADLINE */
-        [WL_STOPPED] = "SDDDDDDDDDDD",   [WL_STARTING] = "SDSSSSBRESSS",
-        [WL_RUNNING] = "RTTRRRRRERRR",   [WL_STOPPING] = "TTTTKTTTTTTT",
-        [WL_ENDING] = "EEEEKEEEEBEE",    [WL_KILLING] = "KKKKKKKKKKKK",
-        [WL_BACKOFF] = "BDSBBBBBBBBS",   [WL_COMPLETED] = "CDSCCCCCCCCC",
+        [WL_STOPPED] = "SDDDDDDDDDDD", [WL_STARTING] = "SDSSSSBRESSS",
+        [WL_RUNNING] = "RTTRRRRRERRR", [WL_STOPPING] = "TTTTKTTTTTTT",
+        [WL_ENDING] = "EEEEKEEEEBEE",  [WL_KILLING] = "KKKKKKKKKKKK",
+        [WL_BACKOFF] = "BDSBBBBBBBBS", [WL_COMPLETED] = "CDSCCCCCCCCC",
         [WL_FAILED] = "FDSSFFFFFFFS",
     };
     for (int s = 0; s < WL_STATE_COUNT; s++) {
@@ -158,7 +157,8 @@ static void every_pair_leads_where_it_should(void **state)
     }
 }
 
-/* --- a random walk against a model of the world --------------------------------------------------- */
+/* --- a random walk against a model of the world
+ * --------------------------------------------------- */
 
 /* What really exists: at most one process, and things that it left. */
 struct world {
@@ -271,7 +271,8 @@ static void a_stop_always_ends(void **state)
     }
 }
 
-/* --- stories -------------------------------------------------------------------------------------- */
+/* --- stories
+ * -------------------------------------------------------------------------------------- */
 
 static void delays_double_up_to_the_maximum_within_a_fifth(void **state)
 {
