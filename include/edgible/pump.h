@@ -29,11 +29,11 @@ struct pump_channel; /* one workload's log */
 
 /* Where a log goes. Strings are copied. */
 struct pump_log {
-    const char *file;       /* absolute */
+    const char *file; /* absolute */
     uint64_t max_size_bytes;
-    unsigned max_files;     /* rotated ones kept; 0: the file is cut off instead */
-    uid_t uid;              /* who a new file, and folders made for it, belong to */
-    gid_t gid;              /* (uid_t) -1 and (gid_t) -1: leave as they are */
+    unsigned max_files; /* rotated ones kept; 0: the file is cut off instead */
+    uid_t uid;          /* who a new file, and folders made for it, belong to */
+    gid_t gid;          /* (uid_t) -1 and (gid_t) -1: leave as they are */
 };
 
 enum pump_event_type {
@@ -41,22 +41,24 @@ enum pump_event_type {
     PUMP_EV_OPEN_FAILED, /* error and message; pump_configure() or pump_reopen() tries again */
     PUMP_EV_TAIL,        /* lines: answer to pump_tail() */
     PUMP_EV_ROTATED,
-    PUMP_EV_REOPENED,    /* the file had been removed, moved or cut off by somebody else */
-    PUMP_EV_DISK_FULL,   /* from now on output is dropped */
-    PUMP_EV_DROPPED,     /* there is room again: bytes is what was dropped meanwhile */
-    PUMP_EV_STALLED,     /* its file system hangs; the workload may come to a halt when its pipe is full */
+    PUMP_EV_REOPENED,  /* the file had been removed, moved or cut off by somebody else */
+    PUMP_EV_DISK_FULL, /* from now on output is dropped */
+    PUMP_EV_DROPPED,   /* there is room again: bytes is what was dropped meanwhile */
+    PUMP_EV_STALLED, /* its file system hangs; the workload may come to a halt when its pipe is full
+                      */
     PUMP_EV_RESUMED,
-    PUMP_EV_CLOSED,      /* answer to pump_close(); the channel is gone after this event */
+    PUMP_EV_CLOSED, /* answer to pump_close(); the channel is gone after this event */
 };
 
 struct pump_event {
     enum pump_event_type type;
     struct pump_channel *channel;
-    void *owner;      /* as given to pump_open() */
-    uint64_t run;     /* of PUMP_EV_TAIL */
-    uint64_t bytes;   /* of PUMP_EV_DROPPED */
-    int error;        /* errno of PUMP_EV_OPEN_FAILED, PUMP_EV_DISK_FULL */
-    char message[256]; /* of PUMP_EV_OPEN_FAILED, PUMP_EV_DISK_FULL: what failed, without errno's text */
+    void *owner;       /* as given to pump_open() */
+    uint64_t run;      /* of PUMP_EV_TAIL */
+    uint64_t bytes;    /* of PUMP_EV_DROPPED */
+    int error;         /* errno of PUMP_EV_OPEN_FAILED, PUMP_EV_DISK_FULL */
+    char message[256]; /* of PUMP_EV_OPEN_FAILED, PUMP_EV_DISK_FULL: what failed, without errno's
+                          text */
     struct strv lines; /* of PUMP_EV_TAIL; the receiver finishes it */
 };
 
@@ -64,7 +66,8 @@ struct pump_counters {
     uint64_t bytes_written, bytes_dropped, rotations;
 };
 
-/* notify(arg) must be callable from any thread; it may be called more than once an event. */
+/* notify(arg) must be callable from any thread and must not call the pump; it may be called more
+ * than once an event. */
 struct pump *pump_new(void (*notify)(void *arg), void *arg, struct err *err);
 /* Ends the threads, after what the pipes hold has been written, for at most max_wait_ms in all.
  * Threads that hang in the kernel are left behind (and what they use is not freed). */

@@ -158,9 +158,11 @@ static int rotate_to_next(struct logfile *lf, struct err *err)
 static int rotate_in_place(struct logfile *lf, struct err *err)
 {
     uint64_t len = lf->line_start > 0 ? lf->size - lf->line_start : 0;
-    CLEANUP(free) char *line = xmalloc(LOGFILE_LINE_BYTES);
-    if (len > LOGFILE_LINE_BYTES ||
-        pread(lf->fd, line, (size_t) len, (off_t) lf->line_start) != (ssize_t) len) {
+    if (len > LOGFILE_LINE_BYTES) {
+        len = 0;
+    }
+    CLEANUP(free) char *line = xmalloc((size_t) len);
+    if (pread(lf->fd, line, (size_t) len, (off_t) lf->line_start) != (ssize_t) len) {
         len = 0;
     }
     if (ftruncate(lf->fd, 0) < 0) {

@@ -47,8 +47,10 @@ static void add_lines(const char *text, size_t len, struct strv *lines)
         const char *line_end = memchr(begin, '\n', (size_t) (end - begin));
         size_t line_len = (size_t) ((line_end != NULL ? line_end : end) - begin);
         char *line = xmalloc(line_len + 1);
-        for (size_t i = 0; i < line_len; i++) {
-            line[i] = begin[i] != '\0' ? begin[i] : '?';
+        memcpy(line, begin, line_len);
+        for (char *nul = line;
+             (nul = memchr(nul, '\0', (size_t) (line + line_len - nul))) != NULL;) {
+            *nul = '?';
         }
         line[line_len] = '\0';
         strv_add_take(lines, line);

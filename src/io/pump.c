@@ -168,6 +168,7 @@ struct pump_channel *pump_open(struct pump *pump, const struct pump_log *log, vo
     list_init(&ch->link);
     list_init(&ch->todo);
     list_init(&ch->timed);
+    list_init(&ch->hot);
     list_init(&ch->commands);
     pthread_mutex_lock(&pump->lock);
     struct pump_lane *lane = pump_lane_find_healthy(pump);

@@ -70,11 +70,9 @@ static size_t carry_batch(struct pump_lane *lane, struct pump_channel *ch, size_
     return (size_t) n;
 }
 
-void pump_channel_carry(struct pump_lane *lane, struct pump_channel *ch)
+size_t pump_channel_carry(struct pump_lane *lane, struct pump_channel *ch)
 {
-    if (ch->fd >= 0) {
-        (void) carry_batch(lane, ch, PUMP_BATCH_BYTES);
-    }
+    return ch->fd >= 0 ? carry_batch(lane, ch, PUMP_BATCH_BYTES) : 0;
 }
 
 void pump_channel_drain(struct pump_lane *lane, struct pump_channel *ch)

@@ -52,6 +52,7 @@ struct pump_channel {
     struct list link;     /* in lane->channels */
     struct list todo;     /* in lane->todo where there are commands or a watch is wanted */
     struct list timed;    /* in lane->timed where due_ms is not -1 */
+    struct list hot;      /* in lane->hot while it streams */
     struct list commands; /* struct pump_command */
     int64_t due_ms;
     dev_t device;    /* that the file is on; 0: not known yet */
@@ -92,6 +93,7 @@ struct pump_lane {
     struct list channels;
     struct list todo;
     struct list timed;
+    struct list hot;              /* not in the epoll set, but read each round */
     struct pump_channel *current; /* being worked on, lock released */
     int64_t busy_since_ms;
     unsigned turns;      /* counts how often a channel was taken */
@@ -150,8 +152,8 @@ int pump_start_thread(pthread_t *thread, void *(*fn)(void *), void *arg, const c
                       struct err *err) MUST_CHECK;
 
 /* pump_channel.c; the lane holds the channel, lock not held */
-/* Carries one batch. */
-void pump_channel_carry(struct pump_lane *lane, struct pump_channel *ch);
+/* Carries one batch; returns its size. */
+size_t pump_channel_carry(struct pump_lane *lane, struct pump_channel *ch);
 /* Carries what the pipe holds at this moment. */
 void pump_channel_drain(struct pump_lane *lane, struct pump_channel *ch);
 /* Does what the clock asks for. */

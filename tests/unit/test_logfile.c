@@ -35,6 +35,7 @@ static void folders_and_file_are_made_with_their_modes(void **state)
     CLEANUP(free) char *path = in_scratch("a/b/x.log");
     CLEANUP(free) char *dir = in_scratch("a/b");
     CLEANUP(logfile) struct logfile *lf = open_log(path, 100, 1);
+    assert_non_null(lf);
     (void) umask(old);
     struct stat st;
     assert_int_equal(stat(path, &st), 0);
@@ -261,6 +262,7 @@ static void rotated_files_beyond_a_lower_limit_go(void **state)
         (void) put(lf, "1\n2\n3\n4\n5\n", 0);
     }
     CLEANUP(logfile) struct logfile *lf = open_log(path, 2, 2);
+    assert_non_null(lf);
     CLEANUP(free) char *got = get_chain(path, NULL);
     assert_string_equal(got, "3\n4\n5\n");
 }
