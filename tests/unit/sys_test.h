@@ -149,4 +149,16 @@ static inline char *public_helper(const char *name)
     return to;
 }
 
+/* rm -rf */
+static inline int remove_tree(const char *path)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void) execl("/bin/rm", "rm", "-rf", path, (char *) NULL);
+        _exit(127);
+    }
+    int status = 1;
+    return waitpid(pid, &status, 0) == pid && status == 0 ? 0 : -1;
+}
+
 #endif

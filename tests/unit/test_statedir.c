@@ -15,13 +15,7 @@ static int make_top(void **state)
 static int remove_top(void **state)
 {
     (void) state;
-    char *const argv[] = {(char[]){"rm"}, (char[]){"-rf"}, top, NULL};
-    pid_t pid = fork();
-    if (pid == 0) {
-        (void) execv("/bin/rm", argv);
-        _exit(127);
-    }
-    return waitpid(pid, NULL, 0) == pid ? 0 : -1;
+    return remove_tree(top);
 }
 
 static void the_directory_is_made_and_the_pid_written(void **state)
