@@ -55,7 +55,4 @@ void loop_async_free(struct loop_async *async);
 /* From any thread. */
 void loop_async_send(struct loop_async *async);
 
-/* Calls fn once, after the callbacks of this turn and before the loop sleeps. */
-void loop_defer(struct loop *loop, loop_fn fn, void *arg);
-
 #endif

@@ -86,7 +86,8 @@ static void add_text_value(struct buf *line, const char *value)
 static void add_text_message(struct buf *line, const char *message)
 {
     for (const char *c = message; *c != '\0'; c++) {
-        buf_add_char(line, (unsigned char) *c < 0x20 || *c == 0x7f ? ' ' : *c);
+        bool is_control = (unsigned char) *c < 0x20 || *c == 0x7f;
+        buf_add(line, is_control ? " " : c, 1);
     }
 }
 

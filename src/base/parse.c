@@ -121,10 +121,10 @@ int parse_duration(const char *s, mono_ms *ret_ms, struct err *err)
 int parse_size(const char *s, uint64_t *ret_bytes, struct err *err)
 {
     static const struct unit units[] = {
-        {"",    1                 },
-        {"KiB", 1024              },
-        {"MiB", 1024 * 1024       },
-        {"GiB", 1024 * 1024 * 1024},
+        {"",    1        },
+        {"KiB", 1024     },
+        {"MiB", 1UL << 20},
+        {"GiB", 1UL << 30},
     };
     const char *rest = s;
     struct decimal number;
@@ -185,7 +185,10 @@ bool parse_is_dns_label(const char *s)
 /* ASCII alone, whatever the locale. */
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
+    if (c >= 'A' && c <= 'Z') {
+        return (char) (c - 'A' + 'a');
+    }
+    return c;
 }
 
 bool parse_is_hostname(const char *s)

@@ -81,7 +81,7 @@ static int enter_dir(const struct logfile *lf, int at, const char *name, bool ma
 
 int logfile_open_dir(const struct logfile *lf, bool make, int *ret_fd, struct err *err)
 {
-    struct err local;
+    struct err local = {0};
     err = err != NULL ? err : &local;
     CLEANUP(close_fd) int at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (at < 0) {
@@ -170,7 +170,7 @@ uint64_t logfile_find_line_start(int fd, uint64_t size)
 
 int logfile_open_at(struct logfile *lf, int dir, struct err *err)
 {
-    struct err local;
+    struct err local = {0};
     err = err != NULL ? err : &local;
     int fd = -1;
     int rc = -1;
@@ -206,7 +206,7 @@ int logfile_open_at(struct logfile *lf, int dir, struct err *err)
 
 int logfile_open_path(struct logfile *lf, struct err *err)
 {
-    struct err local;
+    struct err local = {0};
     err = err != NULL ? err : &local;
     for (;;) {
         CLEANUP(close_fd) int dir = -1;

@@ -182,7 +182,7 @@ static int rotate_in_place(struct logfile *lf, struct err *err)
 
 int logfile_rotate(struct logfile *lf, struct err *err)
 {
-    struct err local;
+    struct err local = {0};
     err = err != NULL ? err : &local;
     for (;;) {
         int rc = lf->max_files > 0 ? rotate_to_next(lf, err) : rotate_in_place(lf, err);

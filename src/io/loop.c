@@ -1,7 +1,5 @@
 #include "edgible/loop.h"
 
-#include "edgible/list.h"
-
 #include <stdlib.h>
 #include <time.h>
 
@@ -13,16 +11,8 @@
 #define STUCK_CALLS 1000
 #define STUCK_PAUSE_S 1.0
 
-struct deferred {
-    struct list link;
-    loop_fn fn;
-    void *arg;
-};
-
 struct loop {
     struct ev_loop *ev;
-    ev_prepare before_sleep;
-    struct list deferred;
 };
 
 struct loop_io {
@@ -63,27 +53,9 @@ mono_ms loop_now(void)
     return (mono_ms) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static void run_deferred(struct loop *loop)
-{
-    while (!list_is_empty(&loop->deferred)) {
-        struct deferred *d = list_entry(loop->deferred.next, struct deferred, link);
-        list_remove(&d->link);
-        d->fn(d->arg);
-        free(d);
-    }
-}
-
-static void on_before_sleep(struct ev_loop *ev, ev_prepare *watcher, int events)
-{
-    (void) watcher;
-    (void) events;
-    run_deferred(ev_userdata(ev));
-}
-
 struct loop *loop_new(struct err *err)
 {
     struct loop *loop = xcalloc(1, sizeof(*loop));
-    list_init(&loop->deferred);
     /* Never the default loop: that one reaps every child with waitpid(-1). */
     loop->ev = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
     if (loop->ev == NULL) {
@@ -91,9 +63,6 @@ struct loop *loop_new(struct err *err)
         (void) err_set(err, ERR_HOST, "the event loop cannot be made");
         return NULL;
     }
-    ev_set_userdata(loop->ev, loop);
-    ev_prepare_init(&loop->before_sleep, on_before_sleep);
-    ev_prepare_start(loop->ev, &loop->before_sleep);
     return loop;
 }
 
@@ -102,10 +71,6 @@ void loop_free(struct loop *loop)
     if (loop == NULL) {
         return;
     }
-    list_each (it, &loop->deferred) {
-        free(list_entry(it, struct deferred, link));
-    }
-    ev_prepare_stop(loop->ev, &loop->before_sleep);
     ev_loop_destroy(loop->ev);
     free(loop);
 }
@@ -220,7 +185,7 @@ void loop_timer_disarm(struct loop_timer *timer)
 
 bool loop_timer_is_armed(const struct loop_timer *timer)
 {
-    return ev_is_active(&timer->watcher);
+    return timer->watcher.active != 0; /* ev_is_active() casts const away */
 }
 
 static void on_signal(struct ev_loop *ev, ev_signal *watcher, int events)
@@ -282,13 +247,5 @@ void loop_async_free(struct loop_async *async)
 void loop_async_send(struct loop_async *async)
 {
     ev_async_send(async->loop->ev, &async->watcher);
-}
-
-void loop_defer(struct loop *loop, loop_fn fn, void *arg)
-{
-    struct deferred *d = xcalloc(1, sizeof(*d));
-    d->fn = fn;
-    d->arg = arg;
-    list_add_tail(&loop->deferred, &d->link);
 }
 #pragma GCC diagnostic pop

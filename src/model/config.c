@@ -166,7 +166,7 @@ static struct config *new_config(const char *file)
                     .stable_after_ms = 60000,
                     .retry_failed_after_ms = 0},
         .stop = {.signal = SIGTERM,    .grace_ms = 10000     },
-        .logs = {.max_size_bytes = 256 * 1024 * 1024, .max_files = 5},
+        .logs = {.max_size_bytes = 256L << 20, .max_files = 5},
     };
     config->https.poll_interval_ms = 30000;
     config->https.report_interval_ms = 60000;

@@ -16,7 +16,7 @@ static bool is_loopback(const char *host)
     if (inet_pton(AF_INET, host, &v4) == 1) {
         return (ntohl(v4.s_addr) >> 24) == 127;
     }
-    return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+    return inet_pton(AF_INET6, host, &v6) == 1 && memcmp(&v6, &in6addr_loopback, sizeof(v6)) == 0;
 }
 
 static bool is_clean(const char *s)
@@ -29,8 +29,8 @@ static bool is_clean(const char *s)
     return true;
 }
 
-/* Splits "host:port" or "[v6]:port"; -1 where it is neither. */
-static int split_host(const char *text, char **ret_host, struct err *err)
+/* The host of "host:port" or "[v6]:port", for the caller to free; NULL where it is neither. */
+static char *take_host(const char *text)
 {
     const char *start = *text == '[' ? text + 1 : text;
     size_t len = strcspn(start, *text == '[' ? "]" : ":");
@@ -41,11 +41,7 @@ static int split_host(const char *text, char **ret_host, struct err *err)
     int64_t port = 0;
     bool is_port_good =
         *rest == '\0' || (*rest == ':' && parse_int(rest + 1, 1, UINT16_MAX, &port, NULL) == 0);
-    if (len == 0 || !is_port_good) {
-        return err_set(err, ERR_SPEC, "'%.200s' is not a host with or without a port", text);
-    }
-    *ret_host = xstrndup(start, len);
-    return 0;
+    return len > 0 && is_port_good ? xstrndup(start, len) : NULL;
 }
 
 static int check_url(const char *url, bool insecure, struct err *err)
@@ -56,15 +52,15 @@ static int check_url(const char *url, bool insecure, struct err *err)
     }
     const char *start = url + (is_plain ? 7 : 8);
     CLEANUP(free) char *authority = xstrndup(start, strcspn(start, "/"));
-    CLEANUP(free) char *host = NULL;
+    CLEANUP(free) char *host = take_host(authority);
     if (strchr(authority, '@') != NULL) {
         return err_set(err, ERR_SPEC, "a name or password does not belong into a URL");
     }
     if (!is_clean(url)) {
         return err_set(err, ERR_SPEC, "'%.200s' is not a URL of a server and a path", url);
     }
-    if (split_host(authority, &host, err) < 0) {
-        return -1;
+    if (host == NULL) {
+        return err_set(err, ERR_SPEC, "'%.200s' is not a host with or without a port", authority);
     }
     if (is_plain && !insecure && !is_loopback(host)) {
         return err_set(err, ERR_SPEC,

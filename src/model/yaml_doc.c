@@ -419,7 +419,10 @@ static struct doc_node *build_node(struct builder *b)
 /* Stream start, document start, one node, document end, stream end. */
 static int build_document(struct builder *b)
 {
-    if (advance(b) < 0 || advance(b) < 0) {
+    if (advance(b) < 0) {
+        return -1;
+    }
+    if (advance(b) < 0) {
         return -1;
     }
     if (b->event.type == YAML_STREAM_END_EVENT) {

@@ -257,7 +257,9 @@ bool yaml_text_rewrite_json(const struct yaml_chunk *chunk, struct buf *ret)
         } else {
             copy_bytes(&r, 1);
         }
-        before = c == ' ' || c == '\t' || c == '\n' || c == '\r' ? before : c;
+        if (c != ' ' && c != '\t' && c != '\n' && c != '\r') {
+            before = c;
+        }
     }
     return r.is_changed;
 }

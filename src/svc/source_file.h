@@ -19,7 +19,7 @@ struct source_file {
     bool is_present;    /* in the scan under way */
     mono_ms changed_at; /* when it was last seen to change */
     mono_ms written_at; /* last write that inotify told of, without a close after it; 0: none */
-    bool is_closed;       /* inotify told of a close or a move after the last write */
+    bool is_closed;     /* inotify told of a close or a move after the last write */
     bool wait_said;
     int said_errno; /* the trouble that was said last, so that it is not said at each rescan */
     struct app_spec **apps; /* owned */

@@ -182,12 +182,11 @@ static void add_edge(struct depgraph_edge *edges, size_t *count, size_t from, si
 /* Edges of one member: to the workloads it depends on, and through a node of its application, so
  * that two large applications do not need an edge for each pair. */
 static void add_member_edges(const struct supervisor *sup, const struct member *m,
-                             struct map *app_nodes, struct depgraph_edge *edges, size_t *count)
+                             struct depgraph_edge *edges, size_t *count)
 {
     const char *app = workload_application(m->workload);
     const struct workload_spec *spec = workload_spec(m->workload);
-    size_t own_node = (size_t) (uintptr_t) map_get(app_nodes, app);
-    add_edge(edges, count, m->node, own_node);
+    add_edge(edges, count, m->node, m->app_node);
     for (size_t i = 0; i < spec->depends_on.count; i++) {
         CLEANUP(free) char *key = make_key(app, spec->depends_on.items[i]);
         const struct member *to = map_get(sup->by_key, key);
@@ -195,50 +194,48 @@ static void add_member_edges(const struct supervisor *sup, const struct member *
             add_edge(edges, count, m->node, to->node);
         }
     }
-}
-
-/* The application's node comes before every workload of the applications it depends on. */
-static void add_app_edges(const struct supervisor *sup, const struct member *m,
-                          struct map *app_nodes, struct depgraph_edge *edges, size_t *count)
-{
-    const char *app = workload_application(m->workload);
-    list_each (it, &sup->members) {
-        const struct member *dependent = list_entry(it, struct member, link);
-        if (dependent->removing && strv_has(&dependent->app_depends_on, app)) {
-            const char *name = workload_application(dependent->workload);
-            add_edge(edges, count, (size_t) (uintptr_t) map_get(app_nodes, name), m->node);
-            return;
+    for (size_t i = 0; i < m->app_depends_on.count; i++) {
+        const struct member *first = map_get(sup->app_nodes, m->app_depends_on.items[i]);
+        if (first != NULL) {
+            add_edge(edges, count, m->app_node, first->app_gate);
         }
     }
+    /* What the gate of an application depends on is each of its workloads. */
+    add_edge(edges, count, m->app_gate, m->node);
+}
+
+/* Numbers the nodes: a member, and for each application two, before and behind its members. */
+static size_t number_nodes(struct supervisor *sup, size_t *ret_edge_max)
+{
+    size_t nodes = 0;
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        const char *app = workload_application(m->workload);
+        const struct member *first = map_get(sup->app_nodes, app);
+        m->node = nodes++;
+        m->app_node = first != NULL ? first->app_node : nodes++;
+        m->app_gate = first != NULL ? first->app_gate : nodes++;
+        if (first == NULL) {
+            map_put(sup->app_nodes, app, m);
+        }
+        *ret_edge_max += 2 + workload_spec(m->workload)->depends_on.count + m->app_depends_on.count;
+    }
+    return nodes;
 }
 
 /* Gives every member that is being removed its place in the order. */
 static void rank_removals(struct supervisor *sup)
 {
-    CLEANUP(map) struct map *app_nodes = map_new();
-    size_t nodes = 1; /* node 0 is nobody's: a map holds no NULL */
     size_t edge_max = 0;
-    bool any_app_edge = false;
-    list_each (it, &sup->members) {
-        struct member *m = list_entry(it, struct member, link);
-        const char *app = workload_application(m->workload);
-        m->node = nodes++;
-        if (!map_has(app_nodes, app)) {
-            map_put(app_nodes, app, (void *) (uintptr_t) nodes++);
-        }
-        edge_max += 2 + workload_spec(m->workload)->depends_on.count;
-        any_app_edge = any_app_edge || m->app_depends_on.count > 0;
-    }
+    size_t count = 0;
+    sup->app_nodes = map_new();
+    size_t nodes = number_nodes(sup, &edge_max);
     CLEANUP(free) struct depgraph_edge *edges = xcalloc(edge_max, sizeof(*edges));
     CLEANUP(free) size_t *ranks = xcalloc(nodes, sizeof(*ranks));
-    size_t count = 0;
     list_each (it, &sup->members) {
-        struct member *m = list_entry(it, struct member, link);
+        const struct member *m = list_entry(it, struct member, link);
         if (m->removing) {
-            add_member_edges(sup, m, app_nodes, edges, &count);
-            if (any_app_edge) {
-                add_app_edges(sup, m, app_nodes, edges, &count);
-            }
+            add_member_edges(sup, m, edges, &count);
         }
     }
     (void) depgraph_stop_ranks(nodes, edges, count, ranks);
@@ -246,6 +243,7 @@ static void rank_removals(struct supervisor *sup)
         struct member *m = list_entry(it, struct member, link);
         m->rank = ranks[m->node];
     }
+    map_free(steal_ptr(&sup->app_nodes));
 }
 
 /* Stops the members of the lowest rank that is left, all at once. */

@@ -22,7 +22,9 @@ struct member {
     bool seen;      /* in the application being applied */
     bool removing;  /* stops, and is then forgotten */
     bool stop_sent; /* of one being removed */
-    size_t node, rank;
+    /* Of the order of stopping: its own node, its application's behind and before its members,
+     * and the rank. */
+    size_t node, app_node, app_gate, rank;
 };
 
 struct supervisor {
@@ -31,6 +33,7 @@ struct supervisor {
     char *device_name, *log_dir;
     struct list members;
     struct map *by_key;
+    struct map *app_nodes; /* application → its first member, while ranks are made */
     struct pump *pump;
     struct loop_async *pump_async;
     struct loop_timer *bury_timer;

@@ -116,8 +116,9 @@ int proc_read_stat(pid_t pid, struct proc_stat *ret, struct err *err)
 
 uint64_t proc_read_start_ticks(pid_t pid)
 {
-    struct proc_stat stat;
-    return proc_read_stat(pid, &stat, NULL) < 0 ? 0 : stat.start_ticks;
+    struct proc_stat stat = {0};
+    (void) !proc_read_stat(pid, &stat, NULL);
+    return stat.start_ticks;
 }
 
 int proc_open_pidfd(pid_t pid, struct err *err)

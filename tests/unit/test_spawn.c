@@ -303,6 +303,7 @@ static void a_fault_in_the_child_comes_back_with_stage_and_errno(void **state)
         make_file("busy", "\177ELF", 0755),
     };
     CLEANUP(close_fd) int busy = open(files[3], O_WRONLY | O_CLOEXEC);
+    assert_true(busy >= 0);
     for (size_t i = 0; i < ARRAY_LEN(fault_cases); i++) {
         run_fault_case(&fault_cases[i]);
     }
