@@ -194,6 +194,48 @@ static void check_name_is_new(struct parsing *parsing, struct doc_reader *reader
     map_put(parsing->names, name, parsing);
 }
 
+static bool is_before(size_t line, size_t column, const struct doc_node *node)
+{
+    return line < node->line || (line == node->line && column < node->column);
+}
+
+/* An item of a list that is an alias stands where its anchor does, which may be anywhere. */
+static bool has_items_in_order(const struct doc_node *list)
+{
+    for (size_t i = 1; i < list->count; i++) {
+        const struct doc_node *item = list->items[i - 1];
+        if (!is_before(item->line, item->column, list->items[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What reading the YAML found wrong, such as a key that stands twice: of a list's documents the
+ * one that it stands in has the error, or all where that cannot be told. */
+static void take_yaml_errors(struct diag *diag, const struct doc_spot *spot,
+                             const struct yaml_doc *yaml)
+{
+    const struct doc_node *list = spot->up != NULL ? spot->up->node : NULL;
+    if (yaml->diag.count == 0) {
+        return;
+    }
+    if (list == NULL || !has_items_in_order(list)) {
+        diag_append(diag, &yaml->diag);
+        return;
+    }
+    for (size_t i = 0; i < yaml->diag.count; i++) {
+        const struct diag_item *item = &yaml->diag.items[i];
+        bool is_behind = spot->index + 1 < list->count &&
+                         !is_before(item->line, item->column, list->items[spot->index + 1]);
+        bool is_ahead = spot->index > 0 && is_before(item->line, item->column, spot->node);
+        if (!is_behind && !is_ahead) {
+            diag_add(diag, item->severity, item->file, item->line, item->column, item->path, "%s",
+                     item->message);
+        }
+    }
+}
+
 static void add_document(struct parsing *parsing, const struct doc_spot *spot,
                          const struct yaml_doc *yaml)
 {
@@ -212,8 +254,7 @@ static void add_document(struct parsing *parsing, const struct doc_spot *spot,
     if (app->name != NULL) {
         check_name_is_new(parsing, &reader, spot, app->name);
     }
-    /* A key that stands twice, say, may be in any of a list's documents. */
-    diag_append(&doc->diag, &yaml->diag);
+    take_yaml_errors(&doc->diag, spot, yaml);
     diag_sort(&doc->diag);
     if (doc->diag.error_count == 0) {
         doc->spec = steal_ptr(&app);

@@ -3,7 +3,7 @@
 #include "edgible/map.h"
 #include "edgible/utf8.h"
 
-#include <stdlib.h>
+#include <stdarg.h>
 #include <string.h>
 
 #include <yaml.h>
@@ -512,8 +512,9 @@ static struct yaml_doc *read_chunk(struct yaml_reader *reader, const struct yaml
 void yaml_reader_init(struct yaml_reader *reader, const char *file, const char *data, size_t len,
                       struct diag *diag)
 {
-    *reader = (struct yaml_reader){.file = file, .data = data, .diag = diag};
-    yaml_text_init(&reader->text, data, len);
+    const char *text = len > 0 ? data : "";
+    *reader = (struct yaml_reader){.file = file, .data = text, .diag = diag};
+    yaml_text_init(&reader->text, text, len);
 }
 
 struct yaml_doc *yaml_reader_next(struct yaml_reader *reader)
@@ -532,63 +533,6 @@ struct yaml_doc *yaml_reader_next(struct yaml_reader *reader)
         struct yaml_doc *doc = read_chunk(reader, &chunk);
         if (doc != NULL) {
             return doc;
-        }
-    }
-    return NULL;
-}
-
-void yaml_doc_free(struct yaml_doc *doc)
-{
-    if (doc == NULL) {
-        return;
-    }
-    while (doc->all != NULL) {
-        struct doc_node *node = doc->all;
-        doc->all = node->next;
-        free(node->value);
-        free((void *) node->keys);
-        free((void *) node->items);
-        free(node);
-    }
-    diag_fini(&doc->diag);
-    free(doc);
-}
-
-bool doc_node_is_null(const struct doc_node *node)
-{
-    static const char *const words[] = {"", "~", "null", "Null", "NULL"};
-    if (node->kind != DOC_SCALAR || !node->is_plain) {
-        return false;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
-        if (strcmp(node->value, words[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-const char *doc_node_kind_name(const struct doc_node *node)
-{
-    switch (node->kind) {
-    case DOC_MAPPING:
-        return "a mapping";
-    case DOC_SEQUENCE:
-        return "a list";
-    case DOC_SCALAR:
-        break;
-    }
-    return doc_node_is_null(node) ? "null" : "a string";
-}
-
-const struct doc_node *doc_node_get(const struct doc_node *node, const char *key)
-{
-    if (node->kind != DOC_MAPPING) {
-        return NULL;
-    }
-    for (size_t i = 0; i < node->count; i++) {
-        if (strcmp(node->keys[i]->value, key) == 0) {
-            return node->items[i];
         }
     }
     return NULL;

@@ -299,6 +299,51 @@ static void items_of_a_list_are_documents(void **state)
     assert_int_equal(docs.docs[1].length, 8);
 }
 
+static void a_double_key_costs_one_document_of_a_list(void **state)
+{
+    (void) state;
+    static const char item[] = "{apiVersion: v3, kind: Application, metadata: {name: %s}, spec: "
+                               "{workloads: [{name: w, type: managed-process, command: x%s}]}}";
+    static const char *const keys[3][3] = {
+        {", user: a, user: b", "",                   ""                  },
+        {"",                   ", user: a, user: b", ""                  },
+        {"",                   "",                   ", user: a, user: b"},
+    };
+    for (size_t wrong = 0; wrong < 3; wrong++) {
+        CLEANUP(app_docs) struct app_docs docs = {0};
+        CLEANUP(buf) struct buf text = {0};
+        CLEANUP(free) char *a = xasprintf(item, "a", keys[wrong][0]);
+        CLEANUP(free) char *b = xasprintf(item, "b", keys[wrong][1]);
+        CLEANUP(free) char *c = xasprintf(item, "c", keys[wrong][2]);
+        buf_printf(&text, "[%s, %s, %s]", a, b, c);
+        parse(&docs, buf_str(&text));
+        assert_int_equal(docs.count, 3);
+        assert_int_equal(app_docs_error_count(&docs), 1);
+        for (size_t i = 0; i < 3; i++) {
+            assert_int_equal(docs.docs[i].spec == NULL, i == wrong);
+        }
+    }
+}
+
+static void an_alias_in_a_list_hides_no_error(void **state)
+{
+    (void) state;
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    parse(&docs, "- &a {x: 1, x: 2}\n- {}\n- *a\n");
+    assert_int_equal(docs.count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_null(docs.docs[i].spec);
+    }
+}
+
+static void no_data_at_all_is_empty(void **state)
+{
+    (void) state;
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    appspec_parse("app.yaml", NULL, 0, &docs);
+    assert_true(docs.is_empty);
+}
+
 static void nothing_is_another_thing_than_an_empty_list(void **state)
 {
     (void) state;
@@ -477,6 +522,9 @@ int main(void)
         cmocka_unit_test(the_second_of_two_documents_with_one_name_is_wrong),
         cmocka_unit_test(a_document_knows_where_it_stands_in_the_text),
         cmocka_unit_test(items_of_a_list_are_documents),
+        cmocka_unit_test(a_double_key_costs_one_document_of_a_list),
+        cmocka_unit_test(an_alias_in_a_list_hides_no_error),
+        cmocka_unit_test(no_data_at_all_is_empty),
         cmocka_unit_test(nothing_is_another_thing_than_an_empty_list),
         cmocka_unit_test(a_copy_is_the_same_and_its_own),
         cmocka_unit_test(defaults_fill_what_is_left_out),
