@@ -63,6 +63,12 @@ bool killtree_signal_group(pid_t pgid, int signal);
 void killtree_signal_pids(const struct census *census, const pid_t *pids, size_t count, int signal,
                           pid_t skip_pgid);
 
+/* The cheap part of killtree_kill, without any look at /proc: SIGKILL to the group, where its
+ * number is certainly the target's still, and cgroup.kill. Who stops many at a time sends this to
+ * all, takes one census a moment later, and calls killtree_kill only for those of which
+ * killtree_find finds something. */
+void killtree_kill_group(const struct killtree_target *target);
+
 /*
  * SIGKILL to all that is left: the group, cgroup.kill where there is one, then rounds of census,
  * SIGSTOP to what is new and, once nothing is, SIGKILL to all (a stopped process can neither fork

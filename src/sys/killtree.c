@@ -371,7 +371,7 @@ static bool is_group_pinned(const struct killtree_target *target)
                                     : stat.ppid == getpid();
 }
 
-static void kill_at_once(const struct killtree_target *target)
+void killtree_kill_group(const struct killtree_target *target)
 {
     if (is_group_pinned(target)) {
         (void) killtree_signal_group(target->leader, SIGKILL);
@@ -402,7 +402,7 @@ static size_t stop_new(const struct census *census, const pid_t *pids, size_t co
 size_t killtree_kill(const struct killtree_target *target, const struct killtree_target *others,
                      size_t other_count)
 {
-    kill_at_once(target);
+    killtree_kill_group(target);
     CLEANUP(free) pid_t *stopped = NULL;
     size_t count = 0;
     int stop_rounds = 0;

@@ -258,7 +258,7 @@ size_t proc_list_children(pid_t *pids, size_t max)
 
 bool proc_is_dead(pid_t pid)
 {
-    struct proc_stat stat;
+    struct proc_stat stat = {0};
     struct err err = {0};
     if (proc_read_stat(pid, &stat, &err) < 0) {
         /* EMFILE or a missing /proc say nothing about the process. */

@@ -86,6 +86,7 @@ static void the_folder_of_an_earlier_agent_is_taken_over_and_goes_when_empty(voi
     struct cgroup_root *first = open_root_or_skip();
     CLEANUP(free) char *path = xstrdup(cgroup_root_path(first));
     CLEANUP(close_fd) int group = cgroup_make(first, "left.behind", NULL);
+    assert_true(group >= 0);
     cgroup_root_free(first);
     /* A workload's group keeps the folder. */
     assert_int_equal(access(path, F_OK), 0);
