@@ -254,6 +254,8 @@ static int agent_open(struct agent *agent, struct err *err)
     }
     agent->lock_fd = statedir_lock(agent->config->state_dir, err);
     if (agent->lock_fd < 0) {
+        /* The sentence says it all: "Device or resource busy" would only confuse. */
+        err->code = err->code == EBUSY ? ERR_HOST : err->code;
         return -1;
     }
     agent->loop = loop_new(err);

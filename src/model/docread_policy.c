@@ -40,8 +40,7 @@ void docread_restart(struct doc_reader *reader, const struct doc_spot *spot, voi
 {
     static const struct doc_field fields[] = {
         DOC_FIELD(struct restart_policy, when, "policy", read_when),
-        DOC_FIELD(struct restart_policy, initial_delay_ms, "initialDelay", docread_duration,
-                  .min = 1),
+        DOC_FIELD(struct restart_policy, initial_delay_ms, "initialDelay", docread_duration),
         DOC_FIELD(struct restart_policy, max_delay_ms, "maxDelay", docread_duration, .min = 1),
         DOC_FIELD(struct restart_policy, rapid_after_ms, "rapidAfter", docread_duration),
         DOC_FIELD(struct restart_policy, max_rapid_failures, "maxRapidFailures", docread_int,

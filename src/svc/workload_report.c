@@ -203,8 +203,9 @@ static void say_killing(struct workload *w)
         {0},
     };
     CLEANUP(free)
-    char *message = xasprintf("is killed: its grace period of %s is over",
-                              format_duration(w->spec.stop.grace_ms, grace, sizeof(grace)));
+    char *message = xasprintf("is killed: its grace period of %s is %s",
+                              format_duration(w->spec.stop.grace_ms, grace, sizeof(grace)),
+                              loop_now() < w->fsm.grace_end ? "cut short" : "over");
     say(w, EVENT_KILLED, LOG_WARN, fields, message);
 }
 
