@@ -78,7 +78,7 @@ static int play_signals(void)
     static const char *const args[] = {"1", "@", NULL};
     struct workload workload;
     pid_t pids[2];
-    struct proc_stat stat;
+    struct proc_stat stat = {0};
     CHECK(start_workload(&workload, "one", double_fork_path, args, -1) == 0);
     CHECK(EVENTUALLY(read_pids(&workload, pids, 1) == 0));
     pids[1] = workload.process.pid;
@@ -209,14 +209,14 @@ static int play_state_d(void)
     pid_t stuck = fork();
     if (stuck == 0) {
         (void) setsid();
-        /* NOLINTNEXTLINE(clang-analyzer-security.insecureAPI.vfork) */
+        /* NOLINTNEXTLINE(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork) */
         if (vfork() == 0) {
             (void) pause();
             _exit(0);
         }
         _exit(0);
     }
-    struct proc_stat stat;
+    struct proc_stat stat = {0};
     CHECK(EVENTUALLY(proc_read_stat(stuck, &stat, NULL) == 0 && stat.state == 'D'));
     CHECK(find(&workload, NULL, 0, pids, 4) == 3);
     CHECK(contains(pids, 3, stuck));

@@ -183,7 +183,7 @@ static void children_are_listed_with_zombies(void **state)
 static int run_vfork_of_a_sleeper(void)
 {
     /* Until its child has executed something or ended, the parent stands in the kernel: state D. */
-    /* NOLINTNEXTLINE(clang-analyzer-security.insecureAPI.vfork) */
+    /* NOLINTNEXTLINE(clang-analyzer-security.insecureAPI.vfork,clang-analyzer-unix.Vfork) */
     if (vfork() == 0) {
         (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void) pause();

@@ -94,8 +94,10 @@ int main(int argc, char **argv)
     }
     (void) printf("ready\n");
     (void) fflush(stdout);
-    while (!leave) {
+    if (leave) {
+        return 0;
+    }
+    for (;;) {
         (void) pause();
     }
-    return 0;
 }
