@@ -127,7 +127,7 @@ static void refuse(struct reconcile *rec, struct accepted *a, const char *name,
     a->refused = xstrdup(sentence);
     struct event event = {
         .type = type,
-        .level = type == EVENT_POLICY_REFUSED ? LOG_ERROR : LOG_WARN,
+        .level = type == EVENT_POLICY_REFUSED ? LOG_ERROR : LOG_INFO,
         .application = name,
         .fields = (struct log_field[]){{"status", "rejected"}, {"reason", sentence}, {0}},
     };

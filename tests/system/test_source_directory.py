@@ -140,7 +140,9 @@ def test_a_change_takes_less_than_a_second(agent):
 def test_documents_for_another_device_are_ignored(agent):
     agent.put("other.yaml", agent.app("other", MAIN, file_device="some-other-device"))
     agent.run("app", MAIN)
-    assert not agent.events("started", "other") and not agent.events("rejected", "other")
+    [event] = agent.events("rejected", "other")
+    assert "some-other-device" in event["message"] and "ignored" in event["message"]
+    assert not agent.events("started", "other")
 
 
 def test_a_document_that_moves_to_another_device_is_removed_here(agent):
@@ -165,13 +167,18 @@ def test_another_organizations_application_is_refused(make_agent):
 # --- files that are being written --------------------------------------------------------------
 
 def test_a_half_written_file_is_not_applied(agent):
-    """The half is a valid document by itself, with one of the two workloads."""
+    """The half is a valid document by itself, with one of the two workloads. Who writes may be
+    another user than the agent's, and goes on writing (comments, here) meanwhile."""
     text = text_of(agent, "app", workload("one", SLEEP), workload("two", SLEEP))
     half = text.index("- name: two")
-    with open(agent.source / "app.yaml", "w") as file:
+    with open(agent.source / "app.yaml", "w", buffering=1) as file:
         file.write(text[:half])
-        file.flush()
-        agent.run("barrier", MAIN)
+        agent.deploy("barrier", MAIN)
+
+        def barrier_runs():
+            file.write("# more\n")
+            return agent.events("started", "barrier")
+        agent.wait(barrier_runs, "the barrier")
         assert not agent.events(application="app")
         file.write(text[half:])
     agent.wait_started("app", "one")
@@ -227,15 +234,23 @@ def test_an_invalid_edit_keeps_the_last_good_version_and_says_where(agent):
 
 
 @pytest.mark.parametrize("content", [
-    "metadata: {name: app\n", "", "\n# nothing but a comment\n", "[]", "null", "just words",
-    b"\xff\xfe\x00binary", "apiVersion: v3\nkind: Application\n"],
-    ids=["syntax", "empty", "comment", "list", "null", "words", "binary", "nameless"])
+    "metadata: {name: app\n", "", " \n\n", "null", "just words", b"\xff\xfe\x00binary",
+    "apiVersion: v3\nkind: Application\n"],
+    ids=["syntax", "empty", "blank", "null", "words", "binary", "nameless"])
 def test_nonsense_in_the_place_of_a_document_keeps_what_runs(agent, content):
     [pid] = agent.run("app", MAIN)
     agent.put("app.yaml", content)
     assert_still_running(agent, pid)
     assert not agent.events("removed", "app")
     agent.run("app", workload("main", SLEEP, env={"GOOD": "again"}))
+
+
+@pytest.mark.parametrize("content", ["# all is commented out\n", "[]"], ids=["comment", "list"])
+def test_a_valid_file_without_documents_removes_what_was_in_it(agent, content):
+    """Unlike an empty one, which is what a failed write leaves."""
+    agent.run("app", MAIN)
+    agent.put("app.yaml", content)
+    agent.wait_event("removed", "app")
 
 
 def test_one_invalid_document_does_not_keep_its_neighbours_from_running(agent):
@@ -360,5 +375,5 @@ def test_a_thousand_files(agent):
     for name in names[:300]:
         agent.remove(f"{name}.yaml")
     agent.wait(lambda: len(agent.events("removed")) == 300, "300 to be removed", timeout=300)
-    assert len({e["application"] for e in agent.events("stopped")}) == 301
+    assert len({e["application"] for e in agent.events("stopped")}) == 300
     agent.stop(timeout=300)

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from harness import (RESTART_AT_ONCE, SLEEP, describe, is_alive, living_of, process, python, sh,
+from harness import (RESTART_AT_ONCE, SLEEP, describe, helper, is_alive, living_of, process, python, sh,
                      wait_for, workload)
 
 SHORT = {"gracePeriod": "300ms"}
@@ -141,9 +141,9 @@ def test_a_daemon_left_by_the_leader_is_stopped_before_the_restart(agent):
 
 
 def test_a_grandchild_that_holds_the_output_open_does_not_delay_the_exit(agent):
-    script = sh("sleep 1000000 & exit 3")
-    agent.deploy("app", workload("main", script, restart={"policy": "never"}, stop=LONG))
-    exited = agent.wait_event("exited", "app", "main")
+    agent.deploy("app", workload("main", [helper("hold_pipe"), "1000000", "3"], stop=LONG,
+                                 restart={"policy": "never"}))
+    exited = agent.wait_event("exited", "app", "main", timeout=30)
     assert exited["code"] == "3"
     agent.wait(lambda: not agent.living(), "its child to be stopped too")
 
@@ -183,38 +183,36 @@ def test_teardown_finds_every_daemon(agent):
     assert not any(is_alive(pid) for pid in pids)
 
 
-# Forks on and on, each copy in a session of its own, until LIMIT of them live at once: what a
-# process limit does to a fork bomb, without harm to the other tests of this user.
-FORK_BOMB = """
-import os, signal, sys, time
-limit, device = int(sys.argv[1]), sys.argv[2]
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-counter = os.open(sys.argv[3], os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-end = time.monotonic() + 120
-while time.monotonic() < end:
-    if os.fstat(counter).st_size < limit:
-        os.write(counter, b".")
-        if os.fork() == 0:
-            os.setsid()
-    else:
-        if os.fork() == 0:  # the size stays the same: one comes, one goes
-            os.setsid()
-        else:
-            os._exit(0)
-"""
+def daemons_of_helper(agent):
+    path = agent.work / "daemons"
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
 
-def test_a_fork_bomb_is_stopped(agent):
-    [pid] = agent.run("app", workload("main", python(FORK_BOMB, "60", agent.device,
-                                                     str(agent.work / "count")), stop=SHORT,
-                                      restart={"policy": "never"}))
-    agent.wait(lambda: (agent.work / "count").exists() and
-               (agent.work / "count").stat().st_size >= 50, "the bomb to grow")
+@pytest.mark.parametrize("leader", ["--exit", ""], ids=["leader-ends", "leader-stays"])
+@pytest.mark.parametrize("environment", ["--clean-env", ""], ids=["no-environment", "environment"])
+def test_many_daemons_at_once(agent, leader, environment):
+    options = [option for option in (environment, leader) if option]
+    agent.deploy("app", workload("main", [helper("double_fork"), "20", str(agent.work / "daemons"),
+                                          *options], restart={"policy": "never"}, stop=SHORT))
+    agent.wait(lambda: len(daemons_of_helper(agent)) == 20, "the daemons")
+    if leader:
+        agent.wait(lambda: not any(map(is_alive, daemons_of_helper(agent))),
+                   "the daemons to be stopped after their leader's end")
+    agent.stop()
+    assert not any(map(is_alive, daemons_of_helper(agent)))
+
+
+@pytest.mark.parametrize("options", [[], ["--exit"]], ids=["chain", "broken-chain"])
+def test_a_fork_bomb_is_stopped(agent, options):
+    """60 processes, each in a session of its own, that ignore SIGTERM and fork on and on; with
+    --exit the parents end, so that no chain leads from one to the other."""
+    agent.deploy("app", workload("main", [helper("forkbomb"), "60", *options], stop=SHORT,
+                                 restart={"policy": "never"}))
+    agent.wait(lambda: len(agent.living()) > (0 if options else 50), "the bomb to grow")
     agent.remove("app.yaml")
+    agent.wait_event("removed", "app")
     agent.wait(lambda: not agent.living(), "the bomb to be stopped")
-    agent.wait_event("stopped", "app", "main")
-    assert_nothing_lives(agent)
+    agent.stop()
 
 
 # --- stops at odd moments ----------------------------------------------------------------------
