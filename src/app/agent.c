@@ -19,9 +19,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Two signals to stop within this time are one. */
-#define SAME_SIGNAL_MS 50
-
 struct agent {
     const char *config_path;
     struct config *config;
@@ -34,7 +31,6 @@ struct agent {
     struct source_directory *source;
     struct loop_signal *sigterm, *sigint, *sighup;
     bool stopping;
-    mono_ms told_at; /* the last signal to stop */
 };
 
 static void log_diag(const struct diag *diag)
@@ -61,11 +57,6 @@ static void log_err(const char *subsystem, const struct err *err)
 static void on_stop_signal(void *arg)
 {
     struct agent *agent = arg;
-    /* `timeout` and some shells signal the process and then its group: that is one. */
-    if (agent->stopping && loop_now() - agent->told_at < SAME_SIGNAL_MS) {
-        return;
-    }
-    agent->told_at = loop_now();
     log_info("agent", agent->stopping
                           ? "told to stop again: what is left is killed"
                           : "told to stop: all workloads are stopped; a second signal skips the "
