@@ -50,7 +50,7 @@ struct config {
     struct policy_config policy;
 };
 
-/* What the defaults depend on, so that parsing stays pure; config_env_init() asks the system. */
+/* What the defaults depend on, so that parsing stays pure. Strings are the caller's. */
 struct config_env {
     char *host_name;
     bool is_root;

@@ -271,7 +271,7 @@ def test_validate_warns_of_unknown_keys_with_the_nearest_name(tmp_path):
                                      "command: [/bin/true], workingDri: /tmp"))
     done = run_client("stack", "validate", "-f", path)
     assert done.returncode == 0
-    assert re.search(r"typo\.yaml:16:\d+: .*warning: .*workingDri.*workingDir\b", done.stderr), \
+    assert re.search(r"typo\.yaml:16:\d+: .*workingDri: warning: .*workingDir\b", done.stderr), \
         done.stderr
 
 
