@@ -2,8 +2,9 @@
  * log: the agent's own log, to stderr. A line is `TIME level subsystem message key=value…`, or one
  * JSON object with the same members.
  *
- * Only svc and app log above debug. Writing never blocks the event loop: where stderr is a pipe
- * or terminal that takes nothing now, the line is dropped, counted, and the count said later.
+ * Only svc and app log above debug. A reader of stderr
+ * that is behind is waited for, once and for a tenth of a second at most; then lines are dropped
+ * and counted until it reads again, and the count is said.
  * Safe from any thread.
  */
 #ifndef EDGIBLE_LOG_H

@@ -14,12 +14,16 @@
 
 /* A pipe that poll() calls writable takes this much without blocking (PIPE_BUF). */
 #define LINE_MAX_BYTES 4096
+/* A reader that is behind is waited for so long, once: until it reads again, lines are dropped
+ * without a wait. A burst of events is not lost then, and a dead reader costs one pause. */
+#define READER_WAIT_MS 100
 
 static struct {
     pthread_mutex_t lock;
     enum log_level level;
     enum log_format format;
     unsigned long dropped;
+    bool reader_is_stuck;
 } the_log = {.lock = PTHREAD_MUTEX_INITIALIZER, .level = LOG_INFO};
 
 static const char *const level_names[LOG_LEVEL_COUNT] = {
@@ -136,9 +140,12 @@ static bool write_line(const char *data, size_t len)
     while (len > 0) {
         struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
         size_t piece = len < LINE_MAX_BYTES ? len : LINE_MAX_BYTES;
-        if (poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0) {
+        int wait_ms = the_log.reader_is_stuck ? 0 : READER_WAIT_MS;
+        if (poll(&ready, 1, wait_ms) != 1 || (ready.revents & POLLOUT) == 0) {
+            the_log.reader_is_stuck = true;
             return false;
         }
+        the_log.reader_is_stuck = false;
         ssize_t n = write(STDERR_FILENO, data, piece);
         if (n <= 0) {
             return false;

@@ -488,11 +488,12 @@ class Agent:
             if started.poll() is None:
                 started.kill()
                 started.wait()
-        left = self.living()
-        for _ in range(100):
-            for p in self.living():
+        left = found = self.living()
+        for _ in range(100):  # as what is killed may have forked meanwhile
+            for p in found:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(p.pid, signal.SIGKILL)
+            found = found and self.living()
         if left and not problems:
             problems.append(f"alive at the test's end: {describe(left)}")
         if any(SANITIZER_REPORT.search(line) for line in self.lines()):

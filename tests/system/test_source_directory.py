@@ -170,7 +170,7 @@ def test_a_half_written_file_is_not_applied(agent):
     """The half is a valid document by itself, with one of the two workloads. Who writes may be
     another user than the agent's, and goes on writing (comments, here) meanwhile."""
     text = text_of(agent, "app", workload("one", SLEEP), workload("two", SLEEP))
-    half = text.index("- name: two")
+    half = text.rindex("\n", 0, text.index("name: two")) + 1
     with open(agent.source / "app.yaml", "w", buffering=1) as file:
         file.write(text[:half])
         agent.deploy("barrier", MAIN)
