@@ -165,13 +165,17 @@ def test_too_few_descriptors_refuse_workloads_with_that_reason(make_agent):
 
 
 def test_descriptors_that_are_free_again_are_used(make_agent):
+    """By a new application, and by one that was refused: nobody has to edit it for that."""
     agent = make_agent().start(preexec_fn=few_descriptors(64))
-    agent.deploy("first", *(workload(f"w-{n}", SLEEP) for n in range(100)))
+    agent.run("first", *(workload(f"w-{n}", SLEEP) for n in range(8)))
+    agent.deploy("refused", *(workload(f"w-{n}", SLEEP) for n in range(8)))
     agent.wait(lambda: any(NO_DESCRIPTORS.search(e["message"]) for e in agent.events()),
                "the refusals")
     agent.remove("first.yaml")
-    agent.wait(lambda: len(agent.events("stopped")) == len(agent.events("started")), "the stop")
+    agent.wait_event("removed", "first")
     agent.run("second", workload("main", SLEEP))
+    for n in range(8):
+        agent.wait_started("refused", f"w-{n}", timeout=60)
 
 
 def test_a_closed_stderr_does_not_stop_the_agent(make_agent):
