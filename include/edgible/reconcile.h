@@ -26,6 +26,9 @@ void reconcile_view(void *arg, const struct app_spec *const *apps, size_t count)
 /* Nothing is left of the application: says so where it was removed. */
 void reconcile_on_app_gone(struct reconcile *rec, const char *name);
 
+/* There are descriptors again for workloads that were refused for want of them. */
+void reconcile_on_room(struct reconcile *rec);
+
 /* NULL where the document is for this device, else why not. The caller frees. */
 char *reconcile_not_for_device(const struct config *config, const struct app_spec *app);
 

@@ -25,6 +25,9 @@ struct supervisor_params {
     struct rlimit open_files_now;      /* what the budget of descriptors is made from */
     /* Nothing is left of an application that was removed. */
     void (*on_app_gone)(void *arg, const char *name);
+    /* Some workloads had been refused for want of descriptors, and some are free again: call
+     * supervisor_fill() for each application that is wanted. */
+    void (*on_room)(void *arg);
     void (*on_empty)(void *arg); /* after supervisor_shutdown(), when nothing is left */
     void *arg;
 };
@@ -39,6 +42,10 @@ DEFINE_CLEANUP(supervisor, struct supervisor, supervisor_free)
  * what is new, stops what it no longer has, and of what changed restarts only what has to.
  */
 void supervisor_apply(struct supervisor *sup, const struct app_spec *spec);
+
+/* Starts those workloads of an applied application that were refused for want of descriptors, as
+ * far as there are now enough; touches no other. */
+void supervisor_fill(struct supervisor *sup, const struct app_spec *spec);
 
 /* Stops the applications and forgets them; in dependsOn order, reversed. Unknown names are
  * ignored. */

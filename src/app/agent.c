@@ -79,6 +79,12 @@ static void on_app_gone(void *arg, const char *name)
     reconcile_on_app_gone(agent->reconcile, name);
 }
 
+static void on_room(void *arg)
+{
+    struct agent *agent = arg;
+    reconcile_on_room(agent->reconcile);
+}
+
 static void warn_of_fixed(const char *key, const char *now, const char *wanted)
 {
     if (strcmp(now, wanted) != 0) {
@@ -188,6 +194,7 @@ static int open_supervisor(struct agent *agent, struct err *err)
         .device_name = agent->config->device_name,
         .log_dir = agent->config->log_dir,
         .on_app_gone = on_app_gone,
+        .on_room = on_room,
         .on_empty = on_supervisor_empty,
         .arg = agent,
     };
@@ -240,6 +247,12 @@ static void warn_of_policy(const struct policy_config *policy)
 
 static int agent_open(struct agent *agent, struct err *err)
 {
+    /* First of all, so that a signal during the start ends it as one later would. */
+    agent->loop = loop_new(err);
+    if (agent->loop == NULL) {
+        return -1;
+    }
+    watch_signals(agent);
     if (make_dirs(agent->config, err) < 0) {
         return -1;
     }
@@ -249,12 +262,7 @@ static int agent_open(struct agent *agent, struct err *err)
         err->code = err->code == EBUSY ? ERR_HOST : err->code;
         return -1;
     }
-    agent->loop = loop_new(err);
-    if (agent->loop == NULL) {
-        return -1;
-    }
     agent->events = events_new();
-    watch_signals(agent);
     open_cgroups(agent);
     if (open_supervisor(agent, err) < 0) {
         return -1;

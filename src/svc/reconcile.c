@@ -246,6 +246,18 @@ void reconcile_on_app_gone(struct reconcile *rec, const char *name)
     }
 }
 
+void reconcile_on_room(struct reconcile *rec)
+{
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(rec->apps, &at, NULL, &value)) {
+        const struct accepted *a = value;
+        if (a->running != NULL) {
+            supervisor_fill(rec->supervisor, a->running);
+        }
+    }
+}
+
 static void remove_unseen(struct reconcile *rec)
 {
     size_t max = map_count(rec->apps);

@@ -140,6 +140,7 @@ static void bury(struct supervisor *sup, struct member *m)
 static void on_bury(void *arg)
 {
     struct supervisor *sup = arg;
+    bool any_buried = false;
     list_each (it, &sup->members) {
         struct member *m = list_entry(it, struct member, link);
         if (!m->removing || !workload_is_at_rest(m->workload)) {
@@ -147,11 +148,16 @@ static void on_bury(void *arg)
         }
         if (workload_is_disposable(m->workload)) {
             bury(sup, m);
+            any_buried = true;
         } else {
             workload_close(m->workload);
         }
     }
     advance_removals(sup);
+    if (any_buried && sup->is_short_of_fds && !sup->shutting_down) {
+        sup->is_short_of_fds = false; /* until one is refused again */
+        sup->params.on_room(sup->params.arg);
+    }
     if (sup->shutting_down && list_is_empty(&sup->members) && !sup->empty_said) {
         sup->empty_said = true;
         sup->params.on_empty(sup->params.arg);
@@ -368,25 +374,46 @@ static void update_member(struct member *m, const struct workload_spec *spec)
     workload_update(m->workload, spec, restart);
 }
 
-static void apply_workload(struct supervisor *sup, const struct app_spec *app,
-                           const struct workload_spec *spec)
+static void want_member(struct member *m, const struct app_spec *app)
 {
-    CLEANUP(free) char *key = make_key(app->name, spec->name);
-    struct member *m = map_get(sup->by_key, key);
-    if (m == NULL) {
-        if (!has_budget(sup)) {
-            refuse_for_budget(sup, app->name, spec);
-            return;
-        }
-        m = add_member(sup, app->name, spec);
-    } else {
-        update_member(m, spec);
-    }
     m->seen = true;
     m->removing = false;
     strv_fini(&m->app_depends_on);
     strv_copy(&m->app_depends_on, &app->depends_on);
     workload_start(m->workload);
+}
+
+static void apply_workload(struct supervisor *sup, const struct app_spec *app,
+                           const struct workload_spec *spec)
+{
+    CLEANUP(free) char *key = make_key(app->name, spec->name);
+    struct member *m = map_get(sup->by_key, key);
+    if (m != NULL) {
+        update_member(m, spec);
+    } else if (has_budget(sup)) {
+        m = add_member(sup, app->name, spec);
+    } else {
+        sup->is_short_of_fds = true;
+        refuse_for_budget(sup, app->name, spec);
+        return;
+    }
+    want_member(m, app);
+}
+
+void supervisor_fill(struct supervisor *sup, const struct app_spec *app)
+{
+    for (size_t i = 0; i < app->workload_count; i++) {
+        const struct workload_spec *spec = &app->workloads[i];
+        CLEANUP(free) char *key = make_key(app->name, spec->name);
+        if (!spec->supported || map_get(sup->by_key, key) != NULL) {
+            continue;
+        }
+        if (!has_budget(sup)) {
+            sup->is_short_of_fds = true;
+            return;
+        }
+        want_member(add_member(sup, app->name, spec), app);
+    }
 }
 
 void supervisor_apply(struct supervisor *sup, const struct app_spec *app)

@@ -39,6 +39,7 @@ struct supervisor {
     struct loop_timer *bury_timer;
     size_t removing_count;
     bool shutting_down, empty_said;
+    bool is_short_of_fds; /* some workload was refused for want of descriptors */
 
     struct list sweeps;
     struct loop_timer *sweep_timer;

@@ -386,9 +386,9 @@ class Agent:
             f"event {count} of type {type} of {application}/{workload}", timeout)
         return found[0]
 
-    def wait_started(self, application, workload, since=0, count=1):
+    def wait_started(self, application, workload, since=0, count=1, timeout=DEADLINE):
         """Waits until the workload runs (for the count-th time) and returns its PID."""
-        event = self.wait_event("started", application, workload, since, count)
+        event = self.wait_event("started", application, workload, since, count, timeout)
         return int(event["pid"])
 
     def started_pids(self):
