@@ -309,8 +309,8 @@ static int next_timeout(struct pump_lane *lane)
 
 /*
  * A pause lets small writes gather into a large batch, which saves more CPU than anything else. As
- * long as it takes to fill half a pipe at the present rate, so that the writer need not wait; none
- * for a program that prints now and then, whose lines should land at once.
+ * long as it takes to fill a quarter of a pipe at the present rate, so that the writer need not
+ * wait; none for a program that prints now and then, whose lines should land at once.
  */
 static void pause_to_gather(struct pump_lane *lane)
 {
@@ -320,7 +320,7 @@ static void pause_to_gather(struct pump_lane *lane)
     int64_t now = now_us();
     int64_t gap_us = now - lane->last_turn_us + 1;
     lane->streak = gap_us < STREAK_GAP_US ? lane->streak + 1 : 0;
-    int64_t pause_us = gap_us * (PUMP_PIPE_BYTES / 2) / (int64_t) lane->moved_bytes;
+    int64_t pause_us = gap_us * (PUMP_PIPE_BYTES / 4) / (int64_t) lane->moved_bytes;
     pause_us = pause_us < PAUSE_MAX_US ? pause_us : PAUSE_MAX_US;
     if (!lane->had_full_batch && pause_us >= PAUSE_MIN_US &&
         (lane->moved_bytes >= PAUSE_BYTES || lane->streak >= STREAK_TURNS)) {
