@@ -50,8 +50,8 @@ static char *last_reason(const struct workload *w)
 static void add_rapid_count(const struct workload *w, struct buf *text)
 {
     if (w->fsm.rapid_failures > 0 && w->spec.restart.max_rapid_failures > 0) {
-        buf_printf(text, "; %u rapid failures of %" PRId64, w->fsm.rapid_failures,
-                   w->spec.restart.max_rapid_failures);
+        buf_printf(text, "; %u rapid failure%s of %" PRId64, w->fsm.rapid_failures,
+                   w->fsm.rapid_failures == 1 ? "" : "s", w->spec.restart.max_rapid_failures);
     }
 }
 
