@@ -56,6 +56,9 @@ struct yaml_reader {
     struct yaml_text text;
     struct diag *diag; /* borrowed */
     size_t documents;
+    /* 1 at first. Bounds of size and nodes are multiplied by it: what the agent wrote itself may be
+     * larger than the document it was made from. */
+    size_t bound_factor;
 };
 
 /* Borrows all; the reader needs no end. */

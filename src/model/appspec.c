@@ -142,8 +142,7 @@ static void read_spec(struct doc_reader *reader, const struct doc_spot *spot, vo
     docread_mapping(reader, spot, fields, target);
 }
 
-/* What is read is returned however wrong the document is; its name may be of use. */
-static struct app_spec *read_app(struct doc_reader *reader, const struct doc_spot *spot)
+struct app_spec *appspec_read_document(struct doc_reader *reader, const struct doc_spot *spot)
 {
     static const struct doc_field fields[] = {
         DOC_FIELD_OF_ALL("apiVersion", read_api_version, .is_required = true),
@@ -246,7 +245,7 @@ static void add_document(struct parsing *parsing, const struct doc_spot *spot,
         .unknown_keys = DIAG_WARNING,
         .null_is_absent = true,
     };
-    CLEANUP(app_spec) struct app_spec *app = read_app(&reader, spot);
+    CLEANUP(app_spec) struct app_spec *app = appspec_read_document(&reader, spot);
     doc->line = spot->node->line;
     doc->offset = yaml->offset;
     doc->length = yaml->length;

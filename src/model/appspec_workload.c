@@ -259,9 +259,9 @@ static void read_supported(struct doc_reader *reader, const struct doc_spot *spo
     docread_mapping(reader, spot, fields, workload);
 }
 
-static void read_one_workload(struct doc_reader *reader, const struct doc_spot *spot,
-                              struct workload_spec *workload)
+void appspec_read_workload(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
+    struct workload_spec *workload = target;
     init_workload(workload, spot->node->line);
     if (spot->node->kind != DOC_MAPPING) {
         docread_mismatch(reader, spot, "a mapping");
@@ -293,7 +293,7 @@ void appspec_read_workloads(struct doc_reader *reader, const struct doc_spot *sp
     for (size_t i = 0; i < spot->node->count; i++) {
         struct doc_spot item = docread_item(spot, i);
         struct workload_spec *workload = &app->workloads[app->workload_count++];
-        read_one_workload(reader, &item, workload);
+        appspec_read_workload(reader, &item, workload);
         if (workload->name == NULL) {
             continue;
         }

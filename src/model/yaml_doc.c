@@ -22,6 +22,7 @@ struct builder {
     struct diag *fatal;  /* the stream's */
     struct map *anchors; /* name to node; a node that is still open has no height yet */
     size_t nodes, bytes, depth;
+    size_t bound_factor;
 };
 
 /* A mapping while its pairs come in. */
@@ -109,11 +110,11 @@ static int charge(struct builder *b, size_t nodes, size_t bytes)
 {
     b->nodes += nodes;
     b->bytes += bytes;
-    if (b->nodes > YAML_DOC_MAX_NODES) {
+    if (b->nodes > YAML_DOC_MAX_NODES * b->bound_factor) {
         give_up(b, &b->event.start_mark, "the document has more than 100000 nodes");
         return -1;
     }
-    if (b->bytes > YAML_DOC_MAX_EXPANDED_BYTES) {
+    if (b->bytes > YAML_DOC_MAX_EXPANDED_BYTES * b->bound_factor) {
         give_up(b, &b->event.start_mark,
                 "the document has more than 4 MiB with its aliases expanded");
         return -1;
@@ -463,7 +464,7 @@ static int parse_chunk(struct builder *b, const struct yaml_chunk *chunk)
 /* What is looked at before libyaml sees a byte. */
 static int check_chunk(struct yaml_reader *reader, const struct yaml_chunk *chunk)
 {
-    if (chunk->len > YAML_DOC_MAX_BYTES) {
+    if (chunk->len > YAML_DOC_MAX_BYTES * reader->bound_factor) {
         diag_add(reader->diag, DIAG_ERROR, reader->file, chunk->line, 1, "",
                  "the document is longer than 1 MiB");
         return -1;
@@ -500,7 +501,12 @@ static struct yaml_doc *read_chunk(struct yaml_reader *reader, const struct yaml
     CLEANUP(yaml_doc) struct yaml_doc *doc = xcalloc(1, sizeof(*doc));
     doc->offset = (size_t) (chunk->data - reader->data);
     doc->length = chunk->len;
-    struct builder b = {.file = reader->file, .doc = doc, .fatal = reader->diag};
+    struct builder b = {
+        .file = reader->file,
+        .doc = doc,
+        .fatal = reader->diag,
+        .bound_factor = reader->bound_factor,
+    };
     if (parse_chunk(&b, &text) < 0 || doc->root == NULL) {
         return NULL;
     }
@@ -513,7 +519,8 @@ void yaml_reader_init(struct yaml_reader *reader, const char *file, const char *
                       struct diag *diag)
 {
     const char *text = len > 0 ? data : "";
-    *reader = (struct yaml_reader){.file = file, .data = text, .diag = diag};
+    *reader =
+        (struct yaml_reader){.file = file, .data = text, .diag = diag, .bound_factor = 1};
     yaml_text_init(&reader->text, text, len);
 }
 
