@@ -14,6 +14,7 @@
 struct proc_stat {
     pid_t pid, ppid, pgid, sid;
     char state;           /* R S D T Z X … */
+    unsigned flags;       /* PF_ bits of the kernel's include/linux/sched.h */
     unsigned threads;     /* Z with more than one: only the main thread has ended */
     uint64_t start_ticks; /* since boot, in clock ticks: with pid and boot id, the identity */
 };
@@ -49,6 +50,31 @@ int proc_wait_pidfd(int pidfd, bool reap, struct proc_exit *ret, struct err *err
  * (EOPNOTSUPP).
  */
 int proc_read_pidfd_exit(int pidfd, struct proc_exit *ret, struct err *err) MUST_CHECK;
+
+/* A number that no other process of this boot has or will have; 0 where the kernel has none (before
+ * Linux 6.9). */
+uint64_t proc_read_pidfd_inode(int pidfd);
+
+/*
+ * A pidfd of the process with that pid that began at start_ticks and, where pidfd_inode is not 0,
+ * has that one; zombies are found too. -1 with ESRCH where there is none: the pid is free, or
+ * another's by now.
+ */
+int proc_open_known(pid_t pid, uint64_t start_ticks, uint64_t pidfd_inode,
+                    struct err *err) MUST_CHECK;
+
+/* How a process that waits to be reaped ended; known is false where it is none, or cannot be asked
+ * (another user's). */
+struct proc_exit proc_read_zombie_exit(pid_t pid);
+
+/* True where it has executed a program since it was forked. */
+bool proc_has_execed(pid_t pid);
+
+/*
+ * Opens the pipe of that inode, which the process has as one of its descriptors, for reading,
+ * non-blocking. -1 with ENOENT where it has it no longer.
+ */
+int proc_reopen_pipe(pid_t pid, uint64_t inode, struct err *err) MUST_CHECK;
 
 /* Reaps a child that is no workload's leader; 1 if it was reaped, else 0. */
 int proc_reap(pid_t pid);

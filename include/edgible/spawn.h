@@ -2,8 +2,11 @@
  * spawn: starts one process in a session and process group of its own.
  *
  * Everything that allocates or looks anything up is done by the caller; the child makes system
- * calls only. What fails in the child comes back over the handshake pipe, which the loop watches:
+ * calls only. What fails in the child comes back over the handshake, which the loop watches:
  * spawn() never waits for it.
+ *
+ * The child waits until spawn_release(): so its caller can write down its PID before any program
+ * runs. Where the caller ends before that, the child ends too.
  */
 #ifndef EDGIBLE_SPAWN_H
 #define EDGIBLE_SPAWN_H
@@ -52,6 +55,10 @@ struct spawned {
     int pidfd;        /* owned by the caller; readable once it has exited */
     int handshake_fd; /* owned by the caller; non-blocking; see spawn_read_handshake() */
 };
+
+/* Lets the child go on to its program. */
+void spawn_release(int handshake_fd);
+
 
 /*
  * Creates the child with clone3(CLONE_PIDFD, CLONE_INTO_CGROUP), or fork and pidfd_open where

@@ -93,6 +93,22 @@ unsigned wl_fsm_step(struct wl_fsm *fsm, const struct restart_policy *restart,
                      const struct stop_policy *stop, enum wl_event event, enum wl_end end,
                      mono_ms now);
 
+/* What an agent that begins finds of the process that the one before it left behind. */
+enum wl_found {
+    WL_FOUND_NOTHING, /* there was none */
+    WL_FOUND_LEADER,  /* its leader, alive or a zombie: its end is told by WL_EV_EXITED */
+    WL_FOUND_NO_LEADER, /* its leader has ended and cannot be asked; others of it may live */
+};
+
+/*
+ * Goes on from a machine that an earlier agent left, whose times are of the same boot. Returns
+ * effects. With WL_FOUND_NO_LEADER, and the machine not knowing of the exit, WL_EV_EXITED is to
+ * follow. A process that was being made when that agent ended is started anew, and that is not
+ * charged.
+ */
+unsigned wl_fsm_resume(struct wl_fsm *fsm, const struct restart_policy *restart,
+                       const struct stop_policy *stop, enum wl_found found, mono_ms now);
+
 /* Invariants that hold between any two steps; NULL where they do, else the one that is broken. */
 const char *wl_fsm_broken(const struct wl_fsm *fsm);
 

@@ -472,6 +472,62 @@ unsigned wl_fsm_step(struct wl_fsm *fsm, const struct restart_policy *restart,
     return table[fsm->state][event].run(&s);
 }
 
+/* A deadline that cannot have been set by these policies is of other ones, or of nobody. */
+static mono_ms bounded(mono_ms deadline, mono_ms now, mono_ms max_delay)
+{
+    mono_ms latest = now + max_delay;
+    return deadline == 0 || deadline < latest ? deadline : latest;
+}
+
+static unsigned resume_starting(const struct step *s, enum wl_found found)
+{
+    struct wl_fsm *fsm = s->fsm;
+    if (found == WL_FOUND_LEADER) {
+        return 0;
+    }
+    if (found == WL_FOUND_NOTHING) {
+        return enter_starting(s);
+    }
+    /* Whether it came as far as its program nobody knows: what is left of it goes first. */
+    fsm->leader_exited = true;
+    fsm->judged = false;
+    return enter_grace(s, WL_STOPPING) | WL_DO_SWEEP;
+}
+
+unsigned wl_fsm_resume(struct wl_fsm *fsm, const struct restart_policy *restart,
+                       const struct stop_policy *stop, enum wl_found found, mono_ms now)
+{
+    struct step s = {.fsm = fsm, .restart = restart, .stop = stop, .now = now};
+    mono_ms retry = restart->retry_failed_after_ms;
+    mono_ms delay = restart->max_delay_ms > HOST_RETRY_MAX_MS ? restart->max_delay_ms
+                                                               : (mono_ms) HOST_RETRY_MAX_MS;
+    switch (fsm->state) {
+    case WL_STARTING:
+        return resume_starting(&s, found);
+    case WL_STOPPING:
+    case WL_ENDING:
+        fsm->grace_end = bounded(fsm->grace_end, now, stop->grace_ms);
+        fsm->deadline = fsm->grace_end;
+        fsm->poll_ms = FIRST_SWEEP_MS;
+        return fsm->leader_exited ? WL_DO_SWEEP : 0;
+    case WL_KILLING:
+        return enter_killing(&s);
+    case WL_BACKOFF:
+        /* A fifth more by chance: backoff_delay(). */
+        fsm->deadline = bounded(fsm->deadline, now, delay + delay / 5);
+        return 0;
+    case WL_FAILED:
+        fsm->deadline = retry > 0 ? bounded(fsm->deadline, now, retry) : 0;
+        return 0;
+    case WL_STOPPED:
+    case WL_RUNNING:
+    case WL_COMPLETED:
+    case WL_STATE_COUNT:
+        break;
+    }
+    return 0;
+}
+
 static bool needs_process(enum wl_state state)
 {
     return state == WL_RUNNING || state == WL_STOPPING || state == WL_ENDING || state == WL_KILLING;

@@ -50,7 +50,7 @@ pid_t proc_parse_pid(const char *text)
  */
 static int parse_stat(char *text, struct proc_stat *ret)
 {
-    enum { STATE = 0, PPID = 1, PGID = 2, SID = 3, THREADS = 17, START = 19 };
+    enum { PPID = 1, PGID = 2, SID = 3, FLAGS = 6, THREADS = 17, START = 19 };
     char *comm_end = strrchr(text, ')');
     if (comm_end == NULL || comm_end[1] != ' ') {
         return -1;
@@ -69,6 +69,7 @@ static int parse_stat(char *text, struct proc_stat *ret)
     ret->ppid = (pid_t) values[PPID];
     ret->pgid = (pid_t) values[PGID];
     ret->sid = (pid_t) values[SID];
+    ret->flags = (unsigned) values[FLAGS];
     ret->threads = (unsigned) values[THREADS];
     ret->start_ticks = values[START];
     return 0;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -84,29 +85,35 @@ static unsigned highest_descriptor(void)
     return (unsigned) limit.rlim_cur;
 }
 
-/* A pipe whose write end is not among 0 to 2, where the child puts other things. */
-static int open_handshake(int *ret_read, int *ret_write, struct err *err)
+/* Both ways: the release to the child, its fault back. The child's end is not among 0 to 2, where
+ * it puts other things. */
+static int open_handshake(int *ret_agent, int *ret_child, struct err *err)
 {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0) {
-        return err_set(err, ERR_HOST, "create the handshake pipe: %m");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
+        return err_set(err, ERR_HOST, "create the handshake: %m");
     }
-    CLEANUP(close_fd) int read_end = ends[0];
-    CLEANUP(close_fd) int write_end = ends[1];
-    if (write_end <= STDERR_FILENO) {
-        int moved = fcntl(write_end, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    CLEANUP(close_fd) int agent_end = ends[0];
+    CLEANUP(close_fd) int child_end = ends[1];
+    if (child_end <= STDERR_FILENO) {
+        int moved = fcntl(child_end, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
         if (moved < 0) {
-            return err_set(err, ERR_HOST, "move the handshake pipe: %m");
+            return err_set(err, ERR_HOST, "move the handshake: %m");
         }
-        (void) close(write_end);
-        write_end = moved;
+        (void) close(child_end);
+        child_end = moved;
     }
-    if (fd_set_nonblocking(read_end, err) < 0) {
-        return err_prefix(err, "handshake pipe");
+    if (fd_set_nonblocking(agent_end, err) < 0) {
+        return err_prefix(err, "handshake");
     }
-    *ret_read = steal_fd(&read_end);
-    *ret_write = steal_fd(&write_end);
+    *ret_agent = steal_fd(&agent_end);
+    *ret_child = steal_fd(&child_end);
     return 0;
+}
+
+void spawn_release(int handshake_fd)
+{
+    (void) send(handshake_fd, "", 1, MSG_NOSIGNAL);
 }
 
 /* Creates the child by one way: its pid in the parent, 0 in the child, -1 with errno. */
@@ -233,14 +240,15 @@ static pid_t create_child_with_signals_blocked(struct child_plan *plan, int *ret
 
 int spawn(const struct spawn_request *request, struct spawned *ret, struct err *err)
 {
-    CLEANUP(close_fd) int read_end = -1;
-    CLEANUP(close_fd) int write_end = -1;
-    if (open_handshake(&read_end, &write_end, err) < 0) {
+    CLEANUP(close_fd) int agent_end = -1;
+    CLEANUP(close_fd) int child_end = -1;
+    if (open_handshake(&agent_end, &child_end, err) < 0) {
         return -1;
     }
     struct child_plan plan = {
         .request = request,
-        .handshake_fd = write_end,
+        .handshake_fd = child_end,
+        .agent_fd = agent_end,
         .reset_oom = agent_is_oom_protected(),
         .reset_nice = agent_is_favoured(),
         .close_upto = highest_descriptor(),
@@ -251,7 +259,7 @@ int spawn(const struct spawn_request *request, struct spawned *ret, struct err *
         return -1;
     }
     /* Closed before pidfd_open, so that there is room for that descriptor. */
-    fd_close(&write_end);
+    fd_close(&child_end);
     if (pidfd < 0) {
         pidfd = proc_open_pidfd(pid, NULL);
     }
@@ -264,7 +272,7 @@ int spawn(const struct spawn_request *request, struct spawned *ret, struct err *
         return err_set(err, ERR_HOST, "pidfd_open of the new process: %m");
     }
     *ret = (struct spawned){
-        .pid = pid, .pidfd = steal_fd(&pidfd), .handshake_fd = steal_fd(&read_end)};
+        .pid = pid, .pidfd = steal_fd(&pidfd), .handshake_fd = steal_fd(&agent_end)};
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -226,18 +227,39 @@ static child_step *const steps[SPAWN_STAGE_COUNT] = {
     [SPAWN_STAGE_CHDIR] = change_dir,      [SPAWN_STAGE_EXEC] = execute,
 };
 
+_Noreturn static void end(void)
+{
+    for (;;) {
+        (void) syscall(SYS_exit_group, 127);
+    }
+}
+
+/* Until the agent has written down who we are. Its own end of the handshake must not be held open
+ * here: that it is closed is how its death is seen. */
+static void wait_for_release(const struct child_plan *plan)
+{
+    char go = 0;
+    ssize_t n = 0;
+    (void) close(plan->agent_fd);
+    do {
+        n = read(plan->handshake_fd, &go, 1);
+    } while (n < 0 && errno == EINTR);
+    if (n != 1) {
+        end();
+    }
+}
+
 void spawn_child_run(const struct child_plan *plan)
 {
     struct spawn_fault fault = {0};
     int handshake_fd = plan->handshake_fd;
+    wait_for_release(plan);
     for (int stage = 0; stage < SPAWN_STAGE_COUNT && fault.error == 0; stage++) {
         fault = (struct spawn_fault){(enum spawn_stage) stage, steps[stage](plan)};
         if (stage == SPAWN_STAGE_STDIO && fault.error == 0) {
             handshake_fd = HANDSHAKE_FD;
         }
     }
-    (void) !write(handshake_fd, &fault, sizeof(fault));
-    for (;;) {
-        (void) syscall(SYS_exit_group, 127);
-    }
+    (void) send(handshake_fd, &fault, sizeof(fault), MSG_NOSIGNAL);
+    end();
 }

@@ -75,6 +75,7 @@ static inline int start_workload(struct workload *ret, const char *name, const c
     request.cgroup_fd = cgroup_fd;
     struct spawn_fault fault;
     CHECK(spawn(&request, &ret->process, NULL) == 0);
+    spawn_release(ret->process.handshake_fd);
     CHECK(await_handshake(ret->process.handshake_fd, &fault) == SPAWN_STARTED);
     ret->target = (struct killtree_target){
         .leader = ret->process.pid,

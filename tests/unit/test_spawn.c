@@ -141,6 +141,7 @@ static int show_state_of_child(const struct hostile_case *test, const struct cre
     struct spawned child;
     struct err err = {0};
     int rc = spawn(&request, &child, &err);
+    spawn_release(child.handshake_fd);
     CHECK(rc == 0);
     CHECK(close(ends[1]) == 0);
     struct spawn_fault fault = {0};
@@ -272,6 +273,7 @@ static void run_fault_case(const struct fault_case *test)
     request.working_dir = test->dir;
     struct spawned child;
     assert_int_equal(spawn(&request, &child, NULL), 0);
+    spawn_release(child.handshake_fd);
     struct spawn_fault fault = {0};
     enum spawn_outcome outcome = await_handshake(child.handshake_fd, &fault);
     assert_int_equal(outcome, test->error != 0 ? SPAWN_FAULTED : SPAWN_STARTED);
@@ -368,7 +370,11 @@ static int try_spawn(struct spawned *ret, const struct creds *creds, struct err 
     struct spawn_request request = usual_request(argv, envp);
     request.output_fd = STDERR_FILENO;
     request.creds = creds;
-    return spawn(&request, ret, err);
+    int rc = spawn(&request, ret, err);
+    if (rc == 0) {
+        spawn_release(ret->handshake_fd);
+    }
+    return rc;
 }
 
 static int check_true_runs(void)
