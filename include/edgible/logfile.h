@@ -58,8 +58,6 @@ unsigned logfile_tick(struct logfile *lf, int64_t now_ms);
 /* A new run begins: its output starts on a new line unless it continues the one before, and
  * logfile_tail() is of this run. */
 void logfile_begin_run(struct logfile *lf, bool continues);
-/* True where the pipe fed this file already before this program opened it (an adopted workload). */
-bool logfile_was_fed_by(const struct logfile *lf, int pipe_fd);
 /* Adds the last lines of the run, at most PUMP_TAIL_LINES and PUMP_TAIL_BYTES. */
 void logfile_tail(const struct logfile *lf, struct strv *lines);
 

@@ -66,12 +66,24 @@ struct pump_counters {
     uint64_t bytes_written, bytes_dropped, rotations;
 };
 
-/* notify(arg) must be callable from any thread and must not call the pump; it may be called more
+/* journal_dir (of this agent alone; on tmpfs) keeps what is between pipe and file while it is, so
+ * that a later pump loses no line of a process that is killed; NULL: it is in memory only.
+ * notify(arg) must be callable from any thread and must not call the pump; it may be called more
  * than once an event. */
-struct pump *pump_new(void (*notify)(void *arg), void *arg, struct err *err);
+struct pump *pump_new(const char *journal_dir, void (*notify)(void *arg), void *arg,
+                      struct err *err);
 /* Ends the threads, after what the pipes hold has been written, for at most max_wait_ms in all.
  * Threads that hang in the kernel are left behind (and what they use is not freed). */
 void pump_free(struct pump *pump, int max_wait_ms);
+
+/* From now on pump_free() leaves what the pipes hold in them: the workloads go on without us. */
+void pump_leave(struct pump *pump);
+/* All threads stand still, with nothing between pipe and file, until pump_unpause(); -1 where one
+ * does not within the time: it hangs in a file operation. */
+int pump_pause(struct pump *pump, int max_wait_ms, struct err *err) MUST_CHECK;
+void pump_unpause(struct pump *pump);
+/* The pipe's read end, -1 where there is none; the channel's, and for a paused pump only. */
+int pump_channel_fd(const struct pump_channel *channel);
 
 /* Opens the log; answered by PUMP_EV_OPENED or PUMP_EV_OPEN_FAILED. */
 struct pump_channel *pump_open(struct pump *pump, const struct pump_log *log, void *owner);
@@ -81,8 +93,9 @@ void pump_reopen(struct pump_channel *channel);
  * pump_open() where the file changes. */
 void pump_configure(struct pump_channel *channel, const struct pump_log *log);
 /* Reads from take_fd (non-blocking) from now on. What the pipe before holds is written first; then
- * that one is closed. `run` numbers the workload's runs: a tail is of one run. */
-void pump_attach(struct pump_channel *channel, int take_fd, uint64_t run);
+ * that one is closed. `run` numbers the workload's runs: a tail is of one run. One that continues
+ * goes on where an earlier pump left it, perhaps within a line. */
+void pump_attach(struct pump_channel *channel, int take_fd, uint64_t run, bool continues);
 /* Asks for the last lines that the current run printed: what the pipe holds now is written
  * first. Answered by PUMP_EV_TAIL, late where the disk is slow. */
 void pump_tail(struct pump_channel *channel);

@@ -68,10 +68,32 @@ struct logfile_counters logfile_counters(const struct logfile *lf)
     return lf->counters;
 }
 
+/* Before a write of bytes of the batch: from here on the file's size tells how much is in it. */
+static void note_place(const struct logfile *lf, const char *data)
+{
+    struct logfile_progress *progress = lf->progress;
+    if (progress == NULL || data < lf->batch || data >= lf->batch + lf->batch_len) {
+        return;
+    }
+    uint32_t next = 1 - (progress->which & 1);
+    progress->places[next] = (struct logfile_place){
+        .dev = lf->dev,
+        .ino = lf->ino,
+        .size = lf->size,
+        .done = (uint64_t) (data - lf->batch),
+    };
+    /* A thread that is killed has stored all that comes before in the program; only the compiler
+     * could change the order. */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    progress->which = next;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
 /* Writes at the file's end; removes rotated files while the disk is full. */
 static size_t write_piece(struct logfile *lf, const char *data, size_t len, struct err *err)
 {
     size_t done = 0;
+    note_place(lf, data);
     while (done < len) {
         ssize_t n = write(lf->fd, data + done, len - done);
         if (n > 0) {
@@ -274,29 +296,11 @@ unsigned logfile_write(struct logfile *lf, const char *data, size_t len, int64_t
 
 void logfile_begin_run(struct logfile *lf, bool continues)
 {
-    lf->run_bytes = 0;
+    /* Where a run that continues began is not known: it is taken for all of the file. */
+    lf->run_bytes = continues ? lf->size : 0;
     lf->rotated_run_bytes = 0;
     if (!continues) {
         lf->starts_line = true;
         lf->drop.in_line = false;
     }
-}
-
-/*
- * A pipe that was made after the file was last written cannot have fed it. Its access time is when
- * it was made or last read, and an adopted workload's pipe was read before what it held was
- * written here. A file from the future is one of before a reboot without a clock.
- */
-bool logfile_was_fed_by(const struct logfile *lf, int pipe_fd)
-{
-    struct stat pipe_st;
-    struct timespec now;
-    if (lf->fd < 0 || fstat(pipe_fd, &pipe_st) < 0 || clock_gettime(CLOCK_REALTIME, &now) < 0 ||
-        lf->found.tv_sec > now.tv_sec) {
-        return false;
-    }
-    if (pipe_st.st_atim.tv_sec != lf->found.tv_sec) {
-        return pipe_st.st_atim.tv_sec < lf->found.tv_sec;
-    }
-    return pipe_st.st_atim.tv_nsec <= lf->found.tv_nsec;
 }

@@ -197,7 +197,6 @@ int logfile_open_at(struct logfile *lf, int dir, struct err *err)
     lf->fd = fd;
     lf->dev = st.st_dev;
     lf->ino = st.st_ino;
-    lf->found = st.st_mtim;
     lf->size = (uint64_t) st.st_size;
     lf->line_start = logfile_find_line_start(fd, lf->size);
     lf->run_bytes = 0;

@@ -7,8 +7,6 @@
 
 #include "edgible/logfile.h"
 
-#include <time.h>
-
 /* A line may grow to this even where files are smaller; only a longer one is split. */
 #define LOGFILE_LINE_BYTES ((size_t) 1024 * 1024)
 #define LOGFILE_RETRY_MS 1000
@@ -27,6 +25,19 @@ struct logfile_drop {
     int64_t retry_ms;
 };
 
+/* Up to where a batch of bytes has come; kept where it outlives the agent. */
+struct logfile_place {
+    uint64_t dev, ino; /* of the file that is being written; 0: none yet */
+    uint64_t size;     /* of it, before the write */
+    uint64_t done;     /* bytes of the batch that were in a file before the write */
+};
+
+/* The place is replaced as a whole: the other one is filled, then `which` is changed. */
+struct logfile_progress {
+    struct logfile_place places[2];
+    uint32_t which;
+};
+
 struct logfile {
     char *path; /* absolute */
     uint64_t max_size;
@@ -36,7 +47,6 @@ struct logfile {
     int fd; /* -1: not open, and output is dropped */
     dev_t dev;
     ino_t ino;
-    struct timespec found; /* when it had last been written as it was opened */
     uint64_t size;
     uint64_t line_start;        /* where the unfinished line at the end begins; size where none */
     bool starts_line;           /* the next byte begins a line, whatever the file ends with */
@@ -46,6 +56,10 @@ struct logfile {
     int64_t next_check_ms;      /* when the path is compared with the descriptor again */
     struct logfile_drop drop;
     struct logfile_counters counters;
+    /* Of the batch that is being written; NULL: nobody asks. */
+    struct logfile_progress *progress;
+    const char *batch;
+    size_t batch_len;
 };
 
 /* logfile_open.c */

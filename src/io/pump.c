@@ -17,6 +17,7 @@ static void init_locks(struct pump *pump)
     (void) pthread_mutex_init(&pump->lock, NULL);
     (void) pthread_cond_init(&pump->watchdog_wake, &attr);
     (void) pthread_cond_init(&pump->all_done, &attr);
+    (void) pthread_cond_init(&pump->unpaused, &attr);
     (void) pthread_condattr_destroy(&attr);
 }
 
@@ -33,13 +34,18 @@ static void free_pump(struct pump *pump)
     }
     (void) pthread_cond_destroy(&pump->watchdog_wake);
     (void) pthread_cond_destroy(&pump->all_done);
+    (void) pthread_cond_destroy(&pump->unpaused);
+    free(pump->journal_dir);
     (void) pthread_mutex_destroy(&pump->lock);
     free(pump);
 }
 
-struct pump *pump_new(void (*notify)(void *arg), void *arg, struct err *err)
+struct pump *pump_new(const char *journal_dir, void (*notify)(void *arg), void *arg,
+                      struct err *err)
 {
     struct pump *pump = xcalloc(1, sizeof(*pump));
+    pump->journal_dir = xstrdup_or_null(journal_dir);
+    pump->drains = true;
     pump->notify = notify;
     pump->arg = arg;
     list_init(&pump->events);
@@ -66,14 +72,18 @@ struct pump *pump_new(void (*notify)(void *arg), void *arg, struct err *err)
     return NULL;
 }
 
+static unsigned count_running(const struct pump *pump)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
+        count += pump->lanes[i].state == PUMP_LANE_RUNNING ? 1 : 0;
+    }
+    return count;
+}
+
 static bool has_running(const struct pump *pump)
 {
-    for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
-        if (pump->lanes[i].state == PUMP_LANE_RUNNING) {
-            return true;
-        }
-    }
-    return false;
+    return count_running(pump) > 0;
 }
 
 static void wake_all(struct pump *pump)
@@ -95,6 +105,52 @@ static struct timespec deadline_in(int max_wait_ms)
     return ts;
 }
 
+static void unpause(struct pump *pump)
+{
+    pump->pausing = false;
+    pthread_cond_broadcast(&pump->unpaused);
+}
+
+int pump_pause(struct pump *pump, int max_wait_ms, struct err *err)
+{
+    struct timespec deadline = deadline_in(max_wait_ms);
+    pthread_mutex_lock(&pump->lock);
+    pump->pausing = true;
+    wake_all(pump);
+    int rc = 0;
+    while (pump->parked < count_running(pump) && rc != ETIMEDOUT) {
+        rc = pthread_cond_timedwait(&pump->all_done, &pump->lock, &deadline);
+    }
+    bool all_parked = pump->parked >= count_running(pump);
+    if (!all_parked) {
+        unpause(pump);
+    }
+    pthread_mutex_unlock(&pump->lock);
+    return all_parked ? 0 : err_set(err, ERR_HOST, "a log is being written to a disk that hangs");
+}
+
+void pump_unpause(struct pump *pump)
+{
+    pthread_mutex_lock(&pump->lock);
+    unpause(pump);
+    pthread_mutex_unlock(&pump->lock);
+}
+
+int pump_channel_fd(const struct pump_channel *channel)
+{
+    pthread_mutex_lock(&channel->pump->lock);
+    int fd = channel->fd;
+    pthread_mutex_unlock(&channel->pump->lock);
+    return fd;
+}
+
+void pump_leave(struct pump *pump)
+{
+    pthread_mutex_lock(&pump->lock);
+    pump->drains = false;
+    pthread_mutex_unlock(&pump->lock);
+}
+
 void pump_free(struct pump *pump, int max_wait_ms)
 {
     if (pump == NULL) {
@@ -103,6 +159,7 @@ void pump_free(struct pump *pump, int max_wait_ms)
     struct timespec deadline = deadline_in(max_wait_ms);
     pthread_mutex_lock(&pump->lock);
     pump->quitting = true;
+    unpause(pump);
     wake_all(pump);
     int rc = 0;
     while (has_running(pump) && rc != ETIMEDOUT) {
@@ -194,11 +251,12 @@ void pump_configure(struct pump_channel *channel, const struct pump_log *log)
     send_command(channel, cmd);
 }
 
-void pump_attach(struct pump_channel *channel, int take_fd, uint64_t run)
+void pump_attach(struct pump_channel *channel, int take_fd, uint64_t run, bool continues)
 {
     struct pump_command *cmd = command_new(PUMP_CMD_ATTACH);
     cmd->fd = take_fd;
     cmd->run = run;
+    cmd->continues = continues;
     send_command(channel, cmd);
 }
 

@@ -46,13 +46,10 @@ void pump_channel_hang_up(const struct pump_lane *lane, struct pump_channel *ch)
 /* Carries at most max bytes, in one go; returns how many. */
 static size_t carry_batch(struct pump_lane *lane, struct pump_channel *ch, size_t max)
 {
-    if (lane->buffer == NULL) {
-        void *mem = mmap(NULL, PUMP_BATCH_BYTES, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        assert(mem != MAP_FAILED); /* out of memory, as xmalloc() */
-        lane->buffer = mem;
-    }
-    ssize_t n = read(ch->fd, lane->buffer, max);
+    pump_journal_map(&lane->journal);
+    pump_journal_begin(&lane->journal, ch->file);
+    ssize_t n = read(ch->fd, lane->journal.batch, max);
+    pump_journal_hold(&lane->journal, ch->file, n > 0 ? (size_t) n : 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return 0;
     }
@@ -60,7 +57,8 @@ static size_t carry_batch(struct pump_lane *lane, struct pump_channel *ch, size_
         pump_channel_hang_up(lane, ch);
         return 0;
     }
-    unsigned happened = logfile_write(ch->file, lane->buffer, (size_t) n, pump_now_ms());
+    unsigned happened = logfile_write(ch->file, lane->journal.batch, (size_t) n, pump_now_ms());
+    pump_journal_end(&lane->journal, ch->file);
     pump_report(ch, happened);
     if ((happened & LOGFILE_REOPENED) != 0) {
         ch->check_ms = pump_now_ms(); /* its folder may be another one: watch that */
@@ -167,9 +165,7 @@ static void attach(struct pump_lane *lane, struct pump_channel *ch, struct pump_
 {
     pump_channel_drain(lane, ch);
     pump_channel_hang_up(lane, ch);
-    bool continues = !ch->was_attached && logfile_was_fed_by(ch->file, cmd->fd);
-    logfile_begin_run(ch->file, continues);
-    ch->was_attached = true;
+    logfile_begin_run(ch->file, cmd->continues);
     ch->run = cmd->run;
     ch->fd = steal_fd(&cmd->fd);
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = ch};

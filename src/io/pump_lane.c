@@ -235,7 +235,7 @@ static bool serve_pipe(struct pump_lane *lane, struct pump_channel *ch)
         release_channel(lane);
         set_hot(lane, ch, bytes);
     }
-    return lane->moves == moves && !lane->pump->orphaned;
+    return lane->moves == moves && !lane->pump->orphaned && !lane->pump->pausing;
 }
 
 static void serve_pipes(struct pump_lane *lane, const struct epoll_event *events, int count)
@@ -292,11 +292,10 @@ static int next_timeout(struct pump_lane *lane)
         int64_t at = list_entry(it, struct pump_channel, timed)->due_ms;
         due = due < 0 || at < due ? at : due;
     }
-    if (lane->buffer != NULL) {
+    if (lane->journal.head != NULL) {
         int64_t idle_at = lane->last_turn_us / 1000 + IDLE_MS;
         if (now_ms >= idle_at) {
-            (void) munmap(lane->buffer, PUMP_BATCH_BYTES);
-            lane->buffer = NULL;
+            pump_journal_unmap(&lane->journal);
         } else {
             due = due < 0 || idle_at < due ? idle_at : due;
         }
@@ -332,15 +331,17 @@ static void pause_to_gather(struct pump_lane *lane)
     lane->had_full_batch = false;
 }
 
-/* The last turn: everything the pipes hold. */
+/* The last turn: everything the pipes hold, where somebody waits for that. */
 static void drain_all(struct pump_lane *lane)
 {
     serve_todo(lane);
     while (!list_is_empty(&lane->channels) && !lane->pump->orphaned) {
         struct pump_channel *ch = list_entry(lane->channels.next, struct pump_channel, link);
         if (take_channel(lane, ch)) {
-            pump_channel_drain(lane, ch);
-            pump_channel_tick(lane, ch, pump_now_ms());
+            if (lane->pump->drains) {
+                pump_channel_drain(lane, ch);
+                pump_channel_tick(lane, ch, pump_now_ms());
+            }
             pump_channel_hang_up(lane, ch);
             logfile_free(steal_ptr(&ch->file));
             release_channel(lane);
@@ -378,10 +379,19 @@ static void close_lane(struct pump_lane *lane)
     fd_close(&lane->epoll_fd);
     fd_close(&lane->wake_fd);
     fd_close(&lane->inotify_fd);
-    if (lane->buffer != NULL) {
-        (void) munmap(lane->buffer, PUMP_BATCH_BYTES);
-        lane->buffer = NULL;
+    pump_journal_fini(&lane->journal);
+}
+
+/* Stands still between two batches while that is asked for; lock held. */
+static void park(struct pump_lane *lane)
+{
+    struct pump *pump = lane->pump;
+    pump->parked++;
+    pthread_cond_broadcast(&pump->all_done);
+    while (pump->pausing) {
+        pthread_cond_wait(&pump->unpaused, &pump->lock);
     }
+    pump->parked--;
 }
 
 /* One round; lock held before and after. False: the thread ends. */
@@ -389,6 +399,9 @@ static bool run_once(struct pump_lane *lane)
 {
     struct pump *pump = lane->pump;
     struct epoll_event events[MAX_EVENTS];
+    if (pump->pausing) {
+        park(lane);
+    }
     int timeout = next_timeout(lane);
     pthread_mutex_unlock(&pump->lock);
     int count = epoll_wait(lane->epoll_fd, events, MAX_EVENTS, timeout);
@@ -427,6 +440,11 @@ static void *lane_main(void *arg)
 {
     struct pump_lane *lane = arg;
     struct pump *pump = lane->pump;
+    if (lane == &pump->lanes[0] && pump->journal_dir != NULL && !pump->recovered) {
+        /* Here, since it may block, and before anything else is written. */
+        pump_journal_recover(pump->journal_dir);
+        pump->recovered = true;
+    }
     pthread_mutex_lock(&pump->lock);
     while (run_once(lane)) {
     }
@@ -496,6 +514,7 @@ int pump_lane_start(struct pump *pump, struct pump_lane **ret_lane, struct err *
         list_init(&lane->todo);
         list_init(&lane->timed);
         list_init(&lane->hot);
+        pump_journal_init(&lane->journal, pump->journal_dir, i);
         if (open_lane(lane, err) < 0 ||
             pump_start_thread(&lane->thread, lane_main, lane, "edgible-log", err) < 0) {
             close_lane(lane);

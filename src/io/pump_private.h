@@ -13,6 +13,7 @@
 #include "edgible/list.h"
 #include "edgible/logfile.h"
 #include "edgible/pump.h"
+#include "pump_journal.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -36,6 +37,7 @@ struct pump_command {
     struct pump_log log; /* of CONFIGURE; log.file is owned */
     int fd;              /* of ATTACH; owned */
     uint64_t run;
+    bool continues; /* of ATTACH */
 };
 
 struct pump_queued_event {
@@ -65,7 +67,6 @@ struct pump_channel {
     int fd; /* -1: no pipe, or its writers are gone */
     int wd; /* watch on the file's folder in the lane's inotify; -1: none */
     bool is_open;
-    bool was_attached;
     int64_t check_ms; /* when to look whether the file is still there; -1: no need */
     uint64_t run;
     struct logfile_counters before; /* of the files before this one */
@@ -102,7 +103,7 @@ struct pump_lane {
     bool stalled;
 
     /* the thread's own */
-    char *buffer; /* PUMP_BATCH_BYTES, mapped while there is work */
+    struct pump_journal journal; /* holds the batch; mapped while there is work */
     size_t moved_bytes;
     bool had_full_batch;
     int64_t last_turn_us;
@@ -118,7 +119,13 @@ struct pump {
     pthread_t watchdog;
     bool watchdog_sleeps;
     bool watchdog_done;
+    char *journal_dir; /* owned; NULL: batches are in plain memory */
+    bool recovered;    /* of the first lane: what an earlier agent's batches held is written */
     bool quitting; /* lanes write what the pipes hold and end */
+    bool pausing;  /* lanes stop before their next batch */
+    unsigned parked; /* lanes that have */
+    pthread_cond_t unpaused;
+    bool drains;   /* of quitting: what the pipes hold is written first */
     bool orphaned; /* pump_free() has given up: threads end as soon as they can and tell nobody */
     unsigned stalled_lanes;
     struct list events; /* struct pump_queued_event */

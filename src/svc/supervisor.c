@@ -58,7 +58,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     list_init(&sup->sweeps);
     sup->by_key = map_new();
     sup->pump_async = loop_async_new(params->loop, on_pump_events, sup);
-    sup->pump = pump_new(on_pump_notify, sup, err);
+    sup->pump = pump_new(NULL, on_pump_notify, sup, err);
     if (sup->pump == NULL) {
         return NULL;
     }

@@ -177,7 +177,7 @@ void workload_launch_with_log(struct workload *w)
     }
     struct proc_stat stat;
     w->start_ticks = proc_read_stat(w->pid, &stat, NULL) == 0 ? stat.start_ticks : 0;
-    pump_attach(w->channel, steal_fd(&read_fd), ++w->run);
+    pump_attach(w->channel, steal_fd(&read_fd), ++w->run, false);
     workload_watch_process(w);
     spawn_release(w->handshake_fd);
     workload_post(w, WL_EV_SPAWNED, WL_END_CLEAN);

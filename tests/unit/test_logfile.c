@@ -309,24 +309,6 @@ static void a_run_starts_on_a_new_line_unless_it_continues(void **state)
     assert_string_equal(lines.items[0], "third");
 }
 
-static void a_pipe_made_later_did_not_feed_the_file(void **state)
-{
-    (void) state;
-    CLEANUP(free) char *path = in_scratch("fed.log");
-    CLEANUP(close_fd) int old_read = -1;
-    CLEANUP(close_fd) int old_write = -1;
-    assert_int_equal(pump_make_pipe(&old_read, &old_write, NULL), 0);
-    sleep_ms(30);
-    put_file(path, "half");
-    sleep_ms(30);
-    CLEANUP(close_fd) int new_read = -1;
-    CLEANUP(close_fd) int new_write = -1;
-    assert_int_equal(pump_make_pipe(&new_read, &new_write, NULL), 0);
-    CLEANUP(logfile) struct logfile *lf = open_log(path, 1000, 2);
-    assert_true(logfile_was_fed_by(lf, old_read));
-    assert_false(logfile_was_fed_by(lf, new_read));
-}
-
 static void the_tail_reaches_over_a_rotation(void **state)
 {
     (void) state;
@@ -517,7 +499,6 @@ int main(void)
         cmocka_unit_test(rotated_files_beyond_a_lower_limit_go),
         cmocka_unit_test(removal_moving_and_truncation_are_noticed),
         cmocka_unit_test(a_run_starts_on_a_new_line_unless_it_continues),
-        cmocka_unit_test(a_pipe_made_later_did_not_feed_the_file),
         cmocka_unit_test(the_tail_reaches_over_a_rotation),
         cmocka_unit_test(the_tail_is_bounded),
         cmocka_unit_test_teardown(a_full_disk_costs_old_files_then_output, unmount),

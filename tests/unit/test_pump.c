@@ -20,7 +20,7 @@ static void on_notify(void *arg)
 static struct pump *new_pump(void)
 {
     struct err err = {.code = 0};
-    struct pump *pump = pump_new(on_notify, NULL, &err);
+    struct pump *pump = pump_new(NULL, on_notify, NULL, &err);
     assert_non_null(pump);
     return pump;
 }
@@ -76,7 +76,7 @@ static int attach(struct pump_channel *ch, uint64_t run)
     int read_end = -1;
     int write_end = -1;
     assert_int_equal(pump_make_pipe(&read_end, &write_end, NULL), 0);
-    pump_attach(ch, read_end, run);
+    pump_attach(ch, read_end, run, false);
     return write_end;
 }
 
@@ -366,7 +366,7 @@ static void a_chatty_workload_starves_nobody(void **state)
     int ends[2];
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     assert_int_equal(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
-    pump_attach(loud_ch, ends[0], 1);
+    pump_attach(loud_ch, ends[0], 1, false);
     (void) signal(SIGPIPE, SIG_IGN);
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, flood, &ends[1]), 0);

@@ -1,0 +1,269 @@
+#include "pump_journal.h"
+
+#include "edgible/fd.h"
+#include "edgible/pump.h"
+#include "logfile_private.h"
+#include "pump_private.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A byte that no text has, UTF-8 or older. */
+#define JOURNAL_FILL 0xFF
+#define JOURNAL_MAGIC UINT64_C(0x316c6e726a676465) /* "edgjrnl1": format and version */
+#define HEAD_BYTES ((size_t) 8192)
+#define FILE_BYTES (HEAD_BYTES + PUMP_BATCH_BYTES)
+
+enum journal_state { JOURNAL_EMPTY, JOURNAL_READING, JOURNAL_HELD };
+
+/* In the mapped file. A killed thread has stored all that comes before in the program; only the
+ * compiler could change the order, which barrier() keeps it from. */
+struct journal_head {
+    uint64_t magic;
+    volatile uint32_t state;
+    volatile uint32_t len; /* of JOURNAL_HELD */
+    struct logfile_progress progress;
+    uint64_t max_size;
+    uint32_t max_files;
+    uint32_t uid, gid;
+    uint32_t starts_line;
+    char path[PATH_MAX];
+};
+_Static_assert(sizeof(struct journal_head) <= HEAD_BYTES, "the head fits");
+
+static void barrier(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+void pump_journal_init(struct pump_journal *journal, const char *dir, size_t number)
+{
+    *journal = (struct pump_journal){
+        .path = dir != NULL ? xasprintf("%s/lane-%zu", dir, number) : NULL};
+}
+
+void pump_journal_fini(struct pump_journal *journal)
+{
+    pump_journal_unmap(journal);
+    free(steal_ptr(&journal->path));
+}
+
+static void *map_plain(void)
+{
+    void *mem =
+        mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert(mem != MAP_FAILED); /* out of memory, as xmalloc() */
+    return mem;
+}
+
+/* NULL where it cannot be had: then the batch is plain memory. */
+static void *map_file(const char *path)
+{
+    int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
+    CLEANUP(close_fd) int fd = path != NULL ? open(path, flags, 0600) : -1;
+    /* The blocks are there before they are written: on a full disk a write into the map would end
+     * the agent with SIGBUS. */
+    if (fd < 0 || posix_fallocate(fd, 0, (off_t) FILE_BYTES) != 0) {
+        return NULL;
+    }
+    void *mem = mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return mem != MAP_FAILED ? mem : NULL;
+}
+
+void pump_journal_map(struct pump_journal *journal)
+{
+    if (journal->head != NULL) {
+        return;
+    }
+    void *mem = map_file(journal->path);
+    bool is_file = mem != NULL;
+    mem = is_file ? mem : map_plain();
+    journal->head = mem;
+    journal->batch = (char *) mem + HEAD_BYTES;
+    journal->dirty = 0;
+    if (is_file) {
+        journal->head->state = JOURNAL_EMPTY;
+        barrier();
+        journal->head->magic = JOURNAL_MAGIC;
+        journal->dirty = PUMP_BATCH_BYTES;
+    }
+}
+
+void pump_journal_unmap(struct pump_journal *journal)
+{
+    if (journal->head == NULL) {
+        return;
+    }
+    (void) munmap(journal->head, FILE_BYTES);
+    journal->head = NULL;
+    if (journal->path != NULL) {
+        (void) unlink(journal->path);
+    }
+}
+
+void pump_journal_begin(struct pump_journal *journal, struct logfile *lf)
+{
+    struct journal_head *head = journal->head;
+    if (journal->dirty > 0) {
+        memset(journal->batch, JOURNAL_FILL, journal->dirty);
+        journal->dirty = 0;
+    }
+    if (strcmp(head->path, lf->path) != 0) {
+        (void) snprintf(head->path, sizeof(head->path), "%s", lf->path);
+    }
+    head->max_size = lf->max_size;
+    head->max_files = lf->max_files;
+    head->uid = lf->uid;
+    head->gid = lf->gid;
+    head->starts_line = lf->starts_line;
+    head->progress = (struct logfile_progress){0};
+    barrier();
+    head->state = JOURNAL_READING;
+}
+
+/* While lf writes the batch, the head is told how far it has come. */
+static void follow(struct logfile *lf, struct journal_head *head, const char *batch, size_t len)
+{
+    lf->progress = &head->progress;
+    lf->batch = batch;
+    lf->batch_len = len;
+}
+
+void pump_journal_hold(struct pump_journal *journal, struct logfile *lf, size_t len)
+{
+    struct journal_head *head = journal->head;
+    journal->dirty = len;
+    head->len = (uint32_t) len;
+    barrier();
+    head->state = len > 0 ? JOURNAL_HELD : JOURNAL_EMPTY;
+    if (len > 0) {
+        follow(lf, head, journal->batch, len);
+    }
+}
+
+void pump_journal_end(struct pump_journal *journal, struct logfile *lf)
+{
+    lf->progress = NULL;
+    barrier();
+    journal->head->state = JOURNAL_EMPTY;
+}
+
+/* --- recovery ----------------------------------------------------------------------------------
+ */
+
+static size_t find_length(const struct journal_head *head, const unsigned char *batch)
+{
+    if (head->state == JOURNAL_HELD) {
+        return head->len;
+    }
+    size_t len = PUMP_BATCH_BYTES;
+    while (len > 0 && batch[len - 1] == JOURNAL_FILL) {
+        len--;
+    }
+    return len;
+}
+
+/* The size of the file that was being written, which may have been rotated since; false where it
+ * is not there. */
+static bool find_size(const struct logfile *lf, const struct logfile_place *place,
+                      uint64_t *ret_size)
+{
+    CLEANUP(close_fd) int dir = -1;
+    if (place->ino == 0 || logfile_open_dir(lf, false, &dir, NULL) < 0) {
+        return false;
+    }
+    CLEANUP(free) char *rotated = logfile_rotated_name(lf, 1);
+    const char *const names[] = {logfile_base(lf), rotated};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct stat st;
+        if (fstatat(dir, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+            st.st_dev == place->dev && st.st_ino == place->ino) {
+            *ret_size = (uint64_t) st.st_size;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* How much of the batch is in a file. */
+static size_t find_done(const struct logfile *lf, const struct logfile_progress *progress,
+                        size_t len)
+{
+    const struct logfile_place *place = &progress->places[progress->which & 1];
+    size_t done = place->done < len ? (size_t) place->done : len;
+    uint64_t size = 0;
+    if (find_size(lf, place, &size) && size > place->size) {
+        uint64_t more = size - place->size;
+        done += more < len - done ? (size_t) more : len - done;
+    }
+    return done;
+}
+
+static bool is_sane(const struct journal_head *head)
+{
+    return head->magic == JOURNAL_MAGIC && head->state != JOURNAL_EMPTY &&
+           memchr(head->path, '\0', sizeof(head->path)) != NULL && head->path[0] == '/' &&
+           head->len <= PUMP_BATCH_BYTES;
+}
+
+static void recover_batch(struct journal_head *head, const char *batch)
+{
+    size_t len = find_length(head, (const unsigned char *) batch);
+    struct pump_log log = {
+        .file = head->path,
+        .max_size_bytes = head->max_size,
+        .max_files = head->max_files,
+        .uid = head->uid,
+        .gid = head->gid,
+    };
+    CLEANUP(logfile) struct logfile *lf = logfile_new(&log);
+    size_t done = find_done(lf, &head->progress, len);
+    unsigned happened = 0;
+    if (done < len && logfile_open(lf, 0, &happened, NULL) == 0) {
+        /* Noted as it goes, should this agent be killed as well. */
+        head->len = (uint32_t) len;
+        head->state = JOURNAL_HELD;
+        lf->starts_line = head->starts_line != 0 && done == 0;
+        follow(lf, head, batch, len);
+        (void) logfile_write(lf, batch + done, len - done, 0);
+        lf->progress = NULL;
+    }
+}
+
+static void recover_file(int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (size_t) st.st_size != FILE_BYTES) {
+        return;
+    }
+    void *mem = mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (mem == MAP_FAILED) {
+        return;
+    }
+    struct journal_head *head = mem;
+    if (is_sane(head)) {
+        recover_batch(head, (const char *) mem + HEAD_BYTES);
+        head->state = JOURNAL_EMPTY;
+    }
+    (void) munmap(mem, FILE_BYTES);
+}
+
+void pump_journal_recover(const char *dir)
+{
+    for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
+        CLEANUP(free) char *path = xasprintf("%s/lane-%zu", dir, i);
+        CLEANUP(close_fd) int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (fd >= 0) {
+            recover_file(fd);
+            (void) unlink(path);
+        }
+    }
+}
