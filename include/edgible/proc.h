@@ -51,6 +51,10 @@ int proc_wait_pidfd(int pidfd, bool reap, struct proc_exit *ret, struct err *err
  */
 int proc_read_pidfd_exit(int pidfd, struct proc_exit *ret, struct err *err) MUST_CHECK;
 
+/* Sends a signal to the process that a pidfd stands for, which may have ended. By its number where
+ * there is no pidfd (-1) or a filter lets no signal through one. */
+void proc_signal(int pidfd, pid_t pid, int signal);
+
 /* A number that no other process of this boot has or will have; 0 where the kernel has none (before
  * Linux 6.9). */
 uint64_t proc_read_pidfd_inode(int pidfd);

@@ -7,18 +7,37 @@
 #include "edgible/appspec.h"
 #include "edgible/config.h"
 #include "edgible/events.h"
+#include "edgible/persist.h"
+#include "edgible/state_doc.h"
 #include "edgible/supervisor.h"
 
 struct reconcile;
 
 /* All borrowed; outlive it. */
 struct reconcile *reconcile_new(struct supervisor *supervisor, struct events *events,
-                                const struct config *config);
+                                struct persist *persist, const struct config *config);
 void reconcile_free(struct reconcile *rec);
 DEFINE_CLEANUP(reconcile, struct reconcile, reconcile_free)
 
 /* From now on this configuration counts; call reconcile_view() next. */
 void reconcile_set_config(struct reconcile *rec, const struct config *config);
+
+/* --- at the start, before any view --- */
+
+/* An application as an earlier agent accepted it. */
+void reconcile_restore(struct reconcile *rec, const struct app_record *record);
+/* A workload that an earlier agent ran; of an application without a record it is all there is. */
+void reconcile_restore_unit(struct reconcile *rec, const struct unit *unit);
+/* The specification that a workload of a restored application has by its record; NULL where there is
+ * none. */
+const struct workload_spec *reconcile_find_workload(const struct reconcile *rec, const char *app,
+                                                    const char *workload);
+/* A newer agent's records say of the application what this one cannot read: it is refused, and
+ * what runs of it is left alone. */
+void reconcile_block(struct reconcile *rec, const char *app, const char *why);
+bool reconcile_is_blocked(const struct reconcile *rec, const char *app);
+/* After all of these, and after the supervisor has adopted what ran: goes on with them. */
+void reconcile_resume(struct reconcile *rec);
 
 /* As source_view_fn; arg is the struct reconcile. */
 void reconcile_view(void *arg, const struct app_spec *const *apps, size_t count);

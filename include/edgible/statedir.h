@@ -6,6 +6,7 @@
 
 #include "edgible/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -16,8 +17,17 @@
  */
 int statedir_lock(const char *dir, struct err *err) MUST_CHECK;
 
-/* Replaces `name` in dirfd with data: temporary file, fsync, rename, fsync of the directory. */
+/* Replaces `name` in dirfd with data: temporary file, fsync, rename, fsync of the directory; without
+ * the two where sync is false, for what need not outlive a loss of power. */
 int statedir_write_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
-                        struct err *err) MUST_CHECK;
+                        bool sync, struct err *err) MUST_CHECK;
+/* The same in two halves, for many files that are synced together in between and afterwards. */
+int statedir_prepare_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
+                          bool sync, struct err *err) MUST_CHECK;
+int statedir_finish_file(int dirfd, const char *name, bool sync, struct err *err) MUST_CHECK;
+/* fsync of a directory. */
+int statedir_sync(int dirfd, struct err *err) MUST_CHECK;
+/* One that is not there is fine. */
+int statedir_remove_file(int dirfd, const char *name, bool sync, struct err *err) MUST_CHECK;
 
 #endif

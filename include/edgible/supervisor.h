@@ -11,6 +11,9 @@
 #include "edgible/events.h"
 #include "edgible/loop.h"
 #include "edgible/mem.h"
+#include "edgible/persist.h"
+#include "edgible/run_state.h"
+#include "edgible/state_doc.h"
 
 #include <sys/resource.h>
 
@@ -19,8 +22,11 @@ struct supervisor;
 struct supervisor_params {
     struct loop *loop; /* borrowed, as is all here; outlives the supervisor */
     struct events *events;
+    struct persist *persist;
     const struct cgroup_root *cgroups; /* NULL: none */
     const char *device_name, *log_dir; /* copied */
+    const char *boot_id;               /* copied */
+    const char *journal_dir;           /* of the pump; copied */
     struct rlimit open_files_before;   /* what workloads get */
     struct rlimit open_files_now;      /* what the budget of descriptors is made from */
     /* Nothing is left of an application that was removed. */
@@ -33,19 +39,27 @@ struct supervisor_params {
 };
 
 struct supervisor *supervisor_new(const struct supervisor_params *params, struct err *err);
-/* Only when nothing is left, or when the workloads are to go on without it. */
+/* Only when nothing is left, or after supervisor_abandon(). */
 void supervisor_free(struct supervisor *sup);
 DEFINE_CLEANUP(supervisor, struct supervisor, supervisor_free)
+
+/*
+ * Takes over a workload that an earlier agent left behind, as its unit description says and, where
+ * state is not NULL, from where that one was. supervisor_apply() or _remove() of its application is
+ * to follow.
+ */
+void supervisor_adopt(struct supervisor *sup, const struct unit *unit,
+                      const struct run_state *state);
 
 /*
  * Makes the application run as the spec says, which must be complete (defaults applied): starts
  * what is new, stops what it no longer has, and of what changed restarts only what has to.
  */
-void supervisor_apply(struct supervisor *sup, const struct app_spec *spec);
+void supervisor_apply(struct supervisor *sup, const struct app_spec *spec, int64_t generation);
 
 /* Starts those workloads of an applied application that were refused for want of descriptors, as
  * far as there are now enough; touches no other. */
-void supervisor_fill(struct supervisor *sup, const struct app_spec *spec);
+void supervisor_fill(struct supervisor *sup, const struct app_spec *spec, int64_t generation);
 
 /* Stops the applications and forgets them; in dependsOn order, reversed. Unknown names are
  * ignored. */
@@ -54,6 +68,22 @@ void supervisor_remove(struct supervisor *sup, const char *const *names, size_t 
 /* Stops everything; on_empty is called from the loop when all is gone. A second call skips what
  * is left of the grace periods. */
 void supervisor_shutdown(struct supervisor *sup);
+
+/*
+ * The workloads go on without this process. supervisor_pause() makes the logs stand still, with
+ * nothing on its way from pipe to file (-1 where one is being written to a disk that hangs); for an
+ * exec in this process supervisor_hand_over() keeps the pipes open over it, and takes that back
+ * where keep is false, as supervisor_unpause() does with the pause. supervisor_abandon() lets go of
+ * everything: only supervisor_free() may follow.
+ */
+int supervisor_pause(struct supervisor *sup, struct err *err) MUST_CHECK;
+void supervisor_unpause(struct supervisor *sup);
+void supervisor_hand_over(struct supervisor *sup, bool keep);
+void supervisor_abandon(struct supervisor *sup);
+
+/* A child of this process that is no workload's: it is neither reaped nor taken for an orphan of
+ * one. 0: there is none. */
+void supervisor_set_helper(struct supervisor *sup, pid_t pid);
 
 /* Number of workloads known, the ones being removed included. */
 size_t supervisor_workload_count(const struct supervisor *sup);

@@ -12,7 +12,9 @@
 #include "edgible/events.h"
 #include "edgible/killtree.h"
 #include "edgible/loop.h"
+#include "edgible/persist.h"
 #include "edgible/pump.h"
+#include "edgible/run_state.h"
 #include "edgible/wl_fsm.h"
 
 #include <sys/resource.h>
@@ -24,6 +26,8 @@ struct workload_ctx {
     struct loop *loop;
     struct pump *pump;
     struct events *events;
+    struct persist *persist;
+    const char *boot_id;
     const struct cgroup_root *cgroups; /* NULL: none */
     const char *device_name;
     const char *log_dir;
@@ -40,6 +44,23 @@ struct workload *workload_new(const struct workload_ctx *ctx, const char *applic
                               const struct workload_spec *spec);
 /* Only of one whose log is closed (workload_is_disposable()). */
 void workload_free(struct workload *workload);
+
+/* What its unit description says of its application; before the first start and with each update. */
+void workload_set_application(struct workload *workload, int64_t generation,
+                              const struct strv *app_depends_on);
+const struct strv *workload_app_depends_on(const struct workload *workload);
+int64_t workload_generation(const struct workload *workload);
+
+/* Takes over where an earlier agent of this boot ended: adopts the process, or sees that it has
+ * ended. Instead of the first workload_start(). */
+void workload_resume(struct workload *workload, const struct run_state *state);
+/* Its record of this boot is removed, and its unit description where for_good. */
+void workload_forget(struct workload *workload, bool for_good);
+/* Of a paused pump: the read end of its log pipe outlives exec where keep, and the record says
+ * which it is. */
+void workload_hand_over(struct workload *workload, bool keep);
+/* Lets go of its process, which goes on; only workload_free() may follow. */
+void workload_abandon(struct workload *workload);
 
 const char *workload_application(const struct workload *workload);
 const struct workload_spec *workload_spec(const struct workload *workload);

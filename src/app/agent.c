@@ -1,39 +1,24 @@
 #include "agent.h"
 
+#include "agent_private.h"
 #include "config_file.h"
-#include "edgible/cgroup.h"
-#include "edgible/events.h"
+#include "edgible/fault.h"
 #include "edgible/fd.h"
-#include "edgible/loop.h"
-#include "edgible/reconcile.h"
-#include "edgible/source_directory.h"
+#include "edgible/log.h"
+#include "edgible/proc.h"
+#include "edgible/restore.h"
 #include "edgible/spawn.h"
 #include "edgible/statedir.h"
-#include "edgible/supervisor.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-struct agent {
-    const char *config_path;
-    struct config *config;
-    int lock_fd;
-    struct loop *loop;
-    struct events *events;
-    struct cgroup_root *cgroups;
-    struct supervisor *supervisor;
-    struct reconcile *reconcile;
-    struct source_directory *source;
-    struct loop_signal *sigterm, *sigint, *sighup;
-    bool stopping;
-};
-
-static void log_diag(const struct diag *diag)
+void agent_log_diag(const struct diag *diag)
 {
     for (size_t i = 0; i < diag->count; i++) {
         CLEANUP(free) char *line = diag_item_text(&diag->items[i]);
@@ -45,26 +30,14 @@ static void log_diag(const struct diag *diag)
     }
 }
 
-static void log_err(const char *subsystem, const struct err *err)
+void agent_log_err(const char *subsystem, const struct err *err)
 {
     char text[ERR_MSG_MAX];
     log_error(subsystem, "%s", err_text(err, text, sizeof(text)));
 }
 
-/* --- signals -----------------------------------------------------------------------------------
+/* --- what the supervisor says ------------------------------------------------------------------
  */
-
-static void on_stop_signal(void *arg)
-{
-    struct agent *agent = arg;
-    log_info("agent", agent->stopping
-                          ? "told to stop again: what is left is killed"
-                          : "told to stop: all workloads are stopped; a second signal skips the "
-                            "grace periods");
-    agent->stopping = true;
-    source_directory_free(steal_ptr(&agent->source));
-    supervisor_shutdown(agent->supervisor);
-}
 
 static void on_supervisor_empty(void *arg)
 {
@@ -83,70 +56,6 @@ static void on_room(void *arg)
 {
     struct agent *agent = arg;
     reconcile_on_room(agent->reconcile);
-}
-
-static void warn_of_fixed(const char *key, const char *now, const char *wanted)
-{
-    if (strcmp(now, wanted) != 0) {
-        log_warn("config", "%s stays '%s' until the agent is restarted", key, now);
-    }
-}
-
-/* What names files and directories in use cannot change under a running agent. */
-static void keep_fixed(const struct config *now, struct config *wanted)
-{
-    const struct {
-        const char *key;
-        char *now;
-        char **wanted;
-    } fixed[] = {
-        {"stateDir",    now->state_dir,   &wanted->state_dir  },
-        {"runtimeDir",  now->runtime_dir, &wanted->runtime_dir},
-        {"logDir",      now->log_dir,     &wanted->log_dir    },
-        {"device.name", now->device_name, &wanted->device_name},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
-        warn_of_fixed(fixed[i].key, fixed[i].now, *fixed[i].wanted);
-        free(*fixed[i].wanted);
-        *fixed[i].wanted = xstrdup(fixed[i].now);
-    }
-}
-
-static int open_source(struct agent *agent, struct err *err);
-
-static void on_reload_signal(void *arg)
-{
-    struct agent *agent = arg;
-    if (agent->stopping) {
-        return;
-    }
-    CLEANUP(diag) struct diag diag = {0};
-    struct err err = {0};
-    struct config *fresh = config_file_load(agent->config_path, &diag, &err);
-    log_diag(&diag);
-    if (fresh != NULL && fresh->source != SOURCE_DIRECTORY) {
-        (void) err_set(&err, ERR_SPEC, "controlPlane: only a directory can be followed");
-        config_free(steal_ptr(&fresh));
-    }
-    if (fresh == NULL) {
-        log_err("config", &err);
-        log_error("config", "nothing was changed; correct '%s' and send SIGHUP again",
-                  agent->config_path);
-        return;
-    }
-    struct config *old = agent->config;
-    keep_fixed(old, fresh);
-    agent->config = fresh;
-    log_set(fresh->log_level, fresh->log_format);
-    reconcile_set_config(agent->reconcile, fresh);
-    if (strcmp(old->directory, fresh->directory) != 0) {
-        source_directory_free(steal_ptr(&agent->source));
-        (void) !open_source(agent, &err);
-    } else {
-        source_directory_give_view(agent->source);
-    }
-    config_free(old);
-    log_info("config", "reloaded '%s'", agent->config_path);
 }
 
 /* --- composition -------------------------------------------------------------------------------
@@ -187,9 +96,16 @@ static int make_dirs(const struct config *config, struct err *err)
 
 static int open_supervisor(struct agent *agent, struct err *err)
 {
+    CLEANUP(free) char *journal_dir = xasprintf("%s/logs", agent->config->runtime_dir);
+    if (fd_make_dirs(journal_dir, 0700, err) < 0) {
+        return -1;
+    }
     struct supervisor_params params = {
         .loop = agent->loop,
         .events = agent->events,
+        .persist = agent->persist,
+        .boot_id = agent->boot_id,
+        .journal_dir = journal_dir,
         .cgroups = agent->cgroups,
         .device_name = agent->config->device_name,
         .log_dir = agent->config->log_dir,
@@ -206,7 +122,7 @@ static int open_supervisor(struct agent *agent, struct err *err)
     return agent->supervisor != NULL ? 0 : -1;
 }
 
-static int open_source(struct agent *agent, struct err *err)
+int agent_open_source(struct agent *agent, struct err *err)
 {
     if (agent->config->source != SOURCE_DIRECTORY) {
         return err_set(err, ERR_SPEC,
@@ -224,18 +140,6 @@ static int open_source(struct agent *agent, struct err *err)
     return 0;
 }
 
-static void watch_signals(struct agent *agent)
-{
-    /* A log line, or a write past a file size limit, must not end the agent; SIGIO is how the
-     * kernel tells that somebody waits for our read lease. Workloads get the defaults back. */
-    (void) signal(SIGPIPE, SIG_IGN);
-    (void) signal(SIGXFSZ, SIG_IGN);
-    (void) signal(SIGIO, SIG_IGN);
-    agent->sigterm = loop_signal_new(agent->loop, SIGTERM, on_stop_signal, agent);
-    agent->sigint = loop_signal_new(agent->loop, SIGINT, on_stop_signal, agent);
-    agent->sighup = loop_signal_new(agent->loop, SIGHUP, on_reload_signal, agent);
-}
-
 /* What is in the policy but not in force yet is said: an owner must not rely on it. */
 static void warn_of_policy(const struct policy_config *policy)
 {
@@ -245,6 +149,48 @@ static void warn_of_policy(const struct policy_config *policy)
     }
 }
 
+static bool is_same_dir(const char *a, const char *b)
+{
+    struct stat x;
+    struct stat y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* One agent a state directory, and one a runtime directory. */
+static int lock_dirs(struct agent *agent, struct err *err)
+{
+    const struct config *config = agent->config;
+    if (agent_take_locks(agent)) {
+        return 0;
+    }
+    agent->state_lock = statedir_lock(config->state_dir, err);
+    if (agent->state_lock >= 0 && !is_same_dir(config->state_dir, config->runtime_dir)) {
+        agent->runtime_lock = statedir_lock(config->runtime_dir, err);
+    }
+    if (agent->state_lock < 0 ||
+        (agent->runtime_lock < 0 && !is_same_dir(config->state_dir, config->runtime_dir))) {
+        /* The sentence says it all: "Device or resource busy" would only confuse. */
+        err->code = err->code == EBUSY ? ERR_HOST : err->code;
+        return -1;
+    }
+    return 0;
+}
+
+static int open_persist(struct agent *agent, struct err *err)
+{
+    struct persist_params params = {
+        .loop = agent->loop,
+        .state_dir = agent->config->state_dir,
+        .runtime_dir = agent->config->runtime_dir,
+        .boot_id = agent->boot_id,
+    };
+    if (proc_read_boot_id(agent->boot_id, sizeof(agent->boot_id), err) < 0) {
+        return -1;
+    }
+    agent->persist = persist_new(&params, err);
+    return agent->persist != NULL ? 0 : -1;
+}
+
 static int agent_open(struct agent *agent, struct err *err)
 {
     /* First of all, so that a signal during the start ends it as one later would. */
@@ -252,14 +198,9 @@ static int agent_open(struct agent *agent, struct err *err)
     if (agent->loop == NULL) {
         return -1;
     }
-    watch_signals(agent);
-    if (make_dirs(agent->config, err) < 0) {
-        return -1;
-    }
-    agent->lock_fd = statedir_lock(agent->config->state_dir, err);
-    if (agent->lock_fd < 0) {
-        /* The sentence says it all: "Device or resource busy" would only confuse. */
-        err->code = err->code == EBUSY ? ERR_HOST : err->code;
+    agent_watch_signals(agent);
+    if (make_dirs(agent->config, err) < 0 || lock_dirs(agent, err) < 0 ||
+        open_persist(agent, err) < 0) {
         return -1;
     }
     agent->events = events_new();
@@ -267,24 +208,41 @@ static int agent_open(struct agent *agent, struct err *err)
     if (open_supervisor(agent, err) < 0) {
         return -1;
     }
-    agent->reconcile = reconcile_new(agent->supervisor, agent->events, agent->config);
+    agent->reconcile =
+        reconcile_new(agent->supervisor, agent->events, agent->persist, agent->config);
     warn_of_policy(&agent->config->policy);
-    return open_source(agent, err);
+    restore_all(agent->persist, agent->reconcile, agent->supervisor, agent->boot_id);
+    return agent_open_source(agent, err);
+}
+
+/* Workloads go on; what is known of them is in the records. */
+static void detach(struct agent *agent)
+{
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    if (supervisor_pause(agent->supervisor, &err) < 0) {
+        log_warn("agent", "%s", err_text(&err, text, sizeof(text)));
+    }
+    log_info("agent", "detaches: %zu workloads go on, and the next agent adopts them",
+             supervisor_workload_count(agent->supervisor));
+    supervisor_abandon(agent->supervisor);
 }
 
 static void agent_fini(struct agent *agent)
 {
+    agent_end_upgrade(agent);
     source_directory_free(agent->source);
     reconcile_free(agent->reconcile);
     supervisor_free(agent->supervisor);
+    persist_free(agent->persist);
     cgroup_root_free(agent->cgroups);
-    loop_signal_free(agent->sigterm);
-    loop_signal_free(agent->sigint);
-    loop_signal_free(agent->sighup);
+    agent_unwatch_signals(agent);
     events_free(agent->events);
     loop_free(agent->loop);
-    fd_close(&agent->lock_fd);
+    fd_close(&agent->state_lock);
+    fd_close(&agent->runtime_lock);
     config_free(agent->config);
+    free(agent->program);
 }
 
 /* Descriptors 0 to 2 that are closed would be taken by the next open(), and written to. */
@@ -301,11 +259,14 @@ static int hold_standard_fds(struct err *err)
     return 0;
 }
 
-int agent_run(const char *config_path)
+int agent_run(const char *argv0, const char *config_path)
 {
     CLEANUP(diag) struct diag diag = {0};
     struct err err = {0};
-    struct agent agent = {.config_path = config_path, .lock_fd = -1};
+    struct agent agent = {.config_path = config_path,
+                          .program = agent_find_program(argv0),
+                          .state_lock = -1,
+                          .runtime_lock = -1};
     if (hold_standard_fds(&err) < 0) {
         return EXIT_FAILURE;
     }
@@ -313,15 +274,18 @@ int agent_run(const char *config_path)
     if (agent.config != NULL) {
         log_set(agent.config->log_level, agent.config->log_format);
     }
-    log_diag(&diag);
+    agent_log_diag(&diag);
     int exit_code = EXIT_SUCCESS;
     if (agent.config == NULL || agent_open(&agent, &err) < 0) {
-        log_err("agent", &err);
+        agent_log_err("agent", &err);
         exit_code = EXIT_FAILURE;
     } else {
         log_info("agent", "edgible-agent " EDGIBLE_VERSION " runs as PID %d for device '%s'",
                  (int) getpid(), agent.config->device_name);
         loop_run(agent.loop);
+        if (agent.detaching) {
+            detach(&agent);
+        }
         log_info("agent", "ends");
     }
     agent_fini(&agent);

@@ -100,15 +100,30 @@ static int check_directory(const struct config *config)
     return failures;
 }
 
-int agent_check(const char *config_path)
+/* NULL after it has been said what is wrong with it. */
+static struct config *load_config(const char *path)
 {
     CLEANUP(diag) struct diag diag = {0};
     struct err err = {0};
     char text[ERR_MSG_MAX];
-    CLEANUP(config) struct config *config = config_file_load(config_path, &diag, &err);
+    struct config *config = config_file_load(path, &diag, &err);
     documents_print_items(&diag);
     if (config == NULL) {
         (void) fprintf(stderr, "edgible-agent: %s\n", err_text(&err, text, sizeof(text)));
+    }
+    return config;
+}
+
+int agent_check_config(const char *config_path)
+{
+    CLEANUP(config) struct config *config = load_config(config_path);
+    return config != NULL ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int agent_check(const char *config_path)
+{
+    CLEANUP(config) struct config *config = load_config(config_path);
+    if (config == NULL) {
         return EXIT_FAILURE;
     }
     if (config->source != SOURCE_DIRECTORY) {

@@ -25,7 +25,7 @@ static void print_help(void)
 
 struct options {
     const char *config;
-    bool check, version, help;
+    bool check, self_check, version, help;
 };
 
 static int parse(int argc, char **argv, struct options *options)
@@ -33,6 +33,7 @@ static int parse(int argc, char **argv, struct options *options)
     static const struct option known[] = {
         {"config",     required_argument, NULL, 'c'},
         {"check",        no_argument, NULL, 'k'},
+        {"self-check", no_argument, NULL, 's'}, /* for agents, not for people: SIGUSR2 */
         {"version",            no_argument, NULL, 'v'},
         {"help",no_argument, NULL, 'h'},
         {0        },
@@ -44,6 +45,8 @@ static int parse(int argc, char **argv, struct options *options)
             options->config = optarg;
         } else if (c == 'k') {
             options->check = true;
+        } else if (c == 's') {
+            options->self_check = true;
         } else if (c == 'v' || c == 'V') {
             options->version = true;
         } else if (c == 'h') {
@@ -81,5 +84,8 @@ int cli_run(int argc, char **argv)
     if (options.config == NULL) {
         return command_usage_error("--config FILE or a command is missing");
     }
-    return options.check ? agent_check(options.config) : agent_run(options.config);
+    if (options.self_check) {
+        return agent_self_check(options.config);
+    }
+    return options.check ? agent_check(options.config) : agent_run(argv[0], options.config);
 }

@@ -5,6 +5,7 @@
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,14 +13,18 @@
 struct accepted {
     struct app_spec *running; /* complete; NULL where it was never accepted */
     char *refused;            /* the sentence said last, so that it is not said again */
-    unsigned generation;
-    bool present; /* in the view */
+    char *blocked;            /* why nothing of it may be touched; NULL: it may */
+    int64_t generation;
+    bool has_record; /* of an earlier agent: not put together from units */
+    bool removing;   /* as an earlier agent left it */
+    bool present;    /* in the view */
     bool seen;    /* in the view, and for this device */
 };
 
 struct reconcile {
     struct supervisor *supervisor;
     struct events *events;
+    struct persist *persist;
     const struct config *config;
     char *own_user;
     struct map *apps;    /* name → struct accepted */
@@ -27,11 +32,12 @@ struct reconcile {
 };
 
 struct reconcile *reconcile_new(struct supervisor *supervisor, struct events *events,
-                                const struct config *config)
+                                struct persist *persist, const struct config *config)
 {
     struct reconcile *rec = xcalloc(1, sizeof(*rec));
     rec->supervisor = supervisor;
     rec->events = events;
+    rec->persist = persist;
     rec->config = config;
     rec->apps = map_new();
     rec->leaving = map_new();
@@ -44,6 +50,7 @@ static void free_accepted(struct accepted *a)
 {
     app_spec_free(a->running);
     free(a->refused);
+    free(a->blocked);
     free(a);
 }
 
@@ -173,9 +180,9 @@ static void say_not_in_force(struct reconcile *rec, const struct app_spec *app,
 static void say_accepted(struct reconcile *rec, const struct app_spec *app,
                          const struct accepted *a)
 {
-    char generation[16];
+    char generation[24];
     char workloads[24];
-    (void) snprintf(generation, sizeof(generation), "%u", a->generation);
+    (void) snprintf(generation, sizeof(generation), "%" PRId64, a->generation);
     (void) snprintf(workloads, sizeof(workloads), "%zu", app->workload_count);
     struct event event = {
         .type = a->generation == 1 ? EVENT_DEPLOYED : EVENT_UPDATED,
@@ -185,7 +192,7 @@ static void say_accepted(struct reconcile *rec, const struct app_spec *app,
             (struct log_field[]){
                                  {"generation", generation}, {"workloads", workloads}, {"source", app->file}, {0}},
     };
-    events_emit(rec->events, &event, "%s is %s, generation %u, %zu workloads", app->name,
+    events_emit(rec->events, &event, "%s is %s, generation %" PRId64 ", %zu workloads", app->name,
                 a->generation == 1 ? "deployed" : "updated", a->generation, app->workload_count);
     for (size_t i = 0; i < app->workload_count; i++) {
         if (app->workloads[i].supported) {
@@ -210,10 +217,28 @@ static struct accepted *get_accepted(struct reconcile *rec, const char *name)
     return a;
 }
 
+/* Written before anything is done about it: what is wanted is never behind what runs. */
+static void write_record(struct reconcile *rec, const struct app_spec *app, int64_t generation,
+                         bool removing)
+{
+    struct app_record record = {.generation = generation, .removing = removing};
+    record.app = app_spec_copy(app);
+    record.source = xstrdup_or_null(app->file);
+    CLEANUP(free) char *name = xasprintf("applications/%s.json", app->name);
+    CLEANUP(free) char *text = app_record_text(&record);
+    persist_put(rec->persist, name, text);
+    cleanup_app_record(&record);
+}
+
 static void take(struct reconcile *rec, const struct app_spec *app)
 {
     struct accepted *a = get_accepted(rec, app->name);
     a->present = true;
+    if (a->blocked != NULL) {
+        a->seen = true;
+        refuse(rec, a, app->name, EVENT_REJECTED, a->blocked);
+        return;
+    }
     CLEANUP(free) char *elsewhere = reconcile_not_for_device(rec->config, app);
     if (elsewhere != NULL) {
         refuse(rec, a, app->name, EVENT_REJECTED, elsewhere);
@@ -234,13 +259,16 @@ static void take(struct reconcile *rec, const struct app_spec *app)
     app_spec_free(a->running);
     a->running = steal_ptr(&complete);
     (void) map_remove(rec->leaving, app->name);
+    write_record(rec, app, a->generation, false);
     say_accepted(rec, a->running, a);
-    supervisor_apply(rec->supervisor, a->running);
+    supervisor_apply(rec->supervisor, a->running, a->generation);
 }
 
 void reconcile_on_app_gone(struct reconcile *rec, const char *name)
 {
     if (map_remove(rec->leaving, name) != NULL) {
+        CLEANUP(free) char *record = xasprintf("applications/%s.json", name);
+        persist_remove(rec->persist, record);
         struct event event = {.type = EVENT_REMOVED, .level = LOG_INFO, .application = name};
         events_emit(rec->events, &event, "%s is removed; nothing of it is left", name);
     }
@@ -253,7 +281,7 @@ void reconcile_on_room(struct reconcile *rec)
     while (map_next(rec->apps, &at, NULL, &value)) {
         const struct accepted *a = value;
         if (a->running != NULL) {
-            supervisor_fill(rec->supervisor, a->running);
+            supervisor_fill(rec->supervisor, a->running, a->generation);
         }
     }
 }
@@ -272,6 +300,7 @@ static void remove_unseen(struct reconcile *rec)
             names[count++] = name;
             log_info("reconcile", "%s is no longer in the source: it is removed", name);
             map_put(rec->leaving, name, rec);
+            write_record(rec, a->running, a->generation, true);
             app_spec_free(steal_ptr(&a->running));
         }
     }
@@ -288,12 +317,105 @@ static void forget_absent(struct reconcile *rec)
     const char *name = NULL;
     void *value = NULL;
     while (map_next(rec->apps, &at, &name, &value)) {
-        if (!((struct accepted *) value)->present) {
+        const struct accepted *a = value;
+        if (!a->present && a->blocked == NULL) {
             strv_add(&names, name);
         }
     }
     for (size_t i = 0; i < names.count; i++) {
         free_accepted(map_remove(rec->apps, names.items[i]));
+    }
+}
+
+/* --- what an earlier agent left -------------------------------------------------------------------
+ */
+
+void reconcile_restore(struct reconcile *rec, const struct app_record *record)
+{
+    struct accepted *a = get_accepted(rec, record->app->name);
+    a->running = reconcile_complete(rec->config, record->app);
+    a->generation = record->generation;
+    a->removing = record->removing;
+    a->has_record = true;
+}
+
+/* Adds the unit to the application that is put together from units. */
+static void extend(struct app_spec *app, const struct unit *unit)
+{
+    size_t count = app->workload_count;
+    app->workloads = xrealloc(app->workloads, count + 1, sizeof(*app->workloads));
+    app->workloads[count] = (struct workload_spec){0};
+    workload_spec_copy(&app->workloads[count], unit->spec);
+    app->workload_count++;
+    if (app->depends_on.count == 0) {
+        strv_copy(&app->depends_on, &unit->app_depends_on);
+    }
+}
+
+void reconcile_restore_unit(struct reconcile *rec, const struct unit *unit)
+{
+    struct accepted *a = get_accepted(rec, unit->application);
+    if (a->has_record) {
+        return;
+    }
+    if (a->running == NULL) {
+        a->running = xcalloc(1, sizeof(*a->running));
+        a->running->name = xstrdup(unit->application);
+        a->running->healthy_after_ms = UNSET;
+    }
+    a->generation = a->generation > unit->generation ? a->generation : unit->generation;
+    extend(a->running, unit);
+}
+
+const struct workload_spec *reconcile_find_workload(const struct reconcile *rec, const char *app,
+                                                    const char *workload)
+{
+    const struct accepted *a = map_get(rec->apps, app);
+    return a != NULL && a->running != NULL ? app_spec_find_workload(a->running, workload) : NULL;
+}
+
+void reconcile_block(struct reconcile *rec, const char *app, const char *why)
+{
+    struct accepted *a = get_accepted(rec, app);
+    if (a->blocked == NULL) {
+        a->blocked = xstrdup(why);
+        refuse(rec, a, app, EVENT_REJECTED, why);
+    }
+}
+
+bool reconcile_is_blocked(const struct reconcile *rec, const char *app)
+{
+    const struct accepted *a = map_get(rec->apps, app);
+    return a != NULL && a->blocked != NULL;
+}
+
+static void resume_one(struct reconcile *rec, const char *name, struct accepted *a)
+{
+    if (a->removing) {
+        map_put(rec->leaving, name, rec);
+        app_spec_free(steal_ptr(&a->running));
+        supervisor_remove(rec->supervisor, &name, 1);
+        return;
+    }
+    CLEANUP(free)
+    char *refusal = reconcile_policy_refusal(rec->config, a->running, rec->own_user);
+    if (refusal != NULL) {
+        refuse(rec, a, name, EVENT_POLICY_REFUSED, refusal);
+        return;
+    }
+    supervisor_apply(rec->supervisor, a->running, a->generation);
+}
+
+void reconcile_resume(struct reconcile *rec)
+{
+    size_t at = 0;
+    const char *name = NULL;
+    void *value = NULL;
+    while (map_next(rec->apps, &at, &name, &value)) {
+        struct accepted *a = value;
+        if (a->blocked == NULL && a->running != NULL) {
+            resume_one(rec, name, a);
+        }
     }
 }
 

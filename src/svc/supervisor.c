@@ -13,7 +13,9 @@
 /* A workload keeps three descriptors: pidfd, pipe and log file. */
 #define FDS_PER_WORKLOAD 3
 /* For the loop, the pump, the source, and what is open for a moment while one is started. */
-#define FDS_RESERVED 32
+#define FDS_RESERVED 40
+/* A log that is being written is waited for so long before the agent gives its place to another. */
+#define PAUSE_MS 1000
 
 static void on_rest(void *arg, struct workload *workload);
 static void advance_removals(struct supervisor *sup);
@@ -54,11 +56,12 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     sup->params = *params;
     sup->device_name = xstrdup(params->device_name);
     sup->log_dir = xstrdup(params->log_dir);
+    sup->boot_id = xstrdup(params->boot_id);
     list_init(&sup->members);
     list_init(&sup->sweeps);
     sup->by_key = map_new();
     sup->pump_async = loop_async_new(params->loop, on_pump_events, sup);
-    sup->pump = pump_new(NULL, on_pump_notify, sup, err);
+    sup->pump = pump_new(params->journal_dir, on_pump_notify, sup, err);
     if (sup->pump == NULL) {
         return NULL;
     }
@@ -68,6 +71,8 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
         .loop = params->loop,
         .pump = sup->pump,
         .events = params->events,
+        .persist = params->persist,
+        .boot_id = sup->boot_id,
         .cgroups = params->cgroups,
         .device_name = sup->device_name,
         .log_dir = sup->log_dir,
@@ -94,6 +99,7 @@ void supervisor_free(struct supervisor *sup)
     map_free(sup->by_key);
     free(sup->device_name);
     free(sup->log_dir);
+    free(sup->boot_id);
     free(sup);
 }
 
@@ -111,7 +117,6 @@ static void free_member(struct supervisor *sup, struct member *m)
     list_remove(&m->sweep_link);
     (void) map_remove(sup->by_key, m->key);
     workload_free(m->workload);
-    strv_fini(&m->app_depends_on);
     free(m->key);
     free(m);
 }
@@ -130,6 +135,7 @@ static bool has_members(const struct supervisor *sup, const char *application)
 static void bury(struct supervisor *sup, struct member *m)
 {
     CLEANUP(free) char *application = xstrdup(workload_application(m->workload));
+    workload_forget(m->workload, !sup->shutting_down || m->for_good);
     free_member(sup, m);
     if (!has_members(sup, application)) {
         sup->params.on_app_gone(sup->params.arg, application);
@@ -200,8 +206,9 @@ static void add_member_edges(const struct supervisor *sup, const struct member *
             add_edge(edges, count, m->node, to->node);
         }
     }
-    for (size_t i = 0; i < m->app_depends_on.count; i++) {
-        const struct member *first = map_get(sup->app_nodes, m->app_depends_on.items[i]);
+    const struct strv *app_depends_on = workload_app_depends_on(m->workload);
+    for (size_t i = 0; i < app_depends_on->count; i++) {
+        const struct member *first = map_get(sup->app_nodes, app_depends_on->items[i]);
         if (first != NULL) {
             add_edge(edges, count, m->app_node, first->app_gate);
         }
@@ -224,7 +231,8 @@ static size_t number_nodes(struct supervisor *sup, size_t *ret_edge_max)
         if (first == NULL) {
             map_put(sup->app_nodes, app, m);
         }
-        *ret_edge_max += 2 + workload_spec(m->workload)->depends_on.count + m->app_depends_on.count;
+        *ret_edge_max += 2 + workload_spec(m->workload)->depends_on.count +
+                         workload_app_depends_on(m->workload)->count;
     }
     return nodes;
 }
@@ -279,8 +287,10 @@ static void advance_removals(struct supervisor *sup)
     }
 }
 
-static void mark_removing(struct member *m)
+/* for_good: it is no longer wanted; else only the agent ends. */
+static void mark_removing(struct member *m, bool for_good)
 {
+    m->for_good = m->for_good || for_good;
     if (!m->removing) {
         m->removing = true;
         m->stop_sent = false;
@@ -293,7 +303,7 @@ void supervisor_remove(struct supervisor *sup, const char *const *names, size_t 
         struct member *m = list_entry(it, struct member, link);
         for (size_t i = 0; i < count; i++) {
             if (strcmp(workload_application(m->workload), names[i]) == 0) {
-                mark_removing(m);
+                mark_removing(m, true);
             }
         }
     }
@@ -312,7 +322,7 @@ void supervisor_shutdown(struct supervisor *sup)
     sup->shutting_down = true;
     list_each (it, &sup->members) {
         struct member *m = list_entry(it, struct member, link);
-        mark_removing(m);
+        mark_removing(m, false);
         if (again) {
             m->rank = 0; /* no more waiting for each other either */
         }
@@ -368,39 +378,45 @@ static struct member *add_member(struct supervisor *sup, const char *application
     return m;
 }
 
-static void update_member(struct member *m, const struct workload_spec *spec)
+/* A new generation forgives the counters; the one that an earlier agent ran already does not. */
+static void update_member(struct member *m, const struct app_spec *app, int64_t generation,
+                          const struct workload_spec *spec)
 {
-    bool restart = spec_diff_workload(workload_spec(m->workload), spec, NULL) == SPEC_RESTART;
-    workload_update(m->workload, spec, restart);
+    bool is_new = workload_generation(m->workload) != generation;
+    enum spec_change change = spec_diff_workload(workload_spec(m->workload), spec, NULL);
+    workload_set_application(m->workload, generation, &app->depends_on);
+    if (is_new || change != SPEC_SAME) {
+        workload_update(m->workload, spec, change == SPEC_RESTART);
+    }
 }
 
-static void want_member(struct member *m, const struct app_spec *app)
+static void want_member(struct member *m)
 {
     m->seen = true;
     m->removing = false;
-    strv_fini(&m->app_depends_on);
-    strv_copy(&m->app_depends_on, &app->depends_on);
+    m->for_good = false;
     workload_start(m->workload);
 }
 
-static void apply_workload(struct supervisor *sup, const struct app_spec *app,
+static void apply_workload(struct supervisor *sup, const struct app_spec *app, int64_t generation,
                            const struct workload_spec *spec)
 {
     CLEANUP(free) char *key = make_key(app->name, spec->name);
     struct member *m = map_get(sup->by_key, key);
     if (m != NULL) {
-        update_member(m, spec);
+        update_member(m, app, generation, spec);
     } else if (has_budget(sup)) {
         m = add_member(sup, app->name, spec);
+        workload_set_application(m->workload, generation, &app->depends_on);
     } else {
         sup->is_short_of_fds = true;
         refuse_for_budget(sup, app->name, spec);
         return;
     }
-    want_member(m, app);
+    want_member(m);
 }
 
-void supervisor_fill(struct supervisor *sup, const struct app_spec *app)
+void supervisor_fill(struct supervisor *sup, const struct app_spec *app, int64_t generation)
 {
     for (size_t i = 0; i < app->workload_count; i++) {
         const struct workload_spec *spec = &app->workloads[i];
@@ -412,11 +428,13 @@ void supervisor_fill(struct supervisor *sup, const struct app_spec *app)
             sup->is_short_of_fds = true;
             return;
         }
-        want_member(add_member(sup, app->name, spec), app);
+        struct member *m = add_member(sup, app->name, spec);
+        workload_set_application(m->workload, generation, &app->depends_on);
+        want_member(m);
     }
 }
 
-void supervisor_apply(struct supervisor *sup, const struct app_spec *app)
+void supervisor_apply(struct supervisor *sup, const struct app_spec *app, int64_t generation)
 {
     if (sup->shutting_down) {
         return;
@@ -426,14 +444,14 @@ void supervisor_apply(struct supervisor *sup, const struct app_spec *app)
     }
     for (size_t i = 0; i < app->workload_count; i++) {
         if (app->workloads[i].supported) {
-            apply_workload(sup, app, &app->workloads[i]);
+            apply_workload(sup, app, generation, &app->workloads[i]);
         }
     }
     bool any_removed = false;
     list_each (it, &sup->members) {
         struct member *m = list_entry(it, struct member, link);
         if (!m->seen && strcmp(workload_application(m->workload), app->name) == 0) {
-            mark_removing(m);
+            mark_removing(m, true);
             any_removed = true;
         }
     }
@@ -441,4 +459,49 @@ void supervisor_apply(struct supervisor *sup, const struct app_spec *app)
         rank_removals(sup);
         advance_removals(sup);
     }
+}
+
+void supervisor_adopt(struct supervisor *sup, const struct unit *unit,
+                      const struct run_state *state)
+{
+    struct member *m = add_member(sup, unit->application, unit->spec);
+    workload_set_application(m->workload, unit->generation, &unit->app_depends_on);
+    if (state != NULL) {
+        workload_resume(m->workload, state);
+    }
+}
+
+/* --- going on without this process -----------------------------------------------------------------
+ */
+
+int supervisor_pause(struct supervisor *sup, struct err *err)
+{
+    return pump_pause(sup->pump, PAUSE_MS, err);
+}
+
+void supervisor_unpause(struct supervisor *sup)
+{
+    pump_unpause(sup->pump);
+}
+
+void supervisor_hand_over(struct supervisor *sup, bool keep)
+{
+    list_each (it, &sup->members) {
+        workload_hand_over(list_entry(it, struct member, link)->workload, keep);
+    }
+}
+
+void supervisor_abandon(struct supervisor *sup)
+{
+    pump_leave(sup->pump);
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        workload_abandon(m->workload);
+        free_member(sup, m);
+    }
+}
+
+void supervisor_set_helper(struct supervisor *sup, pid_t pid)
+{
+    sup->helper = pid;
 }

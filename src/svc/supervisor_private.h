@@ -18,10 +18,10 @@ struct member {
     struct list sweep_link; /* in sweeps while a sweep is asked for */
     char *key;              /* <application>/<workload> */
     struct workload *workload;
-    struct strv app_depends_on;
     bool seen;      /* in the application being applied */
     bool removing;  /* stops, and is then forgotten */
     bool stop_sent; /* of one being removed */
+    bool for_good;  /* of one being removed: its unit description goes, too */
     /* Of the order of stopping: its own node, its application's behind and before its members,
      * and the rank. */
     size_t node, app_node, app_gate, rank;
@@ -30,7 +30,8 @@ struct member {
 struct supervisor {
     struct supervisor_params params;
     struct workload_ctx ctx;
-    char *device_name, *log_dir;
+    char *device_name, *log_dir, *boot_id;
+    pid_t helper; /* 0: none */
     struct list members;
     struct map *by_key;
     struct map *app_nodes; /* application → its first member, while ranks are made */

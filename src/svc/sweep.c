@@ -57,13 +57,14 @@ static bool is_leader(const struct targets *t, pid_t pid)
  */
 
 /* Reaps the orphans that have ended; returns how many children besides leaders live. */
-static size_t reap_orphans(const struct targets *t)
+static size_t reap_orphans(const struct supervisor *sup, const struct targets *t)
 {
     CLEANUP(free) pid_t *children = xcalloc(CHILDREN_MAX, sizeof(*children));
     size_t count = proc_list_children(children, CHILDREN_MAX);
     size_t living = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!is_leader(t, children[i]) && proc_reap(children[i]) == 0) {
+        if (children[i] != sup->helper && !is_leader(t, children[i]) &&
+            proc_reap(children[i]) == 0) {
             living++;
         }
     }
@@ -75,7 +76,7 @@ static void on_orphans(void *arg)
     struct supervisor *sup = arg;
     CLEANUP(targets) struct targets t = {0};
     collect_targets(sup, &t);
-    (void) reap_orphans(&t);
+    (void) reap_orphans(sup, &t);
     sup->last_orphans = loop_now();
 }
 
@@ -122,10 +123,10 @@ static void sweep_one(struct member *m, const struct targets *t, bool has_orphan
     pid_t left[LEFT_MAX];
     size_t count = 0;
     bool leader_ended = workload_kill_target(m->workload, &target) && proc_is_dead(target.leader);
-    /* After the leader's end what is left of its tree are orphans of this process, and in its
-     * cgroup: the cheap looks come first. */
+    /* After the leader's end what is left of its tree are orphans of this process (of an adopted
+     * one: of anybody), and in its cgroup: the cheap looks come first. */
     bool certainly_gone =
-        leader_ended && !has_orphans &&
+        leader_ended && !has_orphans && !target.adopted &&
         !(workload_has_cgroup(m->workload) && cgroup_is_populated(target.cgroups, target.cgroup));
     if (!certainly_gone) {
         count = find_left(m, t, census, left);
@@ -139,7 +140,7 @@ static void on_sweep(void *arg)
     CLEANUP(targets) struct targets t = {0};
     CLEANUP(census) struct census *census = NULL;
     collect_targets(sup, &t);
-    bool has_orphans = reap_orphans(&t) > 0;
+    bool has_orphans = reap_orphans(sup, &t) > 0;
     /* What is asked for while sweeping is for the next time. */
     struct list now;
     list_init(&now);

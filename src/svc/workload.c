@@ -1,5 +1,6 @@
 #include "edgible/workload.h"
 
+#include "edgible/clock.h"
 #include "edgible/fd.h"
 #include "edgible/log.h"
 #include "workload_private.h"
@@ -39,6 +40,7 @@ void workload_free(struct workload *w)
     assert(w->channel == NULL);
     workload_end_tail_wait(w);
     loop_timer_free(w->timer);
+    loop_timer_free(w->status_timer);
     loop_io_free(w->exit_io);
     loop_io_free(w->handshake_io);
     fd_close(&w->pidfd);
@@ -47,6 +49,8 @@ void workload_free(struct workload *w)
     workload_spec_fini(&w->spec);
     strv_fini(&w->tail);
     free(w->start_error);
+    free(w->start_stage);
+    strv_fini(&w->app_depends_on);
     free(w->application);
     free(w->cgroup);
     free(w);
@@ -94,6 +98,8 @@ bool workload_kill_target(const struct workload *w, struct killtree_target *ret)
         .application = w->application,
         .workload = w->spec.name,
         .device = w->ctx->device_name,
+        .adopted = w->adopted,
+        .log_pipe = w->pipe_inode,
         .cgroups = w->in_cgroup ? w->ctx->cgroups : NULL,
         .cgroup = w->in_cgroup ? w->cgroup : NULL,
     };
@@ -111,12 +117,14 @@ static void release(struct workload *w)
     }
     loop_io_free(steal_ptr(&w->exit_io));
     loop_io_free(steal_ptr(&w->handshake_io));
+    loop_timer_free(steal_ptr(&w->status_timer));
     fd_close(&w->pidfd);
     fd_close(&w->handshake_fd);
     if (w->in_cgroup) {
         (void) cgroup_remove(w->ctx->cgroups, w->cgroup);
     }
     w->in_cgroup = false;
+    w->adopted = false;
     w->pid = 0;
     w->left_count = 0;
     w->kill_rounds = 0;
@@ -125,21 +133,24 @@ static void release(struct workload *w)
 
 static void send_stop_signal(struct workload *w)
 {
+    if (w->adopted && proc_read_start_ticks(w->pid) != w->start_ticks) {
+        return; /* it has just ended, and may be reaped: the number may be another's */
+    }
     /* Until the child has made its own session there is no such group: then the child alone. */
     if (!killtree_signal_group(w->pid, w->spec.stop.signal)) {
-        (void) kill(w->pid, w->spec.stop.signal);
+        proc_signal(w->pidfd, w->pid, w->spec.stop.signal);
     }
 }
 
 /* Everything that is left, from the cgroup too where there is one, without a look at /proc. */
 static void kill_known(struct workload *w)
 {
-    (void) killtree_signal_group(w->pid, SIGKILL);
-    if (!w->fsm.leader_exited) {
-        (void) kill(w->pid, SIGKILL);
+    struct killtree_target target;
+    if (workload_kill_target(w, &target)) {
+        killtree_kill_group(&target);
     }
-    if (w->in_cgroup) {
-        (void) !cgroup_kill(w->ctx->cgroups, w->cgroup, NULL);
+    if (w->pidfd >= 0) {
+        proc_signal(w->pidfd, w->pid, SIGKILL);
     }
     w->kill_rounds++;
 }
@@ -155,7 +166,7 @@ static void term_left(struct workload *w)
     }
 }
 
-static void execute(struct workload *w, unsigned effects)
+void workload_execute(struct workload *w, unsigned effects)
 {
     if ((effects & WL_DO_RELEASE) != 0) {
         release(w);
@@ -200,10 +211,22 @@ static void step(struct workload *w, enum wl_event event, enum wl_end end)
     if (w->fsm.state != from) {
         workload_say_transition(w, from);
     }
-    execute(w, effects);
+    workload_execute(w, effects);
     if (w->fsm.state != from && wl_fsm_is_at_rest(&w->fsm)) {
         w->ctx->on_rest(w->ctx->arg, w);
     }
+}
+
+void workload_run_pending(struct workload *w)
+{
+    w->stepping = true;
+    for (size_t i = 0; i < w->pending_count; i++) {
+        step(w, w->pending[i].event, w->pending[i].end);
+    }
+    w->pending_count = 0;
+    w->stepping = false;
+    arm(w);
+    workload_save_state(w);
 }
 
 /* Effects may post events themselves: those are taken in turn, not nested. */
@@ -213,16 +236,9 @@ void workload_post(struct workload *w, enum wl_event event, enum wl_end end)
     w->pending[w->pending_count].event = event;
     w->pending[w->pending_count].end = end;
     w->pending_count++;
-    if (w->stepping) {
-        return;
+    if (!w->stepping) {
+        workload_run_pending(w);
     }
-    w->stepping = true;
-    for (size_t i = 0; i < w->pending_count; i++) {
-        step(w, w->pending[i].event, w->pending[i].end);
-    }
-    w->pending_count = 0;
-    w->stepping = false;
-    arm(w);
 }
 
 static void on_deadline(void *arg)
@@ -242,6 +258,7 @@ static void take_handshake(struct workload *w)
     loop_io_free(steal_ptr(&w->handshake_io));
     fd_close(&w->handshake_fd);
     if (outcome == SPAWN_STARTED) {
+        w->started_unix_ms = clock_unix_ms();
         workload_post(w, WL_EV_STARTED, WL_END_CLEAN);
         workload_say_started(w);
     } else {
@@ -260,7 +277,9 @@ static bool on_handshake_readable(void *arg)
 void workload_watch_process(struct workload *w)
 {
     w->exit_io = loop_io_new(w->ctx->loop, w->pidfd, on_exit_readable, w);
-    w->handshake_io = loop_io_new(w->ctx->loop, w->handshake_fd, on_handshake_readable, w);
+    if (w->handshake_fd >= 0) {
+        w->handshake_io = loop_io_new(w->ctx->loop, w->handshake_fd, on_handshake_readable, w);
+    }
 }
 
 static enum wl_end judge_exit(const struct workload *w)
@@ -269,6 +288,20 @@ static enum wl_end judge_exit(const struct workload *w)
         return spawn_fault_is_host(&w->fault) ? WL_END_HOST_FAULT : WL_END_FAULT;
     }
     return w->exit.known && !w->exit.signaled && w->exit.code == 0 ? WL_END_CLEAN : WL_END_ERROR;
+}
+
+void workload_take_exit(struct workload *w)
+{
+    if (w->handshake_fd >= 0) {
+        take_handshake(w);
+    }
+    if (!w->has_fault && w->channel != NULL) {
+        w->tail_pending = true;
+        pump_tail(w->channel);
+    }
+    w->ended_unix_ms = clock_unix_ms();
+    workload_say_exited(w);
+    workload_post(w, WL_EV_EXITED, judge_exit(w));
 }
 
 static bool on_exit_readable(void *arg)
@@ -280,19 +313,15 @@ static bool on_exit_readable(void *arg)
     if (ended == 0) {
         return false;
     }
-    if (ended < 0) {
-        w->exit = (struct proc_exit){.known = false};
-    }
     loop_io_free(steal_ptr(&w->exit_io));
-    if (w->handshake_fd >= 0) {
-        take_handshake(w);
+    if (ended > 0) {
+        workload_take_exit(w);
+    } else if (w->adopted) {
+        workload_ask_adopted_exit(w); /* ECHILD: another's child by now */
+    } else {
+        w->exit = (struct proc_exit){.known = false};
+        workload_take_exit(w);
     }
-    if (!w->has_fault && w->channel != NULL) {
-        w->tail_pending = true;
-        pump_tail(w->channel);
-    }
-    workload_say_exited(w);
-    workload_post(w, WL_EV_EXITED, judge_exit(w));
     return true;
 }
 
@@ -355,6 +384,9 @@ void workload_update(struct workload *w, const struct workload_spec *spec, bool 
             w->log = LOG_OPENING;
         }
     }
+    if (!restart && w->unit_hash != 0) {
+        workload_save_unit(w);
+    }
     workload_post(w, restart ? WL_EV_RESTART : WL_EV_RENEW, WL_END_CLEAN);
 }
 
@@ -414,6 +446,7 @@ static void on_tail(struct workload *w, const struct pump_event *event)
     if (w->tail_wait != NULL) {
         workload_say_failed(w);
     }
+    workload_save_state(w);
 }
 
 void workload_on_pump(const struct pump_event *event)

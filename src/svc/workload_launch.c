@@ -1,12 +1,15 @@
 /* From specification to process: everything that can fail or block happens here, before the
  * fork; what fails in the child itself comes back over the handshake. */
 #include "edgible/buf.h"
+#include "edgible/clock.h"
+#include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "workload_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,8 +34,10 @@ void workload_launch_failed(struct workload *w, enum wl_end end, const char *sta
 {
     free(w->start_error);
     w->start_error = xstrdup(sentence);
-    w->start_stage = stage;
+    free(w->start_stage);
+    w->start_stage = xstrdup(stage);
     w->start_errno = error;
+    w->ended_unix_ms = clock_unix_ms();
     workload_post(w, WL_EV_NOT_STARTED, end);
 }
 
@@ -48,7 +53,8 @@ static void forget_last_run(struct workload *w)
 {
     w->has_fault = false;
     free(steal_ptr(&w->start_error));
-    w->start_stage = NULL;
+    free(steal_ptr(&w->start_stage));
+    w->ended_unix_ms = 0;
     w->start_errno = 0;
     w->exit = (struct proc_exit){0};
     strv_fini(&w->tail);
@@ -162,6 +168,17 @@ static int make_process(struct workload *w, int output_fd, struct err *err)
     return 0;
 }
 
+/* Everything that says who the process is, before it is let go on to its program. */
+static void note_identity(struct workload *w, int pipe_fd)
+{
+    struct stat st;
+    w->start_ticks = proc_read_start_ticks(w->pid);
+    w->pidfd_inode = proc_read_pidfd_inode(w->pidfd);
+    w->pipe_inode = fstat(pipe_fd, &st) == 0 ? st.st_ino : 0;
+    w->run++;
+    workload_save_state(w);
+}
+
 void workload_launch_with_log(struct workload *w)
 {
     struct err err = {0};
@@ -171,14 +188,17 @@ void workload_launch_with_log(struct workload *w)
         launch_failed_with(w, "pipe", &err);
         return;
     }
+    workload_save_unit(w);
     if (make_process(w, write_fd, &err) < 0) {
         launch_failed_with(w, "spawn", &err);
         return;
     }
-    struct proc_stat stat;
-    w->start_ticks = proc_read_stat(w->pid, &stat, NULL) == 0 ? stat.start_ticks : 0;
-    pump_attach(w->channel, steal_fd(&read_fd), ++w->run, false);
-    workload_watch_process(w);
+    FAULT_POINT("forked");
+    note_identity(w, read_fd);
+    FAULT_POINT("identity-written");
     spawn_release(w->handshake_fd);
+    FAULT_POINT("released");
+    pump_attach(w->channel, steal_fd(&read_fd), w->run, false);
+    workload_watch_process(w);
     workload_post(w, WL_EV_SPAWNED, WL_END_CLEAN);
 }

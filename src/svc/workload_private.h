@@ -1,6 +1,7 @@
 /*
  * The inside of a workload, shared by workload.c (events and effects), workload_launch.c (from
- * specification to process) and workload_report.c (what is said of it).
+ * specification to process), workload_state.c (what the next agent is told of it, and what this one
+ * was told) and workload_report.c (what is said of it).
  */
 #ifndef EDGIBLE_WORKLOAD_PRIVATE_H
 #define EDGIBLE_WORKLOAD_PRIVATE_H
@@ -36,8 +37,14 @@ struct workload {
     uint64_t start_ticks;
     int pidfd;
     int handshake_fd;
+    uint64_t pidfd_inode;
+    bool adopted; /* an earlier agent made it: it may not be our child */
+    uint64_t pipe_inode;
+    int64_t started_unix_ms;
     struct loop_io *exit_io;
     struct loop_io *handshake_io;
+    struct loop_timer *status_timer; /* of an adopted one: waits for its status, or its exec */
+    mono_ms status_until;
     uint64_t run;
     bool in_cgroup;
     char *cgroup;
@@ -53,8 +60,15 @@ struct workload {
     struct spawn_fault fault;
     bool has_fault;
     char *start_error; /* the sentence where no process could be made */
-    const char *start_stage;
+    char *start_stage;
     int start_errno;
+    int64_t ended_unix_ms; /* of both; 0: neither */
+
+    /* What is written down of it. */
+    int64_t generation;
+    struct strv app_depends_on;
+    uint64_t unit_hash, state_hash; /* of the texts written last; 0: none */
+    bool is_forgotten;
 
     struct pump_channel *channel;
     enum log_state log;
@@ -65,6 +79,11 @@ struct workload {
 };
 
 /* workload.c */
+/* The events that wait, then the timer and the record. */
+void workload_run_pending(struct workload *w);
+void workload_execute(struct workload *w, unsigned effects);
+/* w->exit is known as far as it will be. */
+void workload_take_exit(struct workload *w);
 void workload_post(struct workload *w, enum wl_event event, enum wl_end end);
 /* Watches the pidfd and the handshake of a process just made. */
 void workload_watch_process(struct workload *w);
@@ -78,7 +97,16 @@ void workload_launch_failed(struct workload *w, enum wl_end end, const char *sta
 /* What the pump is told of the log. *path is filled and belongs to the caller. */
 struct pump_log workload_log(const struct workload *w, char **path);
 
+/* workload_state.c */
+/* Writes its unit description, or its record of this boot, where they differ from what was written
+ * last. */
+void workload_save_unit(struct workload *w);
+void workload_save_state(struct workload *w);
+/* The process of an adopted workload has ended; its status may take a moment to learn. */
+void workload_ask_adopted_exit(struct workload *w);
+
 /* workload_report.c */
+void workload_say_adopted(struct workload *w);
 void workload_say_transition(struct workload *w, enum wl_state from);
 void workload_say_started(struct workload *w);
 void workload_say_exited(struct workload *w);

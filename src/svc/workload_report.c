@@ -91,6 +91,21 @@ void workload_say_started(struct workload *w)
     say(w, EVENT_STARTED, LOG_INFO, fields, message);
 }
 
+void workload_say_adopted(struct workload *w)
+{
+    struct number pid;
+    struct number restarts;
+    struct log_field fields[] = {
+        {"pid", number_text(&pid, w->pid)},
+        {"restarts", number_text(&restarts, w->fsm.restarts)},
+        {"status", "running"},
+        {0},
+    };
+    char message[64];
+    (void) snprintf(message, sizeof(message), "is adopted: it runs with PID %d", (int) w->pid);
+    say(w, EVENT_ADOPTED, LOG_INFO, fields, message);
+}
+
 void workload_say_exited(struct workload *w)
 {
     if (w->has_fault) {

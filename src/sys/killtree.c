@@ -319,17 +319,6 @@ bool killtree_signal_group(pid_t pgid, int signal)
     return has_member;
 }
 
-static void send_signal(int pidfd, pid_t pid, int signal)
-{
-    if (pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0U) == 0) {
-        return;
-    }
-    /* No pidfds, or a filter that knows them not: the start time was looked at just before. */
-    if (pidfd < 0 || errno == ENOSYS || errno == EPERM) {
-        (void) kill(pid, signal);
-    }
-}
-
 static void signal_one(const struct census *census, const struct proc_stat *seen, int signal,
                        pid_t skip_pgid)
 {
@@ -343,9 +332,9 @@ static void signal_one(const struct census *census, const struct proc_stat *seen
         now.start_ticks != seen->start_ticks || (skip_pgid != 0 && now.pgid == skip_pgid)) {
         return;
     }
-    send_signal(pidfd, seen->pid, signal);
+    proc_signal(pidfd, seen->pid, signal);
     if (signal != SIGKILL && signal != SIGSTOP && signal != 0) {
-        send_signal(pidfd, seen->pid, SIGCONT);
+        proc_signal(pidfd, seen->pid, SIGCONT);
     }
 }
 

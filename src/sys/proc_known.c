@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,12 +36,25 @@ uint64_t proc_read_pidfd_inode(int pidfd)
     return st.st_ino;
 }
 
+void proc_signal(int pidfd, pid_t pid, int signal)
+{
+    if (pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0U) == 0) {
+        return;
+    }
+    /* 0 and below would be whole groups. */
+    if (pid > 1 && (pidfd < 0 || errno == ENOSYS || errno == EPERM)) {
+        (void) kill(pid, signal);
+    }
+}
+
 int proc_open_known(pid_t pid, uint64_t start_ticks, uint64_t pidfd_inode, struct err *err)
 {
     /* First the pidfd, then the looks: what they see is what it stands for, or gone. */
     CLEANUP(close_fd) int pidfd = proc_open_pidfd(pid, err);
     if (pidfd < 0) {
-        return -1;
+        /* The number of a thread: pidfd_open(2). */
+        bool is_thread = errno == EINVAL || errno == ENOENT;
+        return is_thread ? err_set(err, ESRCH, "process %d is a thread by now", (int) pid) : -1;
     }
     struct proc_stat stat;
     uint64_t inode = proc_read_pidfd_inode(pidfd);

@@ -1,5 +1,6 @@
 #include "edgible/statedir.h"
 
+#include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "edgible/mem.h"
 
@@ -71,7 +72,7 @@ int statedir_lock(const char *dir, struct err *err)
 }
 
 static int write_temporary(int dirfd, const char *temporary, const void *data, size_t len,
-                           mode_t mode, struct err *err)
+                           mode_t mode, bool sync, struct err *err)
 {
     int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
     CLEANUP(close_fd) int fd = openat(dirfd, temporary, flags, mode & 0700);
@@ -85,15 +86,17 @@ static int write_temporary(int dirfd, const char *temporary, const void *data, s
     if (fd_write_all(fd, data, len, err) < 0) {
         return err_prefix(err, "'%s'", temporary);
     }
-    if (fsync(fd) < 0) {
+    FAULT_POINT("file-written");
+    if (sync && fsync(fd) < 0) {
         return err_set(err, errno, "fsync '%s'", temporary);
     }
+    FAULT_POINT("file-synced");
     int rc = close(steal_fd(&fd));
     return rc < 0 ? err_set(err, errno, "close '%s'", temporary) : 0;
 }
 
 /* dirfd may be O_PATH or AT_FDCWD, which fsync does not take. */
-static int sync_dir(int dirfd, struct err *err)
+int statedir_sync(int dirfd, struct err *err)
 {
     CLEANUP(close_fd) int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
@@ -106,26 +109,58 @@ static int sync_dir(int dirfd, struct err *err)
     return 0;
 }
 
-int statedir_write_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
-                        struct err *err)
+/* One writer a directory (the lock), so one name will do, and a crash leaves one file at most, which
+ * the next write takes over. */
+static char *temporary_name(const char *name)
+{
+    return xasprintf(".%s.tmp", name);
+}
+
+int statedir_prepare_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
+                          bool sync, struct err *err)
 {
     if (strchr(name, '/') != NULL) {
         return err_set(err, EINVAL, "'%s' is not a plain file name", name);
     }
-    /* One writer a directory (the lock), so one name will do, and a crash leaves one file at most,
-     * which the next write takes over. */
-    CLEANUP(free) char *temporary = xasprintf(".%s.tmp", name);
-    if (write_temporary(dirfd, temporary, data, len, mode, err) < 0) {
+    CLEANUP(free) char *temporary = temporary_name(name);
+    if (write_temporary(dirfd, temporary, data, len, mode, sync, err) < 0) {
         (void) unlinkat(dirfd, temporary, 0);
         return err_prefix(err, "write '%s'", name);
     }
+    return 0;
+}
+
+int statedir_finish_file(int dirfd, const char *name, bool sync, struct err *err)
+{
+    CLEANUP(free) char *temporary = temporary_name(name);
     if (renameat(dirfd, temporary, dirfd, name) < 0) {
         int cause = errno;
         (void) unlinkat(dirfd, temporary, 0);
         return err_set(err, cause, "rename '%s' to '%s'", temporary, name);
     }
-    if (sync_dir(dirfd, err) < 0) {
+    FAULT_POINT("file-renamed");
+    if (sync && statedir_sync(dirfd, err) < 0) {
         return err_prefix(err, "write '%s'", name);
+    }
+    return 0;
+}
+
+int statedir_write_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
+                        bool sync, struct err *err)
+{
+    if (statedir_prepare_file(dirfd, name, data, len, mode, sync, err) < 0) {
+        return -1;
+    }
+    return statedir_finish_file(dirfd, name, sync, err);
+}
+
+int statedir_remove_file(int dirfd, const char *name, bool sync, struct err *err)
+{
+    if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT) {
+        return err_set(err, errno, "remove '%s'", name);
+    }
+    if (sync && statedir_sync(dirfd, err) < 0) {
+        return err_prefix(err, "remove '%s'", name);
     }
     return 0;
 }

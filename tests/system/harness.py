@@ -308,14 +308,14 @@ class Agent:
 
     # the process
 
-    def start(self, prefix=(), env=None, stderr=None, **options):
+    def start(self, prefix=(), env=None, stderr=None, binary=None, **options):
         """Starts it; `prefix` is a command that executes its arguments, such as a shell's. Its
         stderr is a file, which takes every line at once: lines for a full pipe are dropped."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
         options = {**self.account.popen_options(), **options}
         with open(self._log, "ab") as log:
             self.process = subprocess.Popen(
-                [*prefix, agent_binary(), "--config", str(self.config_file)],
+                [*prefix, str(binary or agent_binary()), "--config", str(self.config_file)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=log if stderr is None else stderr, cwd="/",
                 env={**base_environment(self.account), **(env or {})}, **options)
@@ -474,6 +474,13 @@ class Agent:
         code = self.wait_exit(timeout)
         assert code == 0, f"the agent exited with {code}"
         left = self.living()
+        assert not left, f"alive after the agent exited: {describe(left)}"
+
+    def stop_leaving(self, pids):
+        """Ends it; of its workloads only these processes may live from then on."""
+        self.send(signal.SIGTERM)
+        assert self.wait_exit() == 0
+        left = [p for p in self.living() if p.pid not in pids]
         assert not left, f"alive after the agent exited: {describe(left)}"
 
     def close(self):

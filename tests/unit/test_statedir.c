@@ -121,15 +121,15 @@ static void a_file_is_written_and_replaced_with_its_mode(void **state)
     struct stat st;
     CLEANUP(close_fd) int dir = open(top, O_PATH | O_DIRECTORY | O_CLOEXEC);
     mode_t old = umask(077);
-    assert_int_equal(statedir_write_file(dir, "x.json", "one, the longer", 15, 0644, NULL), 0);
+    assert_int_equal(statedir_write_file(dir, "x.json", "one, the longer", 15, 0644, true, NULL), 0);
     (void) umask(old);
-    assert_int_equal(statedir_write_file(dir, "x.json", "two", 3, 0640, NULL), 0);
+    assert_int_equal(statedir_write_file(dir, "x.json", "two", 3, 0640, true, NULL), 0);
     CLEANUP(free) char *text = read_back(dir, "x.json");
     assert_string_equal(text, "two");
     assert_int_equal(fstatat(dir, "x.json", &st, 0), 0);
     assert_int_equal(st.st_mode & 07777, 0640);
     assert_int_equal(faccessat(dir, ".x.json.tmp", F_OK, 0), -1);
-    assert_int_equal(statedir_write_file(dir, "empty", "", 0, 0600, NULL), 0);
+    assert_int_equal(statedir_write_file(dir, "empty", "", 0, 0600, true, NULL), 0);
 }
 
 static void what_a_crash_left_is_taken_over(void **state)
@@ -138,7 +138,7 @@ static void what_a_crash_left_is_taken_over(void **state)
     CLEANUP(close_fd) int dir = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CLEANUP(close_fd) int left = openat(dir, ".y.tmp", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     assert_int_equal(fd_write_all(left, "half a fi", 9, NULL), 0);
-    assert_int_equal(statedir_write_file(dir, "y", "new", 3, 0600, NULL), 0);
+    assert_int_equal(statedir_write_file(dir, "y", "new", 3, 0600, true, NULL), 0);
     CLEANUP(free) char *text = read_back(dir, "y");
     assert_string_equal(text, "new");
 }
@@ -151,7 +151,7 @@ static int play_no_room(const void *arg)
     CLEANUP(close_fd) int dir = open(arg, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CHECK(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
     CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
-    CHECK(statedir_write_file(dir, "z", "longer than four", 16, 0600, &err) < 0);
+    CHECK(statedir_write_file(dir, "z", "longer than four", 16, 0600, true, &err) < 0);
     CHECK(err.code == EFBIG);
     CHECK(strncmp(err.msg, "write 'z': ", 11) == 0);
     CHECK(faccessat(dir, ".z.tmp", F_OK, 0) < 0);
@@ -162,7 +162,7 @@ static void a_write_that_fails_leaves_the_old_file_whole(void **state)
 {
     (void) state;
     CLEANUP(close_fd) int dir = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_int_equal(statedir_write_file(dir, "z", "the old text", 12, 0600, NULL), 0);
+    assert_int_equal(statedir_write_file(dir, "z", "the old text", 12, 0600, true, NULL), 0);
     assert_int_equal(run_scenario(play_no_room, top), 0);
     CLEANUP(free) char *text = read_back(dir, "z");
     assert_string_equal(text, "the old text");
@@ -173,10 +173,10 @@ static void a_name_with_a_slash_and_a_folder_in_the_way_are_errors(void **state)
     (void) state;
     struct err err = {0};
     CLEANUP(close_fd) int dir = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_int_equal(statedir_write_file(dir, "a/b", "x", 1, 0600, &err), -1);
+    assert_int_equal(statedir_write_file(dir, "a/b", "x", 1, 0600, true, &err), -1);
     assert_int_equal(err.code, EINVAL);
     assert_int_equal(mkdirat(dir, "folder", 0700), 0);
-    assert_int_equal(statedir_write_file(dir, "folder", "x", 1, 0600, &err), -1);
+    assert_int_equal(statedir_write_file(dir, "folder", "x", 1, 0600, true, &err), -1);
     assert_int_equal(faccessat(dir, ".folder.tmp", F_OK, 0), -1);
 }
 

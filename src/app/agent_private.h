@@ -1,0 +1,57 @@
+/*
+ * The inside of the agent, shared by agent.c (composition), agent_signals.c (what it is told) and
+ * agent_upgrade.c (the exec in place).
+ */
+#ifndef EDGIBLE_AGENT_PRIVATE_H
+#define EDGIBLE_AGENT_PRIVATE_H
+
+#include "edgible/cgroup.h"
+#include "edgible/config.h"
+#include "edgible/events.h"
+#include "edgible/loop.h"
+#include "edgible/persist.h"
+#include "edgible/reconcile.h"
+#include "edgible/source_directory.h"
+#include "edgible/supervisor.h"
+
+#define AGENT_SIGNALS 5
+
+struct upgrade;
+
+struct agent {
+    const char *config_path;
+    char *program; /* path that an upgrade is found under */
+    struct config *config;
+    int state_lock, runtime_lock; /* -1 where both are one directory */
+    char boot_id[64];
+    struct loop *loop;
+    struct events *events;
+    struct persist *persist;
+    struct cgroup_root *cgroups;
+    struct supervisor *supervisor;
+    struct reconcile *reconcile;
+    struct source_directory *source;
+    struct loop_signal *signals[AGENT_SIGNALS];
+    struct upgrade *upgrade; /* NULL: none is under way */
+    bool stopping;  /* all workloads are being stopped */
+    bool detaching; /* they go on without this agent */
+};
+
+void agent_log_diag(const struct diag *diag);
+void agent_log_err(const char *subsystem, const struct err *err);
+int agent_open_source(struct agent *agent, struct err *err);
+
+/* agent_signals.c */
+void agent_watch_signals(struct agent *agent);
+void agent_unwatch_signals(struct agent *agent);
+
+/* agent_upgrade.c */
+/* The path that this program was started by; the caller frees. */
+char *agent_find_program(const char *argv0);
+/* Checks the program under that path and, where it is fit, executes it in this process. */
+void agent_start_upgrade(struct agent *agent);
+void agent_end_upgrade(struct agent *agent);
+/* Takes over the locks of the agent that executed this program; false where none did. */
+bool agent_take_locks(struct agent *agent);
+
+#endif

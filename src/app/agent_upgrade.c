@@ -1,0 +1,258 @@
+/*
+ * SIGUSR2: the agent is replaced by the program that is now under its path, in the same process.
+ * Children stay children; locks and log pipes stay open; all else the new program finds in the
+ * records. First the new program has to pass a check of its own: one that does not is not executed.
+ */
+#include "agent.h"
+#include "agent_private.h"
+
+#include "edgible/buf.h"
+#include "edgible/fd.h"
+#include "edgible/log.h"
+#include "edgible/proc.h"
+#include "edgible/state_doc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHECK_MS 10000
+#define CHECK_OUTPUT_MAX ((size_t) 4096)
+/* "<pid>:<fd>:<fd>": who executed this program, and its locks. */
+#define LOCKS_VARIABLE "EDGIBLE_AGENT_LOCKS"
+#define FIT_MARK "edgible-agent self-check: fit, records up to version "
+
+struct upgrade {
+    struct agent *agent;
+    pid_t pid; /* of the check */
+    int pidfd;
+    int output_fd;
+    struct loop_io *exit_io;
+    struct loop_timer *timeout;
+};
+
+char *agent_find_program(const char *argv0)
+{
+    char path[PATH_MAX];
+    if (argv0[0] == '/') {
+        return xstrdup(argv0);
+    }
+    if (strchr(argv0, '/') != NULL && getcwd(path, sizeof(path)) != NULL) {
+        return xasprintf("%s/%s", path, argv0);
+    }
+    ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    path[n > 0 ? n : 0] = '\0';
+    return xstrdup(path);
+}
+
+int agent_self_check(const char *config_path)
+{
+    int rc = agent_check_config(config_path);
+    if (rc == EXIT_SUCCESS) {
+        (void) printf(FIT_MARK "%d\n", STATE_DOC_VERSION);
+    }
+    return rc;
+}
+
+/* --- the check -----------------------------------------------------------------------------------
+ */
+
+void agent_end_upgrade(struct agent *agent)
+{
+    struct upgrade *up = steal_ptr(&agent->upgrade);
+    if (up == NULL) {
+        return;
+    }
+    struct proc_exit ignored;
+    loop_io_free(up->exit_io);
+    loop_timer_free(up->timeout);
+    proc_signal(up->pidfd, up->pid, SIGKILL);
+    if (up->pidfd >= 0) {
+        (void) !proc_wait_pidfd(up->pidfd, true, &ignored, NULL); /* else with the orphans */
+    }
+    supervisor_set_helper(agent->supervisor, 0);
+    fd_close(&up->pidfd);
+    fd_close(&up->output_fd);
+    free(up);
+}
+
+static void refuse(struct agent *agent, const char *why)
+{
+    log_error("agent", "'%s' is not switched to: %s; this agent goes on", agent->program, why);
+    agent_end_upgrade(agent);
+}
+
+/* NULL where the program is fit, else why it is not; the caller frees. */
+static char *judge(const char *output, const struct proc_exit *ended)
+{
+    const char *mark = strstr(output, FIT_MARK);
+    if (ended->signaled || ended->code != 0 || mark == NULL) {
+        size_t line = strcspn(output, "\n");
+        return xasprintf("it does not pass its self-check: %s %d%s%.*s",
+                         ended->signaled ? "killed by signal" : "exit status", ended->code,
+                         line > 0 ? ", " : "", (int) line, output);
+    }
+    if (strtol(mark + strlen(FIT_MARK), NULL, 10) < STATE_DOC_VERSION) {
+        return xstrdup("it is older, and cannot read this agent's records");
+    }
+    return NULL;
+}
+
+/* --- the exec ------------------------------------------------------------------------------------
+ */
+
+static void keep_locks(const struct agent *agent, bool keep)
+{
+    const int locks[] = {agent->state_lock, agent->runtime_lock};
+    for (size_t i = 0; i < ARRAY_LEN(locks); i++) {
+        if (locks[i] >= 0) {
+            (void) fcntl(locks[i], F_SETFD, keep ? 0 : FD_CLOEXEC);
+        }
+    }
+}
+
+/* Returns only where it failed. No signal is lost in between: they wait until the new program
+ * watches for them. */
+static void execute(struct agent *agent)
+{
+    CLEANUP(free) char *config_path = xstrdup(agent->config_path);
+    CLEANUP(free)
+    char *locks = xasprintf("%d:%d:%d", (int) getpid(), agent->state_lock, agent->runtime_lock);
+    char config_option[] = "--config";
+    char *argv[] = {agent->program, config_option, config_path, NULL};
+    sigset_t all;
+    sigset_t before;
+    (void) sigfillset(&all);
+    (void) pthread_sigmask(SIG_SETMASK, &all, &before);
+    keep_locks(agent, true);
+    supervisor_hand_over(agent->supervisor, true);
+    (void) setenv(LOCKS_VARIABLE, locks, 1);
+    (void) execv(agent->program, argv);
+    int cause = errno;
+    (void) unsetenv(LOCKS_VARIABLE);
+    supervisor_hand_over(agent->supervisor, false);
+    keep_locks(agent, false);
+    (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = cause;
+}
+
+static void switch_over(struct agent *agent)
+{
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    /* A thread in the kernel, at a disk that hangs, would make exec wait as long. */
+    if (persist_flush(agent->persist, 1000, &err) < 0 ||
+        supervisor_pause(agent->supervisor, &err) < 0) {
+        refuse(agent, err_text(&err, text, sizeof(text)));
+        return;
+    }
+    agent_end_upgrade(agent);
+    log_info("agent", "switches to '%s'; workloads go on", agent->program);
+    execute(agent);
+    (void) snprintf(text, sizeof(text), "exec: %s", strerror(errno));
+    supervisor_unpause(agent->supervisor);
+    refuse(agent, text);
+}
+
+static bool on_check_exit(void *arg)
+{
+    struct upgrade *up = arg;
+    struct proc_exit ended = {0};
+    if (proc_wait_pidfd(up->pidfd, false, &ended, NULL) == 0) {
+        return false;
+    }
+    char output[CHECK_OUTPUT_MAX];
+    ssize_t n = read(up->output_fd, output, sizeof(output) - 1);
+    output[n > 0 ? n : 0] = '\0';
+    struct agent *agent = up->agent;
+    CLEANUP(free) char *why = judge(output, &ended);
+    if (why != NULL) {
+        refuse(agent, why);
+    } else {
+        switch_over(agent);
+    }
+    return true;
+}
+
+static void on_check_timeout(void *arg)
+{
+    struct upgrade *up = arg;
+    refuse(up->agent, "its self-check takes longer than 10 s");
+}
+
+static int spawn_check(struct upgrade *up, struct err *err)
+{
+    struct agent *agent = up->agent;
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
+        return err_set(err, errno, "make a pipe");
+    }
+    up->output_fd = ends[0];
+    CLEANUP(close_fd) int output = ends[1];
+    CLEANUP(free) char *config_path = xstrdup(agent->config_path);
+    char config_option[] = "--config";
+    char check_option[] = "--self-check";
+    char *argv[] = {agent->program, config_option, config_path, check_option, NULL};
+    posix_spawn_file_actions_t actions;
+    (void) posix_spawn_file_actions_init(&actions);
+    (void) posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    (void) posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);
+    int rc = posix_spawn(&up->pid, agent->program, &actions, NULL, argv, environ);
+    (void) posix_spawn_file_actions_destroy(&actions);
+    if (rc != 0) {
+        return err_set(err, rc, "execute it");
+    }
+    supervisor_set_helper(agent->supervisor, up->pid);
+    up->pidfd = proc_open_pidfd(up->pid, err);
+    return up->pidfd < 0 ? -1 : 0;
+}
+
+void agent_start_upgrade(struct agent *agent)
+{
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    if (agent->upgrade != NULL) {
+        return;
+    }
+    struct upgrade *up = xcalloc(1, sizeof(*up));
+    up->agent = agent;
+    up->pidfd = -1;
+    up->output_fd = -1;
+    agent->upgrade = up;
+    if (spawn_check(up, &err) < 0) {
+        refuse(agent, err_text(&err, text, sizeof(text)));
+        return;
+    }
+    up->exit_io = loop_io_new(agent->loop, up->pidfd, on_check_exit, up);
+    up->timeout = loop_timer_new(agent->loop, on_check_timeout, up);
+    loop_timer_arm(up->timeout, loop_now() + CHECK_MS);
+}
+
+/* --- the new program -------------------------------------------------------------------------------
+ */
+
+bool agent_take_locks(struct agent *agent)
+{
+    const char *text = getenv(LOCKS_VARIABLE);
+    int pid = 0;
+    int locks[2] = {-1, -1};
+    if (text == NULL || sscanf(text, "%d:%d:%d", &pid, &locks[0], &locks[1]) != 3 ||
+        pid != (int) getpid()) {
+        return false;
+    }
+    (void) unsetenv(LOCKS_VARIABLE);
+    for (size_t i = 0; i < ARRAY_LEN(locks); i++) {
+        if (locks[i] >= 0 && fcntl(locks[i], F_SETFD, FD_CLOEXEC) < 0) {
+            return false;
+        }
+    }
+    agent->state_lock = locks[0];
+    agent->runtime_lock = locks[1];
+    return locks[0] >= 0;
+}

@@ -1,0 +1,369 @@
+/* What the next agent is told of a workload, and what this one was told by the one before. */
+#include "edgible/clock.h"
+#include "edgible/fd.h"
+#include "edgible/log.h"
+#include "workload_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A parent that does not reap holds the exit status back: so long it is waited for. */
+#define STATUS_WAIT_MS 1000
+#define STATUS_POLL_MS 5
+/* A process that was let go on has its program after this, unless its file system hangs. */
+#define EXEC_WAIT_MS 100
+
+/* --- writing -------------------------------------------------------------------------------------
+ */
+
+static char *record_name(const struct workload *w)
+{
+    return xasprintf("units/%s/%s.json", w->application, w->spec.name);
+}
+
+static uint64_t hash_text(const char *text)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (const unsigned char *c = (const unsigned char *) text; *c != '\0'; c++) {
+        hash = (hash ^ *c) * UINT64_C(1099511628211);
+    }
+    return hash != 0 ? hash : 1;
+}
+
+void workload_set_application(struct workload *w, int64_t generation,
+                              const struct strv *app_depends_on)
+{
+    CLEANUP(strv) struct strv copy = {0}; /* it may be our own */
+    strv_copy(&copy, app_depends_on);
+    w->generation = generation;
+    strv_fini(&w->app_depends_on);
+    w->app_depends_on = copy;
+    copy = (struct strv){0};
+}
+
+const struct strv *workload_app_depends_on(const struct workload *w)
+{
+    return &w->app_depends_on;
+}
+
+int64_t workload_generation(const struct workload *w)
+{
+    return w->generation;
+}
+
+void workload_save_unit(struct workload *w)
+{
+    CLEANUP(free)
+    char *text = unit_text(w->application, w->generation, &w->app_depends_on, &w->spec);
+    uint64_t hash = hash_text(text);
+    if (hash != w->unit_hash) {
+        CLEANUP(free) char *name = record_name(w);
+        persist_put(w->ctx->persist, name, text);
+        w->unit_hash = hash;
+    }
+}
+
+/* The strings and the list are borrowed from w. */
+static void fill_end(const struct workload *w, struct run_end *end)
+{
+    *end = (struct run_end){
+        .at_unix_ms = w->ended_unix_ms,
+        .is_known = w->exit.known,
+        .is_signal = w->exit.signaled,
+        .core_dumped = w->exit.core_dumped,
+        .code = w->exit.code,
+        .fault_stage = w->has_fault ? (int64_t) w->fault.stage : -1,
+        .fault_errno = w->fault.error,
+        .start_error = w->start_error,
+        .start_stage = w->start_stage,
+        .start_errno = w->start_errno,
+        .tail = w->tail,
+    };
+}
+
+static void save_state(struct workload *w, int log_fd)
+{
+    char boot_id[64];
+    char pidfd_inode[24];
+    char pipe_inode[24];
+    (void) snprintf(boot_id, sizeof(boot_id), "%s", w->ctx->boot_id);
+    (void) snprintf(pidfd_inode, sizeof(pidfd_inode), "%" PRIu64, w->pidfd_inode);
+    (void) snprintf(pipe_inode, sizeof(pipe_inode), "%" PRIu64, w->pipe_inode);
+    struct run_state state = {
+        .boot_id = boot_id,
+        .fsm = w->fsm,
+        .pid = w->pid,
+        .start_ticks = (int64_t) w->start_ticks,
+        .pidfd_inode = w->pidfd_inode != 0 ? pidfd_inode : NULL,
+        .uid = w->creds != NULL ? (int64_t) w->creds->uid : 0,
+        .pipe_inode = pipe_inode,
+        .log_fd = log_fd,
+        .run = (int64_t) w->run,
+        .in_cgroup = w->in_cgroup,
+        .started_unix_ms = w->started_unix_ms,
+    };
+    fill_end(w, &state.end);
+    CLEANUP(free) char *text = run_state_text(&state);
+    uint64_t hash = hash_text(text);
+    if (hash != w->state_hash) {
+        CLEANUP(free) char *name = record_name(w);
+        persist_put_volatile(w->ctx->persist, name, text);
+        w->state_hash = hash;
+    }
+}
+
+void workload_save_state(struct workload *w)
+{
+    if (!w->is_forgotten) {
+        save_state(w, -1);
+    }
+}
+
+void workload_forget(struct workload *w, bool for_good)
+{
+    CLEANUP(free) char *name = record_name(w);
+    w->is_forgotten = true;
+    persist_remove_volatile(w->ctx->persist, name);
+    if (for_good && w->unit_hash != 0) {
+        persist_remove(w->ctx->persist, name);
+    }
+}
+
+void workload_hand_over(struct workload *w, bool keep)
+{
+    int fd = w->channel != NULL ? pump_channel_fd(w->channel) : -1;
+    if (fd >= 0) {
+        (void) fcntl(fd, F_SETFD, keep ? 0 : FD_CLOEXEC);
+    }
+    save_state(w, keep ? fd : -1);
+}
+
+void workload_abandon(struct workload *w)
+{
+    w->is_forgotten = true; /* what is written stays as it is */
+    w->channel = NULL;      /* the pump's, and freed with it */
+}
+
+/* --- the end of an adopted process -----------------------------------------------------------------
+ */
+
+static void on_status_poll(void *arg)
+{
+    workload_ask_adopted_exit(arg);
+}
+
+static void poll_later(struct workload *w, loop_fn fn)
+{
+    loop_timer_free(w->status_timer);
+    w->status_timer = loop_timer_new(w->ctx->loop, fn, w);
+    loop_timer_arm(w->status_timer, loop_now() + STATUS_POLL_MS);
+}
+
+void workload_ask_adopted_exit(struct workload *w)
+{
+    struct proc_exit zombie = proc_read_zombie_exit(w->pid);
+    if (w->status_until == 0) {
+        w->status_until = loop_now() + STATUS_WAIT_MS;
+    }
+    if (zombie.known) {
+        w->exit = zombie; /* may be gone with the next look */
+    }
+    int rc = proc_read_pidfd_exit(w->pidfd, &w->exit, NULL);
+    if (rc == 0 && !w->exit.known && loop_now() < w->status_until) {
+        poll_later(w, on_status_poll);
+        return;
+    }
+    loop_timer_free(steal_ptr(&w->status_timer));
+    w->status_until = 0;
+    workload_take_exit(w);
+}
+
+/* --- taking over -----------------------------------------------------------------------------------
+ */
+
+static uint64_t number_of(const char *text)
+{
+    return text != NULL ? strtoull(text, NULL, 10) : 0;
+}
+
+static void take_end(struct workload *w, const struct run_end *end)
+{
+    w->ended_unix_ms = end->at_unix_ms;
+    w->exit = (struct proc_exit){
+        .known = end->is_known,
+        .signaled = end->is_signal,
+        .code = (int) end->code,
+        .core_dumped = end->core_dumped,
+    };
+    w->has_fault = end->fault_stage >= 0 && end->fault_stage < SPAWN_STAGE_COUNT;
+    if (w->has_fault) {
+        w->fault.stage = (enum spawn_stage) end->fault_stage;
+        w->fault.error = (int) end->fault_errno;
+    }
+    w->start_error = xstrdup_or_null(end->start_error);
+    w->start_stage = xstrdup_or_null(end->start_stage);
+    w->start_errno = (int) end->start_errno;
+    strv_copy(&w->tail, &end->tail);
+}
+
+/* A user who is gone since still owns the process. */
+static struct creds *look_up_creds(const struct workload *w, uid_t uid)
+{
+    struct creds *creds = creds_lookup(w->spec.user, w->spec.group, NULL);
+    if (creds == NULL) {
+        creds = xcalloc(1, sizeof(*creds));
+        creds->user = xstrdup(w->spec.user != NULL ? w->spec.user : "");
+        creds->home = xstrdup("/");
+        creds->shell = xstrdup("/bin/sh");
+        creds->uid = uid;
+    }
+    creds->uid = uid;
+    return creds;
+}
+
+static void take_process(struct workload *w, const struct run_state *state)
+{
+    w->pid = (pid_t) state->pid;
+    w->start_ticks = (uint64_t) state->start_ticks;
+    w->pidfd_inode = number_of(state->pidfd_inode);
+    w->pipe_inode = number_of(state->pipe_inode);
+    /* Groups are below the agent's own, which may be another one now. */
+    w->in_cgroup = state->in_cgroup && w->ctx->cgroups != NULL &&
+                   cgroup_is_populated(w->ctx->cgroups, w->cgroup);
+    w->adopted = true;
+    w->creds = look_up_creds(w, (uid_t) state->uid);
+}
+
+/* The pipe's read end: the one that outlived a re-exec, or a new one. */
+static int open_pipe(const struct workload *w, const struct run_state *state, struct err *err)
+{
+    struct stat st;
+    int fd = (int) state->log_fd;
+    if (fd > STDERR_FILENO && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) &&
+        st.st_ino == w->pipe_inode) {
+        (void) fcntl(fd, F_SETFD, FD_CLOEXEC);
+        return fd;
+    }
+    return proc_reopen_pipe(w->pid, w->pipe_inode, err);
+}
+
+static void adopt_log(struct workload *w, const struct run_state *state)
+{
+    char text[ERR_MSG_MAX];
+    struct err err = {0};
+    CLEANUP(free) char *path = NULL;
+    struct pump_log log = workload_log(w, &path);
+    int fd = open_pipe(w, state, &err);
+    if (fd < 0 && err.code != ESRCH && err.code != ENOENT) {
+        log_warn("supervisor", "%s/%s: what it prints cannot be read until it is restarted: %s",
+                 w->application, w->spec.name, err_text(&err, text, sizeof(text)));
+    }
+    w->channel = pump_open(w->ctx->pump, &log, w);
+    w->log = LOG_OPENING;
+    if (fd >= 0) {
+        pump_attach(w->channel, fd, w->run, true);
+    }
+}
+
+static enum wl_found find_leader(struct workload *w)
+{
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    w->pidfd = proc_open_known(w->pid, w->start_ticks, w->pidfd_inode, &err);
+    if (w->pidfd >= 0) {
+        return WL_FOUND_LEADER;
+    }
+    if (err.code != ESRCH) {
+        log_error("supervisor", "%s/%s: its process %d cannot be looked at, and is stopped: %s",
+                  w->application, w->spec.name, (int) w->pid, err_text(&err, text, sizeof(text)));
+    }
+    return WL_FOUND_NO_LEADER;
+}
+
+/* One that was let go has its program within a moment; one that was not ends by itself. */
+static enum wl_found await_exec(const struct workload *w)
+{
+    for (int i = 0; i < EXEC_WAIT_MS; i++) {
+        if (proc_has_execed(w->pid)) {
+            return WL_FOUND_LEADER;
+        }
+        if (proc_is_dead(w->pid)) {
+            return WL_FOUND_NO_LEADER;
+        }
+        struct timespec ts = {.tv_nsec = 1000000};
+        (void) nanosleep(&ts, NULL);
+    }
+    return WL_FOUND_LEADER;
+}
+
+static void on_exec_poll(void *arg)
+{
+    struct workload *w = arg;
+    if (w->fsm.state != WL_STARTING || !proc_has_execed(w->pid)) {
+        poll_later(w, on_exec_poll);
+        return;
+    }
+    loop_timer_free(steal_ptr(&w->status_timer));
+    w->started_unix_ms = clock_unix_ms();
+    workload_post(w, WL_EV_STARTED, WL_END_CLEAN);
+    workload_say_started(w);
+}
+
+static enum wl_found find_process(struct workload *w, const struct run_state *state)
+{
+    if (state->pid == 0) {
+        return WL_FOUND_NOTHING;
+    }
+    take_process(w, state);
+    adopt_log(w, state);
+    enum wl_found found = find_leader(w);
+    if (found == WL_FOUND_LEADER && w->fsm.state == WL_STARTING) {
+        found = await_exec(w);
+        if (found == WL_FOUND_NO_LEADER) {
+            fd_close(&w->pidfd);
+        }
+    }
+    return found;
+}
+
+/* What an event would have been, had an agent been there. */
+static void catch_up(struct workload *w, enum wl_found found)
+{
+    if (found == WL_FOUND_LEADER) {
+        workload_watch_process(w);
+        if (w->fsm.state == WL_STARTING) {
+            on_exec_poll(w);
+        }
+        if (w->fsm.state == WL_RUNNING && !proc_is_dead(w->pid)) {
+            workload_say_adopted(w);
+        }
+    } else if (found == WL_FOUND_NO_LEADER && !w->fsm.leader_exited) {
+        w->exit = (struct proc_exit){.known = false};
+        workload_take_exit(w);
+    }
+}
+
+void workload_resume(struct workload *w, const struct run_state *state)
+{
+    uint32_t random = w->fsm.random;
+    w->fsm = state->fsm;
+    w->fsm.random = random;
+    w->run = (uint64_t) state->run;
+    w->started_unix_ms = state->started_unix_ms;
+    w->unit_hash = 1; /* it is there, whatever it says */
+    take_end(w, &state->end);
+    enum wl_found found = find_process(w, state);
+    w->stepping = true;
+    unsigned effects =
+        wl_fsm_resume(&w->fsm, &w->spec.restart, &w->spec.stop, found, loop_now());
+    workload_execute(w, effects);
+    w->stepping = false;
+    workload_run_pending(w);
+    catch_up(w, found);
+}

@@ -1,0 +1,348 @@
+"""What happens to workloads when something happens to the agent: nothing."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import time
+
+import pytest
+
+from harness import (IS_ROOT, RESTART_AT_ONCE, SLEEP, agent_binary, helper, is_alive, process,
+                     python, sh, wait_for, workload)
+
+
+def kill_agent(agent):
+    """kill -9, and gone."""
+    agent.send(signal.SIGKILL)
+    assert agent.wait_exit() == -signal.SIGKILL
+
+
+def next_agent(agent, **options):
+    """Starts the agent that comes after; returns where its log begins."""
+    since = agent.mark()
+    agent.start(**options)
+    return since
+
+
+def adopted(agent, application, name, since):
+    return int(agent.wait_event("adopted", application, name, since)["pid"])
+
+
+def run_state(agent, application, name):
+    """The record of this boot."""
+    return json.loads((agent.runtime_dir / "units" / application / f"{name}.json").read_text())
+
+
+def wait_gone(pid):
+    wait_for(lambda: not is_alive(pid), f"process {pid} to end")
+
+
+# --- adoption ----------------------------------------------------------------------------------
+
+def test_killed_agent_is_followed_by_one_that_adopts(agent):
+    workloads = [workload(f"w{i}", SLEEP) for i in range(3)]
+    pids = agent.run("app", *workloads)
+    started = [run_state(agent, "app", f"w{i}")["startedUnixMs"] for i in range(3)]
+    for _ in range(3):
+        kill_agent(agent)
+        assert all(is_alive(pid) for pid in pids)
+        since = next_agent(agent)
+        assert [adopted(agent, "app", f"w{i}", since) for i in range(3)] == pids
+        assert not agent.events("started", since=since)
+        assert not agent.events("deployed", since=since)
+    assert [run_state(agent, "app", f"w{i}")["startedUnixMs"] for i in range(3)] == started
+    agent.stop()
+
+
+def test_counters_are_kept(agent):
+    policy = {**RESTART_AT_ONCE, "rapidAfter": "1m", "maxRapidFailures": 100}
+    pid, = agent.run("app", workload("main", SLEEP, restart=policy))
+    for count in (1, 2, 3):
+        os.kill(pid, signal.SIGKILL)
+        since = agent.mark()
+        pid = agent.wait_started("app", "main", since)
+        kill_agent(agent)
+        since = next_agent(agent)
+        event = agent.wait_event("adopted", "app", "main", since)
+        assert (int(event["pid"]), int(event["restarts"])) == (pid, count)
+    os.kill(pid, signal.SIGKILL)
+    event = agent.wait_event("backoff", "app", "main", since)
+    assert "4 rapid failures of 100" in event["reason"]
+
+
+@pytest.mark.parametrize("script, field, value", [
+    ("sleep 0.3; exit 7", "code", "7"), ("sleep 0.3; exit 0", "code", "0"),
+    ("sleep 0.3; kill -USR1 $$", "signal", "SIGUSR1")])
+def test_exit_of_an_adopted_one_is_known(agent, script, field, value):
+    """Where the kernel keeps it (PIDFD_GET_INFO), or its zombie was seen."""
+    flag = agent.work / "go"
+    agent.run("app", workload("main", sh(f"while [ ! -e {flag} ]; do sleep 0.05; done; {script}"),
+                              restart={"policy": "never"}))
+    kill_agent(agent)
+    since = next_agent(agent)
+    adopted(agent, "app", "main", since)
+    flag.touch()
+    assert agent.wait_event("exited", "app", "main", since)[field] == value
+    final = "stopped" if value == "0" else "failed"
+    agent.wait_event(final, "app", "main", since)
+
+
+def test_unknown_exit_counts_as_a_failure(agent):
+    """The kernel is kept from telling, and the zombie from being seen."""
+    pid, = agent.run("app", workload("main", SLEEP, restart={"policy": "never"}))
+    kill_agent(agent)
+    since = next_agent(agent, prefix=[helper("deny_exit_info")])
+    adopted(agent, "app", "main", since)
+    agent.send(signal.SIGSTOP)
+    os.kill(pid, signal.SIGTERM)
+    wait_gone(pid)
+    wait_for(lambda: process(pid) is None, "its parent to reap it")
+    agent.send(signal.SIGCONT)
+    event = agent.wait_event("exited", "app", "main", since)
+    assert "code" not in event and "signal" not in event
+    assert "not known" in event["message"]
+    assert "not known" in agent.wait_event("failed", "app", "main", since)["reason"]
+
+
+@pytest.mark.parametrize("policy, type", [
+    ("always", "started"), ("on-failure", "started"), ("never", "failed")])
+def test_one_that_ended_meanwhile_is_seen_as_ended(agent, policy, type):
+    pid, = agent.run("app", workload("main", SLEEP,
+                                     restart={**RESTART_AT_ONCE, "policy": policy}))
+    kill_agent(agent)
+    os.kill(pid, signal.SIGKILL)
+    wait_gone(pid)
+    since = next_agent(agent)
+    agent.wait_event("exited", "app", "main", since)
+    event = agent.wait_event(type, "app", "main", since)
+    assert not agent.events("adopted", since=since)
+    if type == "started":
+        assert int(event["restarts"]) == 1
+
+
+def test_one_in_backoff_waits_its_remaining_time(agent):
+    policy = {"policy": "always", "initialDelay": "4s", "maxDelay": "4s"}
+    agent.deploy("app", workload("main", sh("exit 3"), restart=policy))
+    delay = int(agent.wait_event("backoff", "app", "main")["delay_ms"]) / 1000
+    began = time.monotonic()
+    kill_agent(agent)
+    since = next_agent(agent)
+    agent.wait_started("app", "main", since)
+    waited = time.monotonic() - began
+    assert waited > delay - 0.5, f"{waited} s of {delay} s"
+    event = agent.wait_event("backoff", "app", "main", since)
+    assert "2 rapid failures" in event["reason"]
+
+
+def test_one_that_was_being_stopped_goes_on_being_stopped(agent):
+    agent.run("app", workload("main", [helper("ignore_term")], stop={"gracePeriod": "3s"}))
+    pid = agent.started_pids().pop()
+    agent.remove("app.yaml")
+    agent.wait_event("stopping", "app", "main")
+    began = time.monotonic()
+    kill_agent(agent)
+    assert is_alive(pid)
+    since = next_agent(agent)
+    agent.wait_event("removed", "app", since=since)
+    assert 2 < time.monotonic() - began < 30
+    assert not is_alive(pid)
+    assert not (agent.state_dir / "units" / "app").exists() or \
+        not list((agent.state_dir / "units" / "app").iterdir())
+
+
+def test_failed_stays_failed(agent):
+    policy = {"policy": "always", "initialDelay": "1ms", "maxRapidFailures": 2}
+    agent.deploy("app", workload("main", sh("exit 3"), restart=policy))
+    agent.wait_event("failed", "app", "main")
+    agent.run("other", workload("main", SLEEP))
+    kill_agent(agent)
+    since = next_agent(agent)
+    adopted(agent, "other", "main", since)
+    agent.run("third", workload("main", SLEEP))
+    assert not agent.events("starting", "app", since=since)
+    state = run_state(agent, "app", "main")
+    assert state["machine"]["state"] == "failed" and state["lastExit"]["code"] == 3
+
+
+# --- a source that changed meanwhile -----------------------------------------------------------
+
+def test_specification_changed_while_no_agent_ran_is_applied(agent):
+    pids = agent.run("app", workload("same", SLEEP), workload("env", SLEEP),
+                     workload("live", SLEEP), workload("gone", SLEEP))
+    agent.run("removed", workload("main", SLEEP))
+    kill_agent(agent)
+    agent.deploy("app", workload("same", SLEEP), workload("env", SLEEP, env={"A": "1"}),
+                 workload("live", SLEEP, stop={"gracePeriod": "1s"}), workload("new", SLEEP))
+    agent.remove("removed.yaml")
+    since = next_agent(agent)
+    changed = agent.wait_started("app", "env", since)
+    agent.wait_started("app", "new", since)
+    agent.wait_event("removed", "removed", since=since)
+    assert int(agent.wait_event("updated", "app", since=since)["generation"]) == 2
+    wait_gone(pids[3])
+    assert changed != pids[1] and not is_alive(pids[1])
+    assert is_alive(pids[0]) and is_alive(pids[2])
+    assert {e["workload"] for e in agent.events("started", since=since)} == {"env", "new"}
+
+
+def test_applications_start_without_a_source(agent):
+    """A reboot, and the control plane is away."""
+    agent.run("one", workload("a", SLEEP), workload("b", SLEEP))
+    agent.run("two", workload("main", SLEEP))
+    agent.stop()
+    shutil.rmtree(agent.source)
+    shutil.rmtree(agent.runtime_dir)
+    since = next_agent(agent)
+    for application, name in (("one", "a"), ("one", "b"), ("two", "main")):
+        agent.wait_started(application, name, since)
+    assert not agent.events("removed", since=since)
+
+
+def test_units_alone_are_enough(agent):
+    """The records of the applications are lost: a worn SD card."""
+    pid, = agent.run("app", workload("main", SLEEP))
+    wait_for(lambda: (agent.state_dir / "applications" / "app.json").exists(), "the record")
+    wait_for(lambda: not list((agent.runtime_dir / "pending").iterdir()), "the disk")
+    kill_agent(agent)
+    (agent.state_dir / "applications" / "app.json").write_text("{")
+    since = next_agent(agent)
+    assert adopted(agent, "app", "main", since) == pid
+    assert any("app.json" in line for line in agent.lines()[since:])
+
+
+# --- what is written ---------------------------------------------------------------------------
+
+def test_records_are_where_they_should_be_and_private(agent):
+    agent.run("app", workload("main", SLEEP, env={"SECRET": "1"}))
+    wait_for(lambda: not list((agent.runtime_dir / "pending").iterdir()), "the disk")
+    for path in (agent.state_dir / "units" / "app" / "main.json",
+                 agent.state_dir / "applications" / "app.json",
+                 agent.runtime_dir / "units" / "app" / "main.json"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+        assert json.loads(path.read_text())["version"] == 1
+    unit = json.loads((agent.state_dir / "units" / "app" / "main.json").read_text())
+    assert unit["workload"]["command"] == SLEEP and unit["generation"] == 1
+    agent.remove("app.yaml")
+    agent.wait_event("removed", "app")
+    wait_for(lambda: not list((agent.runtime_dir / "pending").iterdir()), "the disk")
+    assert not (agent.state_dir / "units" / "app").exists()
+    assert not (agent.state_dir / "applications" / "app.json").exists()
+    assert not (agent.runtime_dir / "units" / "app").exists()
+
+
+@pytest.mark.parametrize("where", ["unit", "application", "state"])
+def test_record_of_a_newer_agent_is_refused_and_left_alone(agent, where):
+    pid, = agent.run("app", workload("main", SLEEP))
+    agent.run("other", workload("main", SLEEP))
+    wait_for(lambda: not list((agent.runtime_dir / "pending").iterdir()), "the disk")
+    kill_agent(agent)
+    path = {"unit": agent.state_dir / "units" / "app" / "main.json",
+            "application": agent.state_dir / "applications" / "app.json",
+            "state": agent.runtime_dir / "units" / "app" / "main.json"}[where]
+    record = json.loads(path.read_text())
+    text = json.dumps({**record, "version": 2, "new": {"things": [1]}})
+    path.write_text(text)
+    since = next_agent(agent)
+    adopted(agent, "other", "main", since)
+    event = agent.wait_event("rejected", "app", since=since)
+    assert "version 2" in event["message"] and "up to version 1" in event["message"]
+    agent.deploy("third", workload("main", SLEEP))
+    agent.wait_started("third", "main", since)
+    assert not agent.events("starting", "app", since=since)
+    assert is_alive(pid)
+    agent.stop_leaving([pid])
+    assert path.read_text() == text
+    os.kill(pid, signal.SIGKILL)
+
+
+# --- signals -----------------------------------------------------------------------------------
+
+def test_detach_leaves_everything_running(agent):
+    pids = agent.run("app", workload("a", SLEEP), workload("b", [helper("ignore_term")]))
+    agent.send(signal.SIGUSR1)
+    assert agent.wait_exit() == 0
+    assert all(is_alive(pid) for pid in pids)
+    since = next_agent(agent)
+    assert [adopted(agent, "app", name, since) for name in "ab"] == pids
+
+
+def install(agent):
+    """A binary of its own for an agent, which can be replaced."""
+    path = agent.folder / "edgible-agent"
+    shutil.copy(agent_binary(), path)
+    path.chmod(0o755)
+    return path
+
+
+def replace(path, content=None):
+    new = path.with_suffix(".new")
+    if content is None:
+        shutil.copy(path, new)
+    else:
+        new.write_bytes(content)
+    new.chmod(0o755)
+    new.rename(path)
+
+
+def test_reexec_keeps_pid_children_and_workloads(make_agent):
+    agent = make_agent()
+    binary = install(agent)
+    agent.start(binary=binary)
+    pids = agent.run("app", workload("a", SLEEP), workload("b", SLEEP))
+    agent_pid = agent.pid
+    for _ in range(3):
+        since = agent.mark()
+        replace(binary)
+        agent.send(signal.SIGUSR2)
+        assert [adopted(agent, "app", name, since) for name in "ab"] == pids
+        assert agent.is_running() and agent.pid == agent_pid
+        assert [process(pid).ppid for pid in pids] == [agent_pid] * 2
+        assert os.readlink(f"/proc/{agent_pid}/exe") == str(binary)
+    os.kill(pids[0], signal.SIGUSR1)
+    assert agent.wait_event("exited", "app", "a", since)["signal"] == "SIGUSR1"
+    agent.wait_started("app", "a", since)
+    agent.stop()
+
+
+@pytest.mark.parametrize("content", [b"", b"no program", b"#!/bin/sh\nexit 0\n",
+                                     b"#!/bin/sh\necho this is broken >&2\nexit 3\n",
+                                     b"#!/bin/sh\nkill -SEGV $$\n", None])
+def test_binary_that_fails_its_check_is_not_switched_to(make_agent, content):
+    agent = make_agent()
+    binary = install(agent)
+    agent.start(binary=binary)
+    pid, = agent.run("app", workload("main", SLEEP))
+    since = agent.mark()
+    if content is None:
+        binary.unlink()
+    else:
+        replace(binary, content)
+    agent.send(signal.SIGUSR2)
+    agent.wait(lambda: any("is not switched to" in line for line in agent.lines()[since:]),
+               "the refusal")
+    assert agent.is_running() and is_alive(pid)
+    agent.run("second", workload("main", SLEEP))
+    agent.stop()
+
+
+# --- locks ---------------------------------------------------------------------------------------
+
+def test_second_agent_names_the_first(agent):
+    agent.run("app", workload("main", SLEEP))
+    second = subprocess.run([agent_binary(), "--config", str(agent.config_file)], text=True,
+                            capture_output=True, timeout=30, **agent.account.popen_options())
+    assert second.returncode == 1
+    assert f"PID {agent.pid}" in second.stderr
+
+
+def test_second_agent_in_the_same_runtime_directory_is_refused(agent):
+    config = agent.folder / "second.yaml"
+    config.write_text(json.dumps(agent.config(stateDir=str(agent.folder / "state2"))))
+    config.chmod(0o644)
+    second = subprocess.run([agent_binary(), "--config", str(config)], text=True,
+                            capture_output=True, timeout=30, **agent.account.popen_options())
+    assert second.returncode == 1
+    assert f"PID {agent.pid}" in second.stderr
