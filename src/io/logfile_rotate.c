@@ -6,6 +6,7 @@
  * from the old one then. A crash in between leaves it in both, or a part of it in the new one;
  * logfile_mend_line() recognises that, since nothing else lets a rotated file end in half a line.
  */
+#include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "logfile_private.h"
 
@@ -88,6 +89,7 @@ static int shift_chain(const struct logfile *lf, int dir, struct err *err)
         if (rename_rotated(lf, dir, hole - 1, hole, err) < 0) {
             return -1;
         }
+        FAULT_POINT("log-shifted");
     }
     return 0;
 }
@@ -121,6 +123,7 @@ static void take_line_along(struct logfile *lf, int old, uint64_t from, uint64_t
     if (from == to || copy_bytes(lf, old, from, to, NULL) < 0) {
         return;
     }
+    FAULT_POINT("log-line-copied");
     (void) !ftruncate(old, (off_t) from);
     lf->line_start = 0;
     lf->run_bytes = of_run;
@@ -134,6 +137,7 @@ static int rotate_to_next(struct logfile *lf, struct err *err)
         rename_rotated(lf, dir, 0, 1, err) < 0) {
         return -1;
     }
+    FAULT_POINT("log-renamed");
     CLEANUP(close_fd) int old = steal_fd(&lf->fd);
     ino_t old_ino = lf->ino;
     uint64_t size = lf->size;
@@ -145,6 +149,7 @@ static int rotate_to_next(struct logfile *lf, struct err *err)
         lf->fd = steal_fd(&old);
         return -1;
     }
+    FAULT_POINT("log-reopened");
     lf->rotated_ino = old_ino;
     lf->rotated_run_bytes = run_bytes;
     if (line_start > 0) {

@@ -1,4 +1,5 @@
 /* pump: what a lane does with a channel while it holds it. All of it may block. */
+#include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "pump_private.h"
 
@@ -49,6 +50,7 @@ static size_t carry_batch(struct pump_lane *lane, struct pump_channel *ch, size_
     pump_journal_map(&lane->journal);
     pump_journal_begin(&lane->journal, ch->file);
     ssize_t n = read(ch->fd, lane->journal.batch, max);
+    FAULT_POINT("log-read");
     pump_journal_hold(&lane->journal, ch->file, n > 0 ? (size_t) n : 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return 0;
@@ -58,6 +60,7 @@ static size_t carry_batch(struct pump_lane *lane, struct pump_channel *ch, size_
         return 0;
     }
     unsigned happened = logfile_write(ch->file, lane->journal.batch, (size_t) n, pump_now_ms());
+    FAULT_POINT("log-written");
     pump_journal_end(&lane->journal, ch->file);
     pump_report(ch, happened);
     if ((happened & LOGFILE_REOPENED) != 0) {

@@ -2,6 +2,7 @@
 
 #include "edgible/buf.h"
 #include "edgible/creds.h"
+#include "edgible/fault.h"
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
 
@@ -261,7 +262,9 @@ static void take(struct reconcile *rec, const struct app_spec *app)
     (void) map_remove(rec->leaving, app->name);
     write_record(rec, app, a->generation, false);
     say_accepted(rec, a->running, a);
+    FAULT_POINT("accepted");
     supervisor_apply(rec->supervisor, a->running, a->generation);
+    FAULT_POINT("applied");
 }
 
 void reconcile_on_app_gone(struct reconcile *rec, const char *name)

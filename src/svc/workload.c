@@ -1,6 +1,7 @@
 #include "edgible/workload.h"
 
 #include "edgible/clock.h"
+#include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "edgible/log.h"
 #include "workload_private.h"
@@ -115,6 +116,7 @@ static void release(struct workload *w)
     if (w->pidfd >= 0) {
         (void) !proc_wait_pidfd(w->pidfd, true, &ignored, NULL);
     }
+    FAULT_POINT("reaped");
     loop_io_free(steal_ptr(&w->exit_io));
     loop_io_free(steal_ptr(&w->handshake_io));
     loop_timer_free(steal_ptr(&w->status_timer));
@@ -176,6 +178,7 @@ void workload_execute(struct workload *w, unsigned effects)
     }
     if ((effects & WL_DO_TERM) != 0) {
         send_stop_signal(w);
+        FAULT_POINT("stop-signal-sent");
     }
     if ((effects & WL_DO_TERM_LEFT) != 0) {
         term_left(w);

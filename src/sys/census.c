@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* More than ARG_MAX is usual for an environment; the cookie stands near its start. */
@@ -19,7 +20,8 @@
 enum looked_up { NOT_ASKED, UNREADABLE, KNOWN };
 
 struct census_details {
-    enum looked_up cookie_state, uid_state, descent_state;
+    enum looked_up cookie_state, uid_state, descent_state, pipe_state;
+    uint64_t log_pipe;
     struct census_cookie cookie;
     uid_t uid;
     bool descends;
@@ -279,6 +281,49 @@ const struct census_cookie *census_cookie(const struct census *census, size_t po
         }
     }
     return details->cookie_state == KNOWN ? &details->cookie : NULL;
+}
+
+/* The inode where descriptor `number` is a pipe open for both; 0 else. */
+static uint64_t read_log_pipe(const struct census *census, pid_t pid, int number)
+{
+    char path[64];
+    char info[64] = "";
+    struct stat st;
+    (void) snprintf(path, sizeof(path), "%d/fd/%d", (int) pid, number);
+    if (fstatat(census->proc_fd, path, &st, 0) < 0 || !S_ISFIFO(st.st_mode)) {
+        return 0;
+    }
+    /* proc_pid_fdinfo(5): "flags:\t" and the open flags in octal. */
+    (void) snprintf(path, sizeof(path), "%d/fdinfo/%d", (int) pid, number);
+    CLEANUP(close_fd) int fd = openat(census->proc_fd, path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, info, sizeof(info) - 1) : -1;
+    const char *flags = n > 0 ? strstr(info, "flags:") : NULL;
+    bool is_both = flags != NULL &&
+                   (strtoul(flags + strlen("flags:"), NULL, 8) & O_ACCMODE) == O_RDWR;
+    return is_both ? st.st_ino : 0;
+}
+
+uint64_t census_log_pipe(const struct census *census, size_t position)
+{
+    struct census_details *details = &census->details[position];
+    if (details->pipe_state == NOT_ASKED) {
+        const struct proc_stat *seen = &census->procs[position];
+        struct proc_stat now;
+        uint64_t pipe = read_log_pipe(census, seen->pid, 1);
+        pipe = pipe != 0 ? pipe : read_log_pipe(census, seen->pid, 2);
+        bool is_same = proc_stat_at(census->proc_fd, seen->pid, &now) == 0 &&
+                       now.start_ticks == seen->start_ticks;
+        details->log_pipe = is_same ? pipe : 0;
+        details->pipe_state = KNOWN;
+    }
+    return details->log_pipe;
+}
+
+bool census_is_agent(const struct census *census, size_t position)
+{
+    size_t len = 0;
+    CLEANUP(free) char *comm = read_proc_file(census, position, "comm", 64, &len);
+    return comm != NULL && strncmp(comm, "edgible-agent", strlen("edgible-agent")) == 0;
 }
 
 bool census_read_uid(const struct census *census, size_t position, uid_t *ret_uid)

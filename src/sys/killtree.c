@@ -273,6 +273,70 @@ static void add_orphans(struct search *search, const struct killtree_target *oth
     }
 }
 
+/* --- orphans of an earlier agent ---------------------------------------------------------------
+ *
+ * When an agent dies, its orphans go to init or to another subreaper, so the parent chain of what
+ * escaped from an adopted workload says nothing. What is left is the log pipe, which nobody else's
+ * processes have, and the cookie, which another agent's workload of the same names may bear as well.
+ */
+
+/* An agent's own children are that agent's, whatever they are called. */
+static bool is_below_an_agent(const struct search *search, size_t position)
+{
+    for (int steps = 0; steps < 64; steps++) {
+        pid_t parent = proc_at(search, position)->ppid;
+        position = census_find_pid(search->census, parent);
+        if (parent <= 1 || position == search->census->count) {
+            return false;
+        }
+        if (census_is_agent(search->census, position)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether it prints to a log pipe, which alone are pipes opened for reading and writing, of another
+ * agent: as an adopted leader does. */
+static bool prints_for_another(const struct search *search, size_t position)
+{
+    uint64_t pipe = census_log_pipe(search->census, position);
+    return pipe != 0 && pipe != search->target->log_pipe;
+}
+
+static bool is_stray(const struct search *search, size_t position)
+{
+    const struct killtree_target *target = search->target;
+    const struct proc_stat *stat = proc_at(search, position);
+    uid_t uid = 0;
+    if (search->is_found[position] || proc_stat_is_dead(stat) || !can_be_made_by(target, stat) ||
+        !census_read_uid(search->census, position, &uid) || !can_run_as(target, uid)) {
+        return false;
+    }
+    if (target->log_pipe != 0 && census_log_pipe(search->census, position) == target->log_pipe) {
+        return true;
+    }
+    const struct census_cookie *cookie = census_cookie(search->census, position);
+    if (cookie == NULL || !cookie_matches(cookie, target) ||
+        is_below_an_agent(search, position) || prints_for_another(search, position)) {
+        return false;
+    }
+    /* Its session may be led by the leader of another agent's workload of the same names. */
+    size_t session = census_find_pid(search->census, stat->sid);
+    return session == search->census->count || !prints_for_another(search, session);
+}
+
+static void add_strays(struct search *search)
+{
+    for (size_t i = 0; i < search->census->count; i++) {
+        if (is_stray(search, i)) {
+            size_t from = search->count;
+            add(search, i);
+            add_descendants(search, from);
+        }
+    }
+}
+
 size_t killtree_find(const struct census *census, const struct killtree_target *target,
                      const struct killtree_target *others, size_t other_count, pid_t *pids,
                      size_t max)
@@ -289,6 +353,9 @@ size_t killtree_find(const struct census *census, const struct killtree_target *
     add_members(&search, CENSUS_BY_GROUP);
     add_descendants(&search, 0);
     add_orphans(&search, others, other_count);
+    if (target->adopted) {
+        add_strays(&search);
+    }
     size_t living = 0;
     for (size_t i = 0; i < search.count; i++) {
         const struct proc_stat *stat = proc_at(&search, search.found[i]);

@@ -7,12 +7,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#define LOCK_WAIT_MS 1000
 #define LOCK_NAME "agent.lock"
 
 /* The PID that the holder wrote, 0 where there is none to read. */
@@ -38,6 +41,30 @@ static int report_holder(int fd, const char *dir, struct err *err)
     return err_set(err, EBUSY, "'%s' is in use by the agent with PID %d", dir, (int) holder);
 }
 
+/* An agent that was killed between fork and exec has a child that holds its lock, too, until that
+ * sees its end: a dead holder is waited for. */
+static int take_lock(int fd)
+{
+    /* An OFD lock, not flock(): it works on NFS too; not F_SETLK: that one is lost as soon as any
+     * descriptor of the file is closed anywhere in the process (fcntl(2)). */
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int rc = fcntl(fd, F_OFD_SETLK, &lock);
+    for (int waited_ms = 0; rc < 0 && waited_ms < LOCK_WAIT_MS; waited_ms++) {
+        pid_t holder = read_holder(fd);
+        bool is_dead = holder != 0 && kill(holder, 0) < 0 && errno == ESRCH;
+        if (!is_dead) {
+            break;
+        }
+        struct timespec ts = {.tv_nsec = 1000000};
+        (void) nanosleep(&ts, NULL);
+        rc = fcntl(fd, F_OFD_SETLK, &lock);
+    }
+    if (rc < 0) {
+        rc = fcntl(fd, F_OFD_SETLK, &lock);
+    }
+    return rc;
+}
+
 /* The lock is what counts: on a full disk the PID may stay unwritten, and the agent starts. */
 static void write_holder(int fd)
 {
@@ -58,10 +85,7 @@ int statedir_lock(const char *dir, struct err *err)
     if (fd < 0) {
         return err_set(err, errno, "open '%s'", path);
     }
-    /* An OFD lock, not flock(): it works on NFS too; not F_SETLK: that one is lost as soon as any
-     * descriptor of the file is closed anywhere in the process (fcntl(2)). */
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
+    if (take_lock(fd) < 0) {
         if (errno == EAGAIN || errno == EACCES) {
             return report_holder(fd, dir, err);
         }

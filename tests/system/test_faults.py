@@ -1,0 +1,134 @@
+"""The agent ends at a named point between two durable steps, and the next one goes on: no copy too
+many, no process left over, no line of log lost, no unit lost, counters kept.
+
+Needs a build with EDGIBLE_FAULT_POINTS, as tests/run makes one."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness import RESTART_AT_ONCE, SLEEP, agent_binary, is_alive, python, sh, wait_for, workload
+
+FAULT_EXIT = 86
+SOURCES = Path(__file__).resolve().parents[2] / "src"
+
+# Says what it is: one copy at a time, whose lines are numbered on from the copy before.
+WRITER = """
+import fcntl, os, sys, time
+lock = open(sys.argv[1], "a")
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except OSError:
+    open(sys.argv[1] + ".twice", "w")
+    sys.exit(1)
+open(sys.argv[1] + ".pids", "a").write(f"{os.getpid()}\\n")
+line = 0
+while True:
+    count = 1 + line % 40
+    os.write(1, b"".join(b"line %d %s\\n" % (n, b"x" * (n % 90)) for n in range(line, line + count)))
+    line += count
+    time.sleep(0.001)
+"""
+
+
+def fault_points():
+    found = set()
+    for path in SOURCES.rglob("*.c"):
+        found.update(re.findall(r'FAULT_POINT\("([a-z-]+)"\)', path.read_text()))
+    return sorted(found)
+
+
+def has_fault_points():
+    return b"EDGIBLE_FAULT\0" in Path(agent_binary()).read_bytes()
+
+
+def play(agent):
+    """Things that make the agent come by all points; it may end at any moment."""
+    def ended():
+        return not agent.is_running()
+
+    def step(what, condition):
+        wait_for(lambda: ended() or condition(), what)
+        return not ended()
+
+    writer = workload("main", python(WRITER, str(agent.work / "lock")),
+                      logs={"maxSize": "10KiB", "maxFiles": 1000})
+    agent.deploy("lines", writer)
+    agent.deploy("crash", workload("main", sh("exit 1"), restart={
+        **RESTART_AT_ONCE, "initialDelay": "30ms", "maxRapidFailures": 0}))
+    agent.deploy("extra", workload("main", SLEEP))
+    if not (step("all to run", lambda: agent.events("started", "extra") and
+                 agent.events("started", "lines"))):
+        return
+    agent.deploy("lines", {**writer, "stop": {"gracePeriod": "3s"}})
+    agent.deploy("extra", workload("main", SLEEP, env={"A": "1"}))
+    if step("the update", lambda: len(agent.events("started", "extra")) == 2 and
+            len(agent.events("started", "crash")) > 3):
+        agent.remove("extra.yaml")
+        step("the removal", lambda: agent.events("removed", "extra"))
+        step("the disk", lambda: not list((agent.runtime_dir / "pending").iterdir()))
+
+
+def numbers_logged(agent):
+    """The lines of all files of the log, oldest first, as numbers; a line that is not whole fails."""
+    folder = agent.log_file("lines", "main").parent
+    files = sorted(folder.glob("main.log*"), reverse=True,
+                   key=lambda p: int(p.suffix[1:]) if p.suffix != ".log" else 0)
+    text = b"".join(path.read_bytes() for path in files)
+    assert text.endswith(b"\n")
+    for line in text.split(b"\n")[:-1]:
+        match = re.fullmatch(rb"line (\d+) (x*)", line)
+        assert match and len(match[2]) == int(match[1]) % 90, f"torn: {line[:200]}"
+        yield int(match[1])
+
+
+def check_after(agent, restarts_before):
+    since = agent.mark()
+    agent.start()
+    agent.wait(lambda: agent.events("adopted", "lines", since=since) or
+               agent.events("started", "lines", since=since), "the writer to run")
+    started = agent.wait_event("started", "crash", since=since)
+    assert int(started["restarts"]) >= restarts_before
+    if (agent.source / "extra.yaml").exists():
+        agent.wait(lambda: [e for type in ("adopted", "started")
+                            for e in agent.events(type, "extra", since=since)], "extra to run")
+        agent.remove("extra.yaml")
+    agent.wait(lambda: not (agent.state_dir / "units" / "extra").exists() and
+               not (agent.state_dir / "applications" / "extra.json").exists(),
+               "the records of what was removed to go")
+    for name in ("lines", "crash"):
+        agent.wait(lambda: (agent.state_dir / "units" / name / "main.json").exists(), "the unit")
+    pids = (agent.work / "lock.pids").read_text().split()
+    assert len(pids) == 1, "the writer was started again"
+    assert is_alive(int(pids[0]))
+    agent.stop()
+    assert not (agent.work / "lock.twice").exists(), "there were two copies"
+    numbers = list(numbers_logged(agent))
+    assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("point", fault_points())
+def test_end_at(make_agent, point, count):
+    agent = make_agent()
+    if not has_fault_points():
+        pytest.skip("the binary has no fault points: build with -DEDGIBLE_FAULT_POINTS=ON")
+    agent.start(env={"EDGIBLE_FAULT": f"{point}:{count}"})
+    play(agent)
+    restarts = max((int(e["restarts"]) for e in agent.events("started", "crash")), default=0)
+    if agent.is_running():
+        agent.process.kill()  # it did not come by so often: then any moment will do
+    assert agent.wait_exit() in (FAULT_EXIT, -9)
+    if count == 1:
+        assert agent.process.returncode == FAULT_EXIT, "nothing comes by this point"
+    check_after(agent, restarts)
+
+
+def test_release_builds_have_no_fault_points():
+    """The default of the build."""
+    text = (SOURCES.parent / "CMakeLists.txt").read_text()
+    assert re.search(r"option\(EDGIBLE_FAULT_POINTS .* OFF\)", text)
+    assert subprocess.run(["git", "grep", "-q", "EDGIBLE_FAULT_POINTS=ON", "--", "packaging"],
+                          cwd=SOURCES.parent).returncode != 0
