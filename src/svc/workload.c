@@ -211,6 +211,9 @@ static void step(struct workload *w, enum wl_event event, enum wl_end end)
                   wl_state_name(w->fsm.state), wl_event_name(event));
         assert(broken == NULL);
     }
+    if ((effects & (WL_DO_SPAWN | WL_DO_TERM | WL_DO_KILL)) == 0) {
+        workload_save_state(w); /* what is said is written; what is still to be done is not */
+    }
     if (w->fsm.state != from) {
         workload_say_transition(w, from);
     }

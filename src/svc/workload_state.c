@@ -89,6 +89,8 @@ static void fill_end(const struct workload *w, struct run_end *end)
 
 static void save_state(struct workload *w, int log_fd)
 {
+    /* One that is settled but not released yet is none any more. */
+    bool has_process = w->fsm.alive || w->fsm.state == WL_STARTING;
     char boot_id[64];
     char pidfd_inode[24];
     char pipe_inode[24];
@@ -98,7 +100,7 @@ static void save_state(struct workload *w, int log_fd)
     struct run_state state = {
         .boot_id = boot_id,
         .fsm = w->fsm,
-        .pid = w->pid,
+        .pid = has_process ? w->pid : 0,
         .start_ticks = (int64_t) w->start_ticks,
         .pidfd_inode = w->pidfd_inode != 0 ? pidfd_inode : NULL,
         .uid = w->creds != NULL ? (int64_t) w->creds->uid : 0,

@@ -346,3 +346,160 @@ def test_second_agent_in_the_same_runtime_directory_is_refused(agent):
                             capture_output=True, timeout=30, **agent.account.popen_options())
     assert second.returncode == 1
     assert f"PID {agent.pid}" in second.stderr
+
+
+# --- whose process is it? ----------------------------------------------------------------------
+
+REUSE = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+import harness
+from harness import SLEEP, is_alive, wait_for, workload
+
+agent = harness.Agent(harness.own_account()).start()
+pid, = agent.run("app", workload("main", SLEEP))
+agent.process.kill()
+agent.wait_exit()
+os.kill(pid, signal.SIGKILL)
+wait_for(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, "the workload to be reaped")
+for _ in range(1000):
+    with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+        last.write(str(pid - 1))
+    stranger = os.fork()
+    if stranger == 0:
+        if os.getpid() == pid:
+            os.setsid()
+            signal.pause()
+        os._exit(0)
+    if stranger == pid:
+        break
+    os.waitpid(stranger, 0)
+assert stranger == pid, "the number could not be had again"
+since = agent.mark()
+agent.start()
+new = agent.wait_started("app", "main", since)
+assert new != pid and not agent.events("adopted", since=since)
+agent.deploy("app", workload("main", SLEEP, env={"A": "1"}))
+agent.wait_started("app", "main", since, count=2)
+agent.stop_leaving([pid])
+assert is_alive(pid) and os.waitpid(pid, os.WNOHANG) == (0, 0), "the stranger was signalled"
+os.kill(pid, signal.SIGKILL)
+print("as it should be")
+"""
+
+
+@pytest.mark.as_root
+@pytest.mark.once
+def test_reused_pid_is_neither_adopted_nor_signalled(account):
+    here = os.path.dirname(os.path.abspath(__file__))
+    done = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "--kill-child",
+                           *python(REUSE, here)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "as it should be" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.as_root
+@pytest.mark.once
+def test_nothing_is_adopted_after_a_reboot(agent):
+    """With another boot id, and runtimeDir as it was: on a disk."""
+    pid, = agent.run("app", workload("main", SLEEP))
+    kill_agent(agent)
+    other = agent.folder / "boot_id"
+    other.write_text("01234567-89ab-cdef-0123-456789abcdef\n")
+    script = f"mount --bind {other} /proc/sys/kernel/random/boot_id && exec \"$@\""
+    since = next_agent(agent, prefix=["unshare", "--mount", "/bin/sh", "-c", script, "sh"])
+    assert agent.wait_started("app", "main", since) != pid
+    assert not agent.events("adopted", since=since)
+    if is_alive(pid):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_daemons_of_an_adopted_workload_end_with_it(agent):
+    """Double fork and setsid under an agent that is dead by now: nobody's children."""
+    agent.deploy("app", workload("main", [helper("double_fork"), "3", str(agent.work / "daemons")]))
+    agent.wait_started("app", "main")
+    agent.wait(lambda: (agent.work / "daemons").exists() and
+               len((agent.work / "daemons").read_text().split()) == 3, "the daemons")
+    daemons = [int(pid) for pid in (agent.work / "daemons").read_text().split()]
+    kill_agent(agent)
+    since = next_agent(agent)
+    adopted(agent, "app", "main", since)
+    agent.remove("app.yaml")
+    agent.wait_event("removed", "app", since=since)
+    assert not [pid for pid in daemons if is_alive(pid)]
+
+
+def test_workload_of_the_same_names_under_another_agent_is_left_alone(make_agent):
+    """Two agents that believe to be the same device, both killed and followed by another."""
+    one, two = make_agent(), make_agent()
+    two.write_config(device={"name": one.device})
+    pids = {}
+    for agent in (one, two):
+        agent.start()
+        document = agent.app("app", workload("main", [helper("double_fork"), "2",
+                                                      str(agent.work / "daemons")]),
+                             file_device=one.device)
+        agent.put("app.yaml", document)
+        pids[agent] = [agent.wait_started("app", "main")]
+        agent.wait(lambda: (agent.work / "daemons").exists() and
+                   len((agent.work / "daemons").read_text().split()) == 2, "the daemons")
+        pids[agent] += [int(pid) for pid in (agent.work / "daemons").read_text().split()]
+    for agent in (one, two):
+        kill_agent(agent)
+        since = next_agent(agent)
+        adopted(agent, "app", "main", since)
+    since = one.mark()
+    one.remove("app.yaml")
+    one.wait_event("removed", "app", since=since)
+    assert not [pid for pid in pids[one] if is_alive(pid)]
+    assert all(is_alive(pid) for pid in pids[two])
+    two.stop()
+    one.stop()
+
+
+# --- logs ----------------------------------------------------------------------------------------
+
+def test_no_line_is_lost_over_a_hundred_kills(agent):
+    """A program that prints numbered lines as fast as it can, and an agent that is killed a
+    hundred times."""
+    go = agent.work / "go"
+    size, kills = 20, 100
+    script = f"{helper('flood')} 100000000 {size} & while [ ! -e {go} ]; do sleep 0.1; done; kill $!"
+    agent.run("app", workload("main", sh(script), restart={"policy": "never"},
+                              logs={"maxSize": "3MiB", "maxFiles": 1000}))
+    rotations = 0
+    for kill in range(kills):
+        time.sleep(0.001 * (kill * 7919 % 60))
+        kill_agent(agent)
+        since = next_agent(agent)
+        adopted(agent, "app", "main", since)
+        rotations += len(agent.events("log-rotated", "app", "main", since))
+    go.touch()
+    agent.wait_event("exited", "app", "main", since)
+    agent.stop()
+    folder = agent.log_file("app", "main").parent
+    parts = sorted(folder.glob("main.log*"), reverse=True,
+                   key=lambda p: int(p.suffix[1:]) if p.suffix != ".log" else 0)
+    expected = 0
+    for part in parts:
+        content = part.read_bytes()
+        assert content.endswith(b"\n") and len(content) % size == 0, f"{part}: a torn line"
+        numbers = [int(content[at:at + 8]) for at in range(0, len(content), size)]
+        assert numbers == list(range(expected, expected + len(numbers))), f"{part}: not exact"
+        expected += len(numbers)
+    assert expected > 1000 and len(parts) > 1, f"{expected} lines in {len(parts)} files"
+
+
+def test_without_an_agent_the_program_waits(agent):
+    """Back-pressure, not SIGPIPE; and all of it lands in the log later."""
+    lines = 200000
+    pid, = agent.run("app", workload("main", [helper("flood"), str(lines), "20", "5"],
+                                     restart={"policy": "never"}))
+    kill_agent(agent)
+    wait_for(lambda: process(pid).state == "S", "the pipe to be full")
+    time.sleep(0.5)
+    assert is_alive(pid)
+    since = next_agent(agent)
+    agent.wait_event("exited", "app", "main", since)
+    agent.stop()
+    text = agent.read_log("app", "main")
+    assert [int(line[:8]) for line in text.splitlines()] == list(range(lines))
