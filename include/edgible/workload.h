@@ -54,6 +54,8 @@ int64_t workload_generation(const struct workload *workload);
 /* Takes over where an earlier agent of this boot ended: adopts the process, or sees that it has
  * ended. Instead of the first workload_start(). */
 void workload_resume(struct workload *workload, const struct run_state *state);
+/* There is a unit description of it already, whatever that says. */
+void workload_note_unit(struct workload *workload);
 /* Its record of this boot is removed, and its unit description where for_good. */
 void workload_forget(struct workload *workload, bool for_good);
 /* Of a paused pump: the read end of its log pipe outlives exec where keep, and the record says

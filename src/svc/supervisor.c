@@ -13,7 +13,7 @@
 /* A workload keeps three descriptors: pidfd, pipe and log file. */
 #define FDS_PER_WORKLOAD 3
 /* For the loop, the pump, the source, and what is open for a moment while one is started. */
-#define FDS_RESERVED 40
+#define FDS_RESERVED 34
 /* A log that is being written is waited for so long before the agent gives its place to another. */
 #define PAUSE_MS 1000
 
@@ -466,6 +466,7 @@ void supervisor_adopt(struct supervisor *sup, const struct unit *unit,
 {
     struct member *m = add_member(sup, unit->application, unit->spec);
     workload_set_application(m->workload, unit->generation, &unit->app_depends_on);
+    workload_note_unit(m->workload);
     if (state != NULL) {
         workload_resume(m->workload, state);
     }

@@ -67,7 +67,7 @@ struct workload {
     /* What is written down of it. */
     int64_t generation;
     struct strv app_depends_on;
-    uint64_t unit_hash, state_hash; /* of the texts written last; 0: none */
+    uint64_t unit_hash, state_hash; /* of the texts written last; 0: none, 1: not known */
     bool is_forgotten;
 
     struct pump_channel *channel;

@@ -33,7 +33,7 @@ static uint64_t hash_text(const char *text)
     for (const unsigned char *c = (const unsigned char *) text; *c != '\0'; c++) {
         hash = (hash ^ *c) * UINT64_C(1099511628211);
     }
-    return hash != 0 ? hash : 1;
+    return hash > 1 ? hash : 2;
 }
 
 void workload_set_application(struct workload *w, int64_t generation,
@@ -125,6 +125,11 @@ void workload_save_state(struct workload *w)
     if (!w->is_forgotten) {
         save_state(w, -1);
     }
+}
+
+void workload_note_unit(struct workload *w)
+{
+    w->unit_hash = 1; /* no text's */
 }
 
 void workload_forget(struct workload *w, bool for_good)
@@ -358,7 +363,6 @@ void workload_resume(struct workload *w, const struct run_state *state)
     w->fsm.random = random;
     w->run = (uint64_t) state->run;
     w->started_unix_ms = state->started_unix_ms;
-    w->unit_hash = 1; /* it is there, whatever it says */
     take_end(w, &state->end);
     enum wl_found found = find_process(w, state);
     w->stepping = true;

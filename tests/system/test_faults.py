@@ -26,10 +26,12 @@ except OSError:
 open(sys.argv[1] + ".pids", "a").write(f"{os.getpid()}\\n")
 line = 0
 while True:
-    count = 1 + line % 40
-    os.write(1, b"".join(b"line %d %s\\n" % (n, b"x" * (n % 90)) for n in range(line, line + count)))
-    line += count
-    time.sleep(0.001)
+    text = b"".join(b"line %d %s\\n" % (n, b"x" * (2000 if n % 10 == 9 else n % 90))
+                    for n in range(line, line + 10))
+    os.write(1, text[:-1000])
+    time.sleep(0.002)  # so that a rotation finds half a line
+    os.write(1, text[-1000:])
+    line += 10
 """
 
 
@@ -69,19 +71,22 @@ def play(agent):
         agent.remove("extra.yaml")
         step("the removal", lambda: agent.events("removed", "extra"))
         step("the disk", lambda: not list((agent.runtime_dir / "pending").iterdir()))
+        step("rotations", lambda: len(agent.events("log-rotated")) > 50)
 
 
 def numbers_logged(agent):
-    """The lines of all files of the log, oldest first, as numbers; a line that is not whole fails."""
+    """The lines of all files of the log, oldest first, as numbers; a line that is not whole fails,
+    but for the last: the writer was ended within it."""
     folder = agent.log_file("lines", "main").parent
     files = sorted(folder.glob("main.log*"), reverse=True,
                    key=lambda p: int(p.suffix[1:]) if p.suffix != ".log" else 0)
     text = b"".join(path.read_bytes() for path in files)
-    assert text.endswith(b"\n")
     for line in text.split(b"\n")[:-1]:
         match = re.fullmatch(rb"line (\d+) (x*)", line)
-        assert match and len(match[2]) == int(match[1]) % 90, f"torn: {line[:200]}"
-        yield int(match[1])
+        number = int(match[1]) if match else -1
+        length = 2000 if number % 10 == 9 else number % 90
+        assert match and len(match[2]) == length, f"torn: {line[:200]}"
+        yield number
 
 
 def check_after(agent, restarts_before):
@@ -118,6 +123,7 @@ def test_end_at(make_agent, point, count):
     agent.start(env={"EDGIBLE_FAULT": f"{point}:{count}"})
     play(agent)
     restarts = max((int(e["restarts"]) for e in agent.events("started", "crash")), default=0)
+    assert not agent.events("rejected")
     if agent.is_running():
         agent.process.kill()  # it did not come by so often: then any moment will do
     assert agent.wait_exit() in (FAULT_EXIT, -9)
