@@ -2,8 +2,8 @@
  * persist: the agent's records: durable ones below stateDir, and those of this boot below
  * runtimeDir. A record is one file, named by a path such as `units/app/web.json`, mode 0600.
  *
- * The loop never waits for a disk. A durable record is there for the next agent at once (in
- * <runtimeDir>/pending, without fsync), and a thread makes it durable: temporary file, fsync, rename,
+ * The loop never waits for a disk. A durable record is there for the next agent at once (in the
+ * file <runtimeDir>/pending, without fsync), and a thread makes it durable: temporary file, fsync, rename,
  * fsync of the folder. What fails, as on a full disk, is tried again until it works. Records of this
  * boot are written by the loop's thread itself: runtimeDir is meant to be in memory.
  */

@@ -1,5 +1,6 @@
 #include "edgible/persist.h"
 
+#include "edgible/buf.h"
 #include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "edgible/log.h"
@@ -19,27 +20,36 @@
 #include <unistd.h>
 
 #define SUFFIX ".json"
-/* In the names of pending files, for the slashes; no label has it. */
-#define SLASH ','
+/* More is not kept of what cannot be written to a disk that is full. */
+#define PENDING_MAX ((size_t) 64 * 1024 * 1024)
 #define LAST_WAIT_MS 1000
 
 /* --- files of this boot --------------------------------------------------------------------------
  */
 
-/* Writes a file at once, without a sync. */
+/* The folder of dir/name, made where it is missing; *ret_base is the rest of name. */
+static int open_folder_of(const char *dir, const char *name, const char **ret_base, struct err *err)
+{
+    const char *slash = strrchr(name, '/');
+    *ret_base = slash != NULL ? slash + 1 : name;
+    CLEANUP(free)
+    char *path =
+        slash != NULL ? xasprintf("%s/%.*s", dir, (int) (slash - name), name) : xstrdup(dir);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT && fd_make_dirs(path, 0700, err) == 0) {
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    }
+    return fd >= 0 ? fd : err_set(err, errno, "open '%s'", path);
+}
+
 static int write_now(const char *dir, const char *name, const char *text, struct err *err)
 {
-    CLEANUP(free) char *path = xasprintf("%s/%s", dir, name);
-    char *slash = strrchr(path, '/');
-    *slash = '\0';
-    if (fd_make_dirs(path, 0700, err) < 0) {
+    const char *base = NULL;
+    CLEANUP(close_fd) int folder = open_folder_of(dir, name, &base, err);
+    if (folder < 0) {
         return -1;
     }
-    CLEANUP(close_fd) int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0) {
-        return err_set(err, errno, "open '%s'", path);
-    }
-    return statedir_write_file(folder, slash + 1, text, strlen(text), 0600, false, err);
+    return statedir_exchange_file(folder, base, text, strlen(text), err);
 }
 
 /* Said once, until it works again. */
@@ -67,8 +77,12 @@ void persist_put_volatile(struct persist *persist, const char *name, const char 
 
 void persist_remove_volatile(struct persist *persist, const char *name)
 {
+    const char *base = NULL;
+    CLEANUP(close_fd) int folder = open_folder_of(persist->runtime_dir, name, &base, NULL);
+    if (folder >= 0) {
+        (void) !statedir_remove_file(folder, base, false, NULL);
+    }
     CLEANUP(free) char *path = xasprintf("%s/%s", persist->runtime_dir, name);
-    (void) unlink(path);
     *strrchr(path, '/') = '\0';
     (void) rmdir(path); /* of an application; one that is not empty stays */
 }
@@ -87,31 +101,50 @@ char *persist_read_volatile(struct persist *persist, const char *name, size_t *r
 /* --- durable records -----------------------------------------------------------------------------
  */
 
-/* "units/app/web.json" ↔ "units,app,web.json"; the caller frees. */
-static char *translate(const char *name, char from, char to)
-{
-    char *translated = xstrdup(name);
-    for (char *c = translated; *c != '\0'; c++) {
-        *c = *c == from ? to : *c;
-    }
-    return translated;
-}
-
-/* An empty pending file says that the record is removed. */
+/* Appended in one write each: "<name> <bytes>\n", the text; -1 bytes say that the record is removed.
+ * What an agent's death cut off is the last one, and nothing was done about that yet. */
 static void put_pending(struct persist *persist, const char *name, const char *text)
 {
-    CLEANUP(free) char *flat = translate(name, '/', SLASH);
+    CLEANUP(buf) struct buf entry = {0};
     struct err err = {0};
-    int rc = write_now(persist->pending_dir, flat, text != NULL ? text : "", &err);
+    buf_printf(&entry, "%s %d\n%s", name, text != NULL ? (int) strlen(text) : -1,
+               text != NULL ? text : "");
+    int rc = -1;
+    if (persist->pending_bytes + entry.len > PENDING_MAX) {
+        (void) err_set(&err, EFBIG, "append to '%s'", persist->pending_path);
+    } else {
+        rc = fd_write_all(persist->pending_fd, entry.data, entry.len, &err);
+        persist->pending_bytes += entry.len;
+    }
     say_volatile(persist, rc, &err);
     FAULT_POINT("record-pending");
 }
 
-static void remove_pending(struct persist *persist, const char *name)
+/* All is durable. */
+static void clear_pending(struct persist *persist)
 {
-    CLEANUP(free) char *flat = translate(name, '/', SLASH);
-    CLEANUP(free) char *path = xasprintf("%s/%s", persist->pending_dir, flat);
-    (void) unlink(path);
+    if (persist->pending_bytes > 0 && ftruncate(persist->pending_fd, 0) == 0) {
+        persist->pending_bytes = 0;
+    }
+}
+
+/* The next entry at *at; false at the end, or at one that is cut off. */
+static bool next_pending(char **at, char *end, char **ret_name, char **ret_text, int *ret_len)
+{
+    char *line_end = memchr(*at, '\n', (size_t) (end - *at));
+    char *space = line_end != NULL ? memrchr(*at, ' ', (size_t) (line_end - *at)) : NULL;
+    if (space == NULL) {
+        return false;
+    }
+    *space = '\0';
+    *ret_name = *at;
+    *ret_len = (int) strtol(space + 1, NULL, 10);
+    *ret_text = line_end + 1;
+    if (*ret_len > end - *ret_text) {
+        return false;
+    }
+    *at = *ret_text + (*ret_len > 0 ? *ret_len : 0);
+    return true;
 }
 
 static void enqueue(struct persist *persist, const char *name, const char *text)
@@ -160,9 +193,11 @@ static void on_progress(void *arg)
         list_remove(&job->link);
         if ((uintptr_t) map_get(persist->latest, job->name) == job->number) {
             (void) map_remove(persist->latest, job->name);
-            remove_pending(persist, job->name);
         }
         persist_job_free(job);
+    }
+    if (map_count(persist->latest) == 0) {
+        clear_pending(persist);
     }
     if (is_failing && !persist->failure_said) {
         log_error("state", "%s; it is tried again until it works, and workloads go on meanwhile",
@@ -184,11 +219,14 @@ int persist_flush(struct persist *persist, int max_wait_ms, struct err *err)
         until.tv_nsec -= 1000000000;
     }
     pthread_mutex_lock(&persist->lock);
+    persist->flushes++;
+    pthread_cond_signal(&persist->wake);
     int rc = 0;
     while ((persist->is_busy || !list_is_empty(&persist->jobs)) && rc != ETIMEDOUT) {
         rc = pthread_cond_timedwait(&persist->rests, &persist->lock, &until);
     }
     bool is_done = !persist->is_busy && list_is_empty(&persist->jobs);
+    persist->flushes--;
     pthread_mutex_unlock(&persist->lock);
     on_progress(persist);
     return is_done ? 0 : err_set(err, ETIMEDOUT, "write the records in '%s'", persist->state_dir);
@@ -223,22 +261,6 @@ static void list_records(const char *dir, const char *name, int depth, struct st
     (void) closedir(folder);
 }
 
-static void list_pending(const struct persist *persist, const char *folder, struct strv *names)
-{
-    DIR *dir = opendir(persist->pending_dir);
-    if (dir == NULL) {
-        return;
-    }
-    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-        size_t len = strlen(folder);
-        if (is_record(entry->d_name) && strncmp(entry->d_name, folder, len) == 0 &&
-            entry->d_name[len] == SLASH) {
-            strv_add_take(names, translate(entry->d_name, SLASH, '/'));
-        }
-    }
-    (void) closedir(dir);
-}
-
 static void give_record(const char *path, const char *name, persist_fn *fn, void *arg)
 {
     CLEANUP(free) char *text = NULL;
@@ -251,40 +273,56 @@ static void give_record(const char *path, const char *name, persist_fn *fn, void
     }
 }
 
-/* What was pending when the agent before was killed is on its way to the disk again. */
-static void take_pending(struct persist *persist, const char *name, persist_fn *fn, void *arg)
+static void keep_pending(struct persist *persist, const char *name, const char *text)
 {
-    CLEANUP(free) char *flat = translate(name, '/', SLASH);
-    CLEANUP(free) char *path = xasprintf("%s/%s", persist->pending_dir, flat);
-    CLEANUP(free) char *text = NULL;
+    free(map_remove(persist->left, name));
+    map_put(persist->left, name, xstrdup(text != NULL ? text : ""));
+    enqueue(persist, name, text);
+}
+
+/* What was pending when the agent before was killed is on its way to the disk again. */
+static int read_pending(struct persist *persist, struct err *err)
+{
+    CLEANUP(free) char *data = NULL;
     size_t len = 0;
-    if (fd_read_file(AT_FDCWD, path, STATE_DOC_MAX_BYTES, &text, &len, NULL) < 0) {
-        return;
+    if (fd_read_file(AT_FDCWD, persist->pending_path, PENDING_MAX, &data, &len, err) < 0) {
+        return -1;
     }
-    enqueue(persist, name, len > 0 ? text : NULL);
-    if (len > 0) {
-        fn(arg, name, text, len, NULL);
+    char *at = data;
+    char *name = NULL;
+    char *text = NULL;
+    int bytes = 0;
+    while (next_pending(&at, data + len, &name, &text, &bytes)) {
+        CLEANUP(free) char *copy = bytes >= 0 ? xstrndup(text, (size_t) bytes) : NULL;
+        keep_pending(persist, name, copy);
     }
+    persist->pending_bytes = len;
+    return 0;
+}
+
+static bool is_below(const char *name, const char *folder)
+{
+    size_t len = strlen(folder);
+    return strncmp(name, folder, len) == 0 && name[len] == '/';
 }
 
 void persist_each(struct persist *persist, const char *folder, persist_fn *fn, void *arg)
 {
     CLEANUP(strv) struct strv durable = {0};
-    CLEANUP(strv) struct strv pending = {0};
-    CLEANUP(map) struct map *is_pending = map_new();
     list_records(persist->state_dir, folder, 1, &durable);
-    list_pending(persist, folder, &pending);
-    for (size_t i = 0; i < pending.count; i++) {
-        map_put(is_pending, pending.items[i], persist);
-    }
     for (size_t i = 0; i < durable.count; i++) {
-        if (!map_has(is_pending, durable.items[i])) {
+        if (!map_has(persist->left, durable.items[i])) {
             CLEANUP(free) char *path = xasprintf("%s/%s", persist->state_dir, durable.items[i]);
             give_record(path, durable.items[i], fn, arg);
         }
     }
-    for (size_t i = 0; i < pending.count; i++) {
-        take_pending(persist, pending.items[i], fn, arg);
+    size_t at = 0;
+    const char *name = NULL;
+    void *text = NULL;
+    while (map_next(persist->left, &at, &name, &text)) {
+        if (is_below(name, folder) && *(const char *) text != '\0') {
+            fn(arg, name, text, strlen(text), NULL);
+        }
     }
 }
 
@@ -311,7 +349,7 @@ static int check_boot(const struct persist *persist, const char *boot_id, struct
         return 0;
     }
     remove_all(persist->runtime_dir, "units");
-    remove_all(persist->runtime_dir, "pending");
+    (void) unlink(persist->pending_path);
     return write_now(persist->runtime_dir, "boot-id", boot_id, err);
 }
 
@@ -339,7 +377,6 @@ static int make_folders(const struct persist *persist, struct err *err)
         {persist->state_dir,   "applications"},
         {persist->state_dir,   "units"       },
         {persist->runtime_dir, "units"       },
-        {persist->runtime_dir, "pending"     },
     };
     for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
         CLEANUP(free) char *path = xasprintf("%s/%s", folders[i].dir, folders[i].name);
@@ -350,14 +387,26 @@ static int make_folders(const struct persist *persist, struct err *err)
     return 0;
 }
 
+static int open_pending(struct persist *persist, struct err *err)
+{
+    int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
+    persist->pending_fd = open(persist->pending_path, flags, 0600);
+    if (persist->pending_fd < 0) {
+        return err_set(err, errno, "open '%s'", persist->pending_path);
+    }
+    return read_pending(persist, err);
+}
+
 struct persist *persist_new(const struct persist_params *params, struct err *err)
 {
     CLEANUP(persist) struct persist *persist = xcalloc(1, sizeof(*persist));
     persist->loop = params->loop;
     persist->state_dir = xstrdup(params->state_dir);
     persist->runtime_dir = xstrdup(params->runtime_dir);
-    persist->pending_dir = xasprintf("%s/pending", params->runtime_dir);
+    persist->pending_path = xasprintf("%s/pending", params->runtime_dir);
+    persist->pending_fd = -1;
     persist->latest = map_new();
+    persist->left = map_new();
     list_init(&persist->jobs);
     list_init(&persist->done);
     pthread_condattr_t attr;
@@ -369,7 +418,7 @@ struct persist *persist_new(const struct persist_params *params, struct err *err
     (void) pthread_condattr_destroy(&attr);
     persist->progress = loop_async_new(params->loop, on_progress, persist);
     if (make_folders(persist, err) < 0 || check_boot(persist, params->boot_id, err) < 0 ||
-        start_thread(persist, err) < 0) {
+        open_pending(persist, err) < 0 || start_thread(persist, err) < 0) {
         return NULL;
     }
     return steal_ptr(&persist);
@@ -416,6 +465,13 @@ void persist_free(struct persist *persist)
     (void) pthread_mutex_destroy(&persist->lock);
     free(persist->state_dir);
     free(persist->runtime_dir);
-    free(persist->pending_dir);
+    size_t at = 0;
+    void *text = NULL;
+    while (map_next(persist->left, &at, NULL, &text)) {
+        free(text);
+    }
+    map_free(persist->left);
+    fd_close(&persist->pending_fd);
+    free(persist->pending_path);
     free(persist);
 }

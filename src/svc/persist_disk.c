@@ -9,12 +9,16 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 /* From so many files on, one sync of the whole file system is cheaper than one of each. */
 #define SYNC_ALL_FROM 8
 #define RETRY_MS 1000
+/* What comes together is written together. */
+#define GATHER_MS 200
+#define NICE 5
 #define RETRY_MAX_MS 60000
 
 void persist_job_free(struct persist_job *job)
@@ -205,16 +209,26 @@ static void put_back(struct persist *persist, struct list *batch)
     move_all(&rest, &persist->jobs);
 }
 
-static void wait_to_retry(struct persist *persist, int *delay_ms)
+static void wait_for_ms(struct persist *persist, int delay_ms, bool is_patient)
 {
     struct timespec until;
     (void) clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += *delay_ms / 1000;
-    *delay_ms = *delay_ms * 2 < RETRY_MAX_MS ? *delay_ms * 2 : RETRY_MAX_MS;
+    until.tv_sec += delay_ms / 1000;
+    until.tv_nsec += (long) (delay_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
     int rc = 0;
-    while (!persist->quitting && rc != ETIMEDOUT) {
+    while (!persist->quitting && (is_patient || persist->flushes == 0) && rc != ETIMEDOUT) {
         rc = pthread_cond_timedwait(&persist->wake, &persist->lock, &until);
     }
+}
+
+static void wait_to_retry(struct persist *persist, int *delay_ms)
+{
+    wait_for_ms(persist, *delay_ms, true);
+    *delay_ms = *delay_ms * 2 < RETRY_MAX_MS ? *delay_ms * 2 : RETRY_MAX_MS;
 }
 
 static void run_batch(struct persist *persist)
@@ -247,6 +261,8 @@ void *persist_disk_main(void *arg)
 {
     struct persist *persist = arg;
     int delay_ms = RETRY_MS;
+    /* On Linux of this thread alone: the workloads come first. */
+    (void) setpriority(PRIO_PROCESS, (id_t) gettid(), NICE);
     pthread_mutex_lock(&persist->lock);
     for (;;) {
         while (list_is_empty(&persist->jobs) && !persist->quitting) {
@@ -256,6 +272,7 @@ void *persist_disk_main(void *arg)
         if (list_is_empty(&persist->jobs)) {
             break;
         }
+        wait_for_ms(persist, GATHER_MS, false); /* unless somebody waits for us */
         run_batch(persist);
         if (!persist->is_failing) {
             delay_ms = RETRY_MS;

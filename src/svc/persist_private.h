@@ -21,7 +21,11 @@ struct persist_job {
 
 struct persist {
     struct loop *loop;
-    char *state_dir, *runtime_dir, *pending_dir;
+    char *state_dir, *runtime_dir;
+    char *pending_path; /* the file with what is not durable yet */
+    int pending_fd;
+    size_t pending_bytes;
+    struct map *left; /* name → text of what an earlier agent left pending; "": to be removed */
     struct map *latest; /* name → number of its latest job, while that is not durable */
     unsigned long last_number;
     bool volatile_failed; /* said, and not said again until it works */
@@ -36,6 +40,7 @@ struct persist {
     struct list jobs; /* to do */
     struct list done; /* for the loop's thread to take note of */
     bool is_busy;
+    unsigned flushes; /* persist_flush() waits: nothing is gathered */
     bool is_failing;
     bool failure_said;
     struct err failure; /* of the last round */

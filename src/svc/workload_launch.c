@@ -176,7 +176,7 @@ static void note_identity(struct workload *w, int pipe_fd)
     w->pidfd_inode = proc_read_pidfd_inode(w->pidfd);
     w->pipe_inode = fstat(pipe_fd, &st) == 0 ? st.st_ino : 0;
     w->run++;
-    workload_save_state(w);
+    workload_save_identity(w);
 }
 
 void workload_launch_with_log(struct workload *w)

@@ -102,6 +102,8 @@ struct pump_log workload_log(const struct workload *w, char **path);
  * last. */
 void workload_save_unit(struct workload *w);
 void workload_save_state(struct workload *w);
+/* The same for a process that has just been made. */
+void workload_save_identity(struct workload *w);
 /* The process of an adopted workload has ended; its status may take a moment to learn. */
 void workload_ask_adopted_exit(struct workload *w);
 

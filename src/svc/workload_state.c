@@ -122,9 +122,16 @@ static void save_state(struct workload *w, int log_fd)
 
 void workload_save_state(struct workload *w)
 {
-    if (!w->is_forgotten) {
+    /* While it is being started the record stays as it was, until there is a process to speak of:
+     * who finds the older one starts it as well. */
+    if (!w->is_forgotten && w->fsm.state != WL_STARTING) {
         save_state(w, -1);
     }
+}
+
+void workload_save_identity(struct workload *w)
+{
+    save_state(w, -1);
 }
 
 void workload_note_unit(struct workload *w)

@@ -3,6 +3,7 @@
 #include "edgible/fd.h"
 #include "edgible/mem.h"
 #include "edgible/proc.h"
+#include "spawn_block.h"
 #include "spawn_child.h"
 
 #include <errno.h>
@@ -245,8 +246,13 @@ int spawn(const struct spawn_request *request, struct spawned *ret, struct err *
     if (open_handshake(&agent_end, &child_end, err) < 0) {
         return -1;
     }
+    CLEANUP(spawn_block) struct spawn_block block;
+    if (spawn_block_init(&block, request, err) < 0) {
+        return -1;
+    }
+    spawn_hide_heap();
     struct child_plan plan = {
-        .request = request,
+        .request = &block.request,
         .handshake_fd = child_end,
         .agent_fd = agent_end,
         .reset_oom = agent_is_oom_protected(),

@@ -178,11 +178,37 @@ int statedir_write_file(int dirfd, const char *name, const void *data, size_t le
     return statedir_finish_file(dirfd, name, sync, err);
 }
 
+int statedir_exchange_file(int dirfd, const char *name, const void *data, size_t len,
+                           struct err *err)
+{
+    CLEANUP(free) char *temporary = temporary_name(name);
+    int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
+    CLEANUP(close_fd) int fd = openat(dirfd, temporary, flags, 0600);
+    if (fd < 0) {
+        return err_set(err, errno, "create '%s'", temporary);
+    }
+    /* Cut off to the new length and not to nothing: after that ext4 would write it out at once. */
+    if (fd_write_all(fd, data, len, err) < 0 || ftruncate(fd, (off_t) len) < 0) {
+        return err_prefix(err, "write '%s'", name);
+    }
+    FAULT_POINT("state-written");
+    if (renameat2(dirfd, temporary, dirfd, name, RENAME_EXCHANGE) == 0) {
+        return 0;
+    }
+    /* The first time there is none to exchange it with; some file systems cannot. */
+    if (renameat(dirfd, temporary, dirfd, name) < 0) {
+        return err_set(err, errno, "rename '%s' to '%s'", temporary, name);
+    }
+    return 0;
+}
+
 int statedir_remove_file(int dirfd, const char *name, bool sync, struct err *err)
 {
+    CLEANUP(free) char *temporary = temporary_name(name);
     if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT) {
         return err_set(err, errno, "remove '%s'", name);
     }
+    (void) unlinkat(dirfd, temporary, 0);
     if (sync && statedir_sync(dirfd, err) < 0) {
         return err_prefix(err, "remove '%s'", name);
     }

@@ -205,7 +205,7 @@ def test_units_alone_are_enough(agent):
     """The records of the applications are lost: a worn SD card."""
     pid, = agent.run("app", workload("main", SLEEP))
     wait_for(lambda: (agent.state_dir / "applications" / "app.json").exists(), "the record")
-    wait_for(lambda: not list((agent.runtime_dir / "pending").iterdir()), "the disk")
+    wait_for(lambda: not (agent.runtime_dir / "pending").stat().st_size, "the disk")
     kill_agent(agent)
     (agent.state_dir / "applications" / "app.json").write_text("{")
     since = next_agent(agent)
@@ -217,7 +217,7 @@ def test_units_alone_are_enough(agent):
 
 def test_records_are_where_they_should_be_and_private(agent):
     agent.run("app", workload("main", SLEEP, env={"SECRET": "1"}))
-    wait_for(lambda: not list((agent.runtime_dir / "pending").iterdir()), "the disk")
+    wait_for(lambda: not (agent.runtime_dir / "pending").stat().st_size, "the disk")
     for path in (agent.state_dir / "units" / "app" / "main.json",
                  agent.state_dir / "applications" / "app.json",
                  agent.runtime_dir / "units" / "app" / "main.json"):
@@ -227,7 +227,7 @@ def test_records_are_where_they_should_be_and_private(agent):
     assert unit["workload"]["command"] == SLEEP and unit["generation"] == 1
     agent.remove("app.yaml")
     agent.wait_event("removed", "app")
-    wait_for(lambda: not list((agent.runtime_dir / "pending").iterdir()), "the disk")
+    wait_for(lambda: not (agent.runtime_dir / "pending").stat().st_size, "the disk")
     assert not (agent.state_dir / "units" / "app").exists()
     assert not (agent.state_dir / "applications" / "app.json").exists()
     assert not (agent.runtime_dir / "units" / "app").exists()
@@ -237,7 +237,7 @@ def test_records_are_where_they_should_be_and_private(agent):
 def test_record_of_a_newer_agent_is_refused_and_left_alone(agent, where):
     pid, = agent.run("app", workload("main", SLEEP))
     agent.run("other", workload("main", SLEEP))
-    wait_for(lambda: not list((agent.runtime_dir / "pending").iterdir()), "the disk")
+    wait_for(lambda: not (agent.runtime_dir / "pending").stat().st_size, "the disk")
     kill_agent(agent)
     path = {"unit": agent.state_dir / "units" / "app" / "main.json",
             "application": agent.state_dir / "applications" / "app.json",
