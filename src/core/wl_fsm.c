@@ -506,7 +506,8 @@ unsigned wl_fsm_resume(struct wl_fsm *fsm, const struct restart_policy *restart,
         return resume_starting(&s, found);
     case WL_STOPPING:
     case WL_ENDING:
-        fsm->grace_end = bounded(fsm->grace_end, now, stop->grace_ms);
+        /* One of 0 is of no machine; its deadline is in the past then. */
+        fsm->grace_end = bounded(fsm->grace_end > 0 ? fsm->grace_end : 1, now, stop->grace_ms);
         fsm->deadline = fsm->grace_end;
         fsm->poll_ms = FIRST_SWEEP_MS;
         return fsm->leader_exited ? WL_DO_SWEEP : 0;

@@ -149,8 +149,7 @@ def test_one_that_was_being_stopped_goes_on_being_stopped(agent):
     agent.wait_event("removed", "app", since=since)
     assert 2 < time.monotonic() - began < 30
     assert not is_alive(pid)
-    assert not (agent.state_dir / "units" / "app").exists() or \
-        not list((agent.state_dir / "units" / "app").iterdir())
+    wait_for(lambda: not (agent.state_dir / "units" / "app").exists(), "the unit to be removed")
 
 
 def test_failed_stays_failed(agent):
