@@ -25,8 +25,8 @@ struct killtree_target {
     const char *application, *workload, *device; /* what its environment says (the cookie) */
     bool adopted;      /* an earlier agent made it: its orphans are not children of this process */
     uint64_t log_pipe; /* inode of the pipe it prints to; 0: not known */
-    const struct cgroup_root *cgroups;           /* NULL: none */
-    const char *cgroup;                          /* its name in there, NULL: none */
+    const struct cgroup_root *cgroups; /* NULL: none */
+    const char *cgroup;                /* its name in there, NULL: none */
 };
 
 struct census;

@@ -3,9 +3,10 @@
  * runtimeDir. A record is one file, named by a path such as `units/app/web.json`, mode 0600.
  *
  * The loop never waits for a disk. A durable record is there for the next agent at once (in the
- * file <runtimeDir>/pending, without fsync), and a thread makes it durable: temporary file, fsync, rename,
- * fsync of the folder. What fails, as on a full disk, is tried again until it works. Records of this
- * boot are written by the loop's thread itself: runtimeDir is meant to be in memory.
+ * file <runtimeDir>/pending, without fsync), and a thread makes it durable: temporary file, fsync,
+ * rename, fsync of the folder. What fails, as on a full disk, is tried again until it works.
+ * Records of this boot are written by the loop's thread itself: runtimeDir is meant to be in
+ * memory.
  */
 #ifndef EDGIBLE_PERSIST_H
 #define EDGIBLE_PERSIST_H
@@ -22,7 +23,7 @@ struct persist;
 struct persist_params {
     struct loop *loop;
     const char *state_dir, *runtime_dir; /* copied */
-    const char *boot_id; /* records in runtimeDir of another boot are thrown away */
+    const char *boot_id;                 /* records in runtimeDir of another boot are thrown away */
 };
 
 struct persist *persist_new(const struct persist_params *params, struct err *err);

@@ -28,8 +28,8 @@ void reconcile_set_config(struct reconcile *rec, const struct config *config);
 void reconcile_restore(struct reconcile *rec, const struct app_record *record);
 /* A workload that an earlier agent ran; of an application without a record it is all there is. */
 void reconcile_restore_unit(struct reconcile *rec, const struct unit *unit);
-/* The specification that a workload of a restored application has by its record; NULL where there is
- * none. */
+/* The specification that a workload of a restored application has by its record; NULL where there
+ * is none. */
 const struct workload_spec *reconcile_find_workload(const struct reconcile *rec, const char *app,
                                                     const char *workload);
 /* A newer agent's records say of the application what this one cannot read: it is refused, and

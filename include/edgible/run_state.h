@@ -15,7 +15,7 @@
 struct run_end {
     int64_t at_unix_ms; /* 0: there was none */
     bool is_known, is_signal, core_dumped;
-    int64_t code; /* exit status or signal */
+    int64_t code;                     /* exit status or signal */
     int64_t fault_stage, fault_errno; /* an enum spawn_stage; -1: the program ran */
     char *start_error, *start_stage;  /* where no process could be made; NULL else */
     int64_t start_errno;
@@ -27,11 +27,11 @@ struct run_state {
     struct wl_fsm fsm;
     int64_t pid; /* 0: no process */
     int64_t start_ticks;
-    char *pidfd_inode;  /* decimal; NULL before Linux 6.9, where it says nothing */
-    int64_t uid;        /* who it runs as */
-    char *pipe_inode;   /* decimal; of the log pipe */
-    int64_t log_fd;     /* over a re-exec: the pipe's read end; -1 else */
-    int64_t run;        /* number of the run, for the log */
+    char *pidfd_inode; /* decimal; NULL before Linux 6.9, where it says nothing */
+    int64_t uid;       /* who it runs as */
+    char *pipe_inode;  /* decimal; of the log pipe */
+    int64_t log_fd;    /* over a re-exec: the pipe's read end; -1 else */
+    int64_t run;       /* number of the run, for the log */
     bool in_cgroup;
     int64_t started_unix_ms; /* of the last process; 0: there was none */
     struct run_end end;

@@ -59,7 +59,6 @@ struct spawned {
 /* Lets the child go on to its program. */
 void spawn_release(int handshake_fd);
 
-
 /*
  * Creates the child with clone3(CLONE_PIDFD, CLONE_INTO_CGROUP), or fork and pidfd_open where
  * that is refused. Fails with ERR_HOST (EAGAIN, ENOMEM, EMFILE …: try again later).

@@ -17,15 +17,16 @@
  */
 int statedir_lock(const char *dir, struct err *err) MUST_CHECK;
 
-/* Replaces `name` in dirfd with data: temporary file, fsync, rename, fsync of the directory; without
- * the two where sync is false, for what need not outlive a loss of power. */
+/* Replaces `name` in dirfd with data: temporary file, fsync, rename, fsync of the directory;
+ * without the two where sync is false, for what need not outlive a loss of power. */
 int statedir_write_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
                         bool sync, struct err *err) MUST_CHECK;
-/* Replaces `name`, mode 0600, for what is written often and need not outlive a loss of power: what it
- * was is kept beside it as the next temporary file, so that no inode is made or freed. */
+/* Replaces `name`, mode 0600, for what is written often and need not outlive a loss of power: what
+ * it was is kept beside it as the next temporary file, so that no inode is made or freed. */
 int statedir_exchange_file(int dirfd, const char *name, const void *data, size_t len,
                            struct err *err) MUST_CHECK;
-/* statedir_write_file() in two halves, for many files that are synced together in between and afterwards. */
+/* statedir_write_file() in two halves, for many files that are synced together in between and
+ * afterwards. */
 int statedir_prepare_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode,
                           bool sync, struct err *err) MUST_CHECK;
 int statedir_finish_file(int dirfd, const char *name, bool sync, struct err *err) MUST_CHECK;

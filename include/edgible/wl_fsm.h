@@ -95,8 +95,8 @@ unsigned wl_fsm_step(struct wl_fsm *fsm, const struct restart_policy *restart,
 
 /* What an agent that begins finds of the process that the one before it left behind. */
 enum wl_found {
-    WL_FOUND_NOTHING, /* there was none */
-    WL_FOUND_LEADER,  /* its leader, alive or a zombie: its end is told by WL_EV_EXITED */
+    WL_FOUND_NOTHING,   /* there was none */
+    WL_FOUND_LEADER,    /* its leader, alive or a zombie: its end is told by WL_EV_EXITED */
     WL_FOUND_NO_LEADER, /* its leader has ended and cannot be asked; others of it may live */
 };
 

@@ -45,7 +45,8 @@ struct workload *workload_new(const struct workload_ctx *ctx, const char *applic
 /* Only of one whose log is closed (workload_is_disposable()). */
 void workload_free(struct workload *workload);
 
-/* What its unit description says of its application; before the first start and with each update. */
+/* What its unit description says of its application; before the first start and with each update.
+ */
 void workload_set_application(struct workload *workload, int64_t generation,
                               const struct strv *app_depends_on);
 const struct strv *workload_app_depends_on(const struct workload *workload);
@@ -54,6 +55,8 @@ int64_t workload_generation(const struct workload *workload);
 /* Takes over where an earlier agent of this boot ended: adopts the process, or sees that it has
  * ended. Instead of the first workload_start(). */
 void workload_resume(struct workload *workload, const struct run_state *state);
+/* The same where no record says how it was left: what its cgroup still holds is stopped first. */
+void workload_resume_without_state(struct workload *workload);
 /* There is a unit description of it already, whatever that says. */
 void workload_note_unit(struct workload *workload);
 /* Its record of this boot is removed, and its unit description where for_good. */

@@ -33,8 +33,8 @@ struct agent {
     struct source_directory *source;
     struct loop_signal *signals[AGENT_SIGNALS];
     struct upgrade *upgrade; /* NULL: none is under way */
-    bool stopping;  /* all workloads are being stopped */
-    bool detaching; /* they go on without this agent */
+    bool stopping;           /* all workloads are being stopped */
+    bool detaching;          /* they go on without this agent */
 };
 
 void agent_log_diag(const struct diag *diag);

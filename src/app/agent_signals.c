@@ -1,6 +1,5 @@
 /* What the agent is told by signals. */
 #include "agent_private.h"
-
 #include "config_file.h"
 #include "edgible/log.h"
 
@@ -120,8 +119,7 @@ void agent_watch_signals(struct agent *agent)
     (void) signal(SIGXFSZ, SIG_IGN);
     (void) signal(SIGIO, SIG_IGN);
     for (size_t i = 0; i < AGENT_SIGNALS; i++) {
-        agent->signals[i] =
-            loop_signal_new(agent->loop, watched[i].number, watched[i].fn, agent);
+        agent->signals[i] = loop_signal_new(agent->loop, watched[i].number, watched[i].fn, agent);
     }
     /* Those that were blocked by who started us, or over an exec in place, come now. */
     sigset_t none;

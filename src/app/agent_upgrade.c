@@ -5,7 +5,6 @@
  */
 #include "agent.h"
 #include "agent_private.h"
-
 #include "edgible/buf.h"
 #include "edgible/fd.h"
 #include "edgible/log.h"
@@ -234,25 +233,38 @@ void agent_start_upgrade(struct agent *agent)
     loop_timer_arm(up->timeout, loop_now() + CHECK_MS);
 }
 
-/* --- the new program -------------------------------------------------------------------------------
+/* --- the new program
+ * -------------------------------------------------------------------------------
  */
+
+/* Reads a number that ends with a colon or the text; -1 where there is none. */
+static int next_number(const char **at)
+{
+    char *end = NULL;
+    long value = strtol(*at, &end, 10);
+    if (end == *at || (*end != ':' && *end != '\0') || value < -1 || value > INT_MAX) {
+        return -1;
+    }
+    *at = *end == ':' ? end + 1 : end;
+    return (int) value;
+}
 
 bool agent_take_locks(struct agent *agent)
 {
-    const char *text = getenv(LOCKS_VARIABLE);
-    int pid = 0;
-    int locks[2] = {-1, -1};
-    if (text == NULL || sscanf(text, "%d:%d:%d", &pid, &locks[0], &locks[1]) != 3 ||
-        pid != (int) getpid()) {
+    const char *at = getenv(LOCKS_VARIABLE);
+    if (at == NULL || next_number(&at) != (int) getpid()) {
         return false;
     }
+    int state_lock = next_number(&at);
+    int runtime_lock = next_number(&at);
     (void) unsetenv(LOCKS_VARIABLE);
-    for (size_t i = 0; i < ARRAY_LEN(locks); i++) {
-        if (locks[i] >= 0 && fcntl(locks[i], F_SETFD, FD_CLOEXEC) < 0) {
-            return false;
-        }
+    if (state_lock < 0 || fcntl(state_lock, F_SETFD, FD_CLOEXEC) < 0) {
+        return false;
     }
-    agent->state_lock = locks[0];
-    agent->runtime_lock = locks[1];
-    return locks[0] >= 0;
+    if (runtime_lock >= 0) {
+        (void) fcntl(runtime_lock, F_SETFD, FD_CLOEXEC);
+    }
+    agent->state_lock = state_lock;
+    agent->runtime_lock = runtime_lock;
+    return true;
 }

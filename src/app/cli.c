@@ -33,10 +33,10 @@ static int parse(int argc, char **argv, struct options *options)
     static const struct option known[] = {
         {"config",     required_argument, NULL, 'c'},
         {"check",        no_argument, NULL, 'k'},
-        {"self-check", no_argument, NULL, 's'}, /* for agents, not for people: SIGUSR2 */
-        {"version",            no_argument, NULL, 'v'},
-        {"help",no_argument, NULL, 'h'},
-        {0        },
+        {"self-check",            no_argument, NULL, 's'}, /* for agents, not for people: SIGUSR2 */
+        {"version",no_argument, NULL, 'v'},
+        {"help",         no_argument, NULL, 'h'},
+        {0},
     };
     opterr = 0;
     for (int c = getopt_long(argc, argv, "+:c:hV", known, NULL); c != -1;

@@ -500,7 +500,7 @@ unsigned wl_fsm_resume(struct wl_fsm *fsm, const struct restart_policy *restart,
     struct step s = {.fsm = fsm, .restart = restart, .stop = stop, .now = now};
     mono_ms retry = restart->retry_failed_after_ms;
     mono_ms delay = restart->max_delay_ms > HOST_RETRY_MAX_MS ? restart->max_delay_ms
-                                                               : (mono_ms) HOST_RETRY_MAX_MS;
+                                                              : (mono_ms) HOST_RETRY_MAX_MS;
     switch (fsm->state) {
     case WL_STARTING:
         return resume_starting(&s, found);

@@ -46,8 +46,8 @@ static void barrier(void)
 
 void pump_journal_init(struct pump_journal *journal, const char *dir, size_t number)
 {
-    *journal = (struct pump_journal){
-        .path = dir != NULL ? xasprintf("%s/lane-%zu", dir, number) : NULL};
+    *journal =
+        (struct pump_journal){.path = dir != NULL ? xasprintf("%s/lane-%zu", dir, number) : NULL};
 }
 
 void pump_journal_fini(struct pump_journal *journal)
@@ -58,8 +58,7 @@ void pump_journal_fini(struct pump_journal *journal)
 
 static void *map_plain(void)
 {
-    void *mem =
-        mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *mem = mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert(mem != MAP_FAILED); /* out of memory, as xmalloc() */
     return mem;
 }

@@ -121,9 +121,9 @@ struct pump {
     bool watchdog_done;
     char *journal_dir; /* owned; NULL: batches are in plain memory */
     bool recovered;    /* of the first lane: what an earlier agent's batches held is written */
-    bool quitting; /* lanes write what the pipes hold and end */
-    bool pausing;  /* lanes stop before their next batch */
-    unsigned parked; /* lanes that have */
+    bool quitting;     /* lanes write what the pipes hold and end */
+    bool pausing;      /* lanes stop before their next batch */
+    unsigned parked;   /* lanes that have */
     pthread_cond_t unpaused;
     bool drains;   /* of quitting: what the pipes hold is written first */
     bool orphaned; /* pump_free() has given up: threads end as soon as they can and tell nobody */

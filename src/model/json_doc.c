@@ -3,10 +3,11 @@
 #include "edgible/buf.h"
 #include "edgible/utf8.h"
 
-#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cjson/cJSON.h>
 
 /* struct json is cJSON's own node under a name of ours. */
 static cJSON *node_of(struct json *json)

@@ -519,8 +519,7 @@ void yaml_reader_init(struct yaml_reader *reader, const char *file, const char *
                       struct diag *diag)
 {
     const char *text = len > 0 ? data : "";
-    *reader =
-        (struct yaml_reader){.file = file, .data = text, .diag = diag, .bound_factor = 1};
+    *reader = (struct yaml_reader){.file = file, .data = text, .diag = diag, .bound_factor = 1};
     yaml_text_init(&reader->text, text, len);
 }
 

@@ -12,16 +12,25 @@ struct events {
 const char *event_type_name(enum event_type type)
 {
     static const char *const names[EVENT_TYPE_COUNT] = {
-        [EVENT_DEPLOYED] = "deployed",       [EVENT_UPDATED] = "updated",
-        [EVENT_REMOVED] = "removed",         [EVENT_REJECTED] = "rejected",
-        [EVENT_STARTING] = "starting",       [EVENT_STARTED] = "started",
-        [EVENT_EXITED] = "exited",           [EVENT_BACKOFF] = "backoff",
-        [EVENT_FAILED] = "failed",           [EVENT_STOPPING] = "stopping",
-        [EVENT_STOPPED] = "stopped",         [EVENT_KILLED] = "killed",
-    [EVENT_ADOPTED] = "adopted",
-        [EVENT_LOG_ROTATED] = "log-rotated", [EVENT_LOG_DROPPED] = "log-dropped",
-        [EVENT_DISK_FULL] = "disk-full",     [EVENT_SOURCE_LOST] = "source-lost",
-        [EVENT_SOURCE_BACK] = "source-back", [EVENT_POLICY_REFUSED] = "policy-refused",
+        [EVENT_DEPLOYED] = "deployed",
+        [EVENT_UPDATED] = "updated",
+        [EVENT_REMOVED] = "removed",
+        [EVENT_REJECTED] = "rejected",
+        [EVENT_STARTING] = "starting",
+        [EVENT_STARTED] = "started",
+        [EVENT_EXITED] = "exited",
+        [EVENT_BACKOFF] = "backoff",
+        [EVENT_FAILED] = "failed",
+        [EVENT_STOPPING] = "stopping",
+        [EVENT_STOPPED] = "stopped",
+        [EVENT_KILLED] = "killed",
+        [EVENT_ADOPTED] = "adopted",
+        [EVENT_LOG_ROTATED] = "log-rotated",
+        [EVENT_LOG_DROPPED] = "log-dropped",
+        [EVENT_DISK_FULL] = "disk-full",
+        [EVENT_SOURCE_LOST] = "source-lost",
+        [EVENT_SOURCE_BACK] = "source-back",
+        [EVENT_POLICY_REFUSED] = "policy-refused",
     };
     return names[type];
 }

@@ -101,8 +101,8 @@ char *persist_read_volatile(struct persist *persist, const char *name, size_t *r
 /* --- durable records -----------------------------------------------------------------------------
  */
 
-/* Appended in one write each: "<name> <bytes>\n", the text; -1 bytes say that the record is removed.
- * What an agent's death cut off is the last one, and nothing was done about that yet. */
+/* Appended in one write each: "<name> <bytes>\n", the text; -1 bytes say that the record is
+ * removed. What an agent's death cut off is the last one, and nothing was done about that yet. */
 static void put_pending(struct persist *persist, const char *name, const char *text)
 {
     CLEANUP(buf) struct buf entry = {0};
@@ -153,7 +153,8 @@ static void enqueue(struct persist *persist, const char *name, const char *text)
     job->name = xstrdup(name);
     job->text = xstrdup_or_null(text);
     job->number = ++persist->last_number;
-    map_put(persist->latest, name, (void *) (uintptr_t) job->number); // NOLINT(performance-no-int-to-ptr)
+    map_put(persist->latest, name,
+            (void *) (uintptr_t) job->number); // NOLINT(performance-no-int-to-ptr)
     pthread_mutex_lock(&persist->lock);
     list_add_tail(&persist->jobs, &job->link);
     pthread_cond_signal(&persist->wake);

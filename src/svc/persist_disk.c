@@ -53,8 +53,7 @@ static int open_folder(const struct persist *persist, const char *name, bool mak
 static int sync_parent(const struct persist *persist, const char *name, struct err *err)
 {
     CLEANUP(free)
-    char *parent =
-        xasprintf("%s/%.*s", persist->state_dir, (int) strcspn(name, "/"), name);
+    char *parent = xasprintf("%s/%.*s", persist->state_dir, (int) strcspn(name, "/"), name);
     CLEANUP(close_fd) int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 ? err_set(err, errno, "open '%s'", parent) : statedir_sync(fd, err);
 }

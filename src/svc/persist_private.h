@@ -14,7 +14,7 @@
 struct persist_job {
     struct list link;
     char *name;
-    char *text; /* NULL: it is to be removed */
+    char *text;           /* NULL: it is to be removed */
     unsigned long number; /* of all jobs */
     bool is_done;
 };
@@ -25,7 +25,7 @@ struct persist {
     char *pending_path; /* the file with what is not durable yet */
     int pending_fd;
     size_t pending_bytes;
-    struct map *left; /* name → text of what an earlier agent left pending; "": to be removed */
+    struct map *left;   /* name → text of what an earlier agent left pending; "": to be removed */
     struct map *latest; /* name → number of its latest job, while that is not durable */
     unsigned long last_number;
     bool volatile_failed; /* said, and not said again until it works */

@@ -19,7 +19,7 @@ struct accepted {
     bool has_record; /* of an earlier agent: not put together from units */
     bool removing;   /* as an earlier agent left it */
     bool present;    /* in the view */
-    bool seen;    /* in the view, and for this device */
+    bool seen;       /* in the view, and for this device */
 };
 
 struct reconcile {
@@ -330,7 +330,8 @@ static void forget_absent(struct reconcile *rec)
     }
 }
 
-/* --- what an earlier agent left -------------------------------------------------------------------
+/* --- what an earlier agent left
+ * -------------------------------------------------------------------
  */
 
 void reconcile_restore(struct reconcile *rec, const struct app_record *record)

@@ -103,8 +103,7 @@ static bool read_state(struct restore *r, const char *name, struct found *found)
     if (result == STATE_DOC_CORRUPT) {
         say("the workload is started anew", &err);
     }
-    found->has_state =
-        result == STATE_DOC_READ && strcmp(found->state.boot_id, r->boot_id) == 0;
+    found->has_state = result == STATE_DOC_READ && strcmp(found->state.boot_id, r->boot_id) == 0;
     return true;
 }
 

@@ -408,6 +408,7 @@ static void apply_workload(struct supervisor *sup, const struct app_spec *app, i
     } else if (has_budget(sup)) {
         m = add_member(sup, app->name, spec);
         workload_set_application(m->workload, generation, &app->depends_on);
+        workload_resume_without_state(m->workload);
     } else {
         sup->is_short_of_fds = true;
         refuse_for_budget(sup, app->name, spec);
@@ -430,6 +431,7 @@ void supervisor_fill(struct supervisor *sup, const struct app_spec *app, int64_t
         }
         struct member *m = add_member(sup, app->name, spec);
         workload_set_application(m->workload, generation, &app->depends_on);
+        workload_resume_without_state(m->workload);
         want_member(m);
     }
 }
@@ -469,10 +471,13 @@ void supervisor_adopt(struct supervisor *sup, const struct unit *unit,
     workload_note_unit(m->workload);
     if (state != NULL) {
         workload_resume(m->workload, state);
+    } else {
+        workload_resume_without_state(m->workload);
     }
 }
 
-/* --- going on without this process -----------------------------------------------------------------
+/* --- going on without this process
+ * -----------------------------------------------------------------
  */
 
 int supervisor_pause(struct supervisor *sup, struct err *err)

@@ -96,9 +96,9 @@ void workload_say_adopted(struct workload *w)
     struct number pid;
     struct number restarts;
     struct log_field fields[] = {
-        {"pid", number_text(&pid, w->pid)},
-        {"restarts", number_text(&restarts, w->fsm.restarts)},
-        {"status", "running"},
+        {"pid",             number_text(&pid, w->pid)},
+        {"restarts",          number_text(&restarts, w->fsm.restarts)},
+        {"status",        "running"},
         {0},
     };
     char message[64];

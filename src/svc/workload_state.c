@@ -164,7 +164,8 @@ void workload_abandon(struct workload *w)
     w->channel = NULL;      /* the pump's, and freed with it */
 }
 
-/* --- the end of an adopted process -----------------------------------------------------------------
+/* --- the end of an adopted process
+ * -----------------------------------------------------------------
  */
 
 static void on_status_poll(void *arg)
@@ -198,7 +199,8 @@ void workload_ask_adopted_exit(struct workload *w)
     workload_take_exit(w);
 }
 
-/* --- taking over -----------------------------------------------------------------------------------
+/* --- taking over
+ * -----------------------------------------------------------------------------------
  */
 
 static uint64_t number_of(const char *text)
@@ -373,10 +375,38 @@ void workload_resume(struct workload *w, const struct run_state *state)
     take_end(w, &state->end);
     enum wl_found found = find_process(w, state);
     w->stepping = true;
-    unsigned effects =
-        wl_fsm_resume(&w->fsm, &w->spec.restart, &w->spec.stop, found, loop_now());
+    unsigned effects = wl_fsm_resume(&w->fsm, &w->spec.restart, &w->spec.stop, found, loop_now());
     workload_execute(w, effects);
     w->stepping = false;
     workload_run_pending(w);
     catch_up(w, found);
+}
+
+void workload_resume_without_state(struct workload *w)
+{
+    pid_t pid = 0;
+    if (w->ctx->cgroups == NULL || cgroup_list_pids(w->ctx->cgroups, w->cgroup, &pid, 1) == 0) {
+        return;
+    }
+    log_warn("supervisor",
+             "%s/%s: processes of it run that no record in runtimeDir tells of; they are stopped "
+             "before it is started",
+             w->application, w->spec.name);
+    struct stat st;
+    char path[32];
+    (void) snprintf(path, sizeof(path), "/proc/%d", (int) pid);
+    struct run_state state = {
+        .fsm = {.state = WL_ENDING, /* none of it has had a signal yet */
+                .wanted = true,
+                .alive = true,
+                .leader_exited = true,
+                .grace_end = loop_now() + w->spec.stop.grace_ms},
+        .pid = pid,
+        .start_ticks = (int64_t) proc_read_start_ticks(pid),
+        .uid = stat(path, &st) == 0 ? (int64_t) st.st_uid : 0,
+        .log_fd = -1,
+        .in_cgroup = true,
+        .end = {.fault_stage = -1     },
+    };
+    workload_resume(w, &state);
 }

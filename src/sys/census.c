@@ -298,8 +298,8 @@ static uint64_t read_log_pipe(const struct census *census, pid_t pid, int number
     CLEANUP(close_fd) int fd = openat(census->proc_fd, path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd >= 0 ? read(fd, info, sizeof(info) - 1) : -1;
     const char *flags = n > 0 ? strstr(info, "flags:") : NULL;
-    bool is_both = flags != NULL &&
-                   (strtoul(flags + strlen("flags:"), NULL, 8) & O_ACCMODE) == O_RDWR;
+    bool is_both =
+        flags != NULL && (strtoul(flags + strlen("flags:"), NULL, 8) & O_ACCMODE) == O_RDWR;
     return is_both ? st.st_ino : 0;
 }
 

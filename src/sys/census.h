@@ -49,8 +49,8 @@ bool census_is_descendant(const struct census *census, size_t position);
 /* NULL where it cannot be read. Valid as long as the census. */
 const struct census_cookie *census_cookie(const struct census *census, size_t position);
 
-/* The inode of the pipe that its stdout or stderr is, where that is open for reading and writing (as
- * only an agent opens pipes); 0 else. */
+/* The inode of the pipe that its stdout or stderr is, where that is open for reading and writing
+ * (as only an agent opens pipes); 0 else. */
 uint64_t census_log_pipe(const struct census *census, size_t position);
 
 /* True where its name is that of an agent's binary. */

@@ -277,7 +277,8 @@ static void add_orphans(struct search *search, const struct killtree_target *oth
  *
  * When an agent dies, its orphans go to init or to another subreaper, so the parent chain of what
  * escaped from an adopted workload says nothing. What is left is the log pipe, which nobody else's
- * processes have, and the cookie, which another agent's workload of the same names may bear as well.
+ * processes have, and the cookie, which another agent's workload of the same names may bear as
+ * well.
  */
 
 /* An agent's own children are that agent's, whatever they are called. */
@@ -317,8 +318,8 @@ static bool is_stray(const struct search *search, size_t position)
         return true;
     }
     const struct census_cookie *cookie = census_cookie(search->census, position);
-    if (cookie == NULL || !cookie_matches(cookie, target) ||
-        is_below_an_agent(search, position) || prints_for_another(search, position)) {
+    if (cookie == NULL || !cookie_matches(cookie, target) || is_below_an_agent(search, position) ||
+        prints_for_another(search, position)) {
         return false;
     }
     /* Its session may be led by the leader of another agent's workload of the same names. */

@@ -1,5 +1,5 @@
-/* proc: a process that an earlier agent started: whether it is that one still, how it ended, and the
- * pipe it prints to. */
+/* proc: a process that an earlier agent started: whether it is that one still, how it ended, and
+ * the pipe it prints to. */
 #include "edgible/fd.h"
 #include "edgible/mem.h"
 #include "edgible/proc.h"

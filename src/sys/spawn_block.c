@@ -9,7 +9,7 @@
 #define PAGE_BYTES 4096
 
 /* Where the program's own data ends (end(3)); the heap is behind it. */
-extern char end[]; // NOLINT(readability-identifier-naming)
+extern char end[];
 
 static size_t strings_size(char *const *strings)
 {
@@ -22,18 +22,24 @@ static size_t strings_size(char *const *strings)
 
 static size_t measure(const struct spawn_request *request)
 {
-    size_t size = strings_size(request->argv) + strings_size(request->envp) +
-                  strings_size(request->paths);
+    size_t size =
+        strings_size(request->argv) + strings_size(request->envp) + strings_size(request->paths);
     size += request->working_dir != NULL ? strlen(request->working_dir) + 1 : 0;
     size += request->creds != NULL ? request->creds->group_count * sizeof(gid_t) : 0;
     return size + 64; /* for alignment */
 }
 
+/* Bytes from an address to the next multiple of align. */
+static size_t padding(const void *address, size_t align)
+{
+    return (align - (uintptr_t) address % align) % align;
+}
+
 static void *take(char **at, size_t size, size_t align)
 {
-    uintptr_t address = ((uintptr_t) *at + align - 1) / align * align;
-    *at = (char *) address + size;
-    return (char *) address;
+    char *taken = *at + padding(*at, align);
+    *at = taken + size;
+    return taken;
 }
 
 static char *copy_string(char **at, const char *text)
@@ -77,8 +83,8 @@ int spawn_block_init(struct spawn_block *block, const struct spawn_request *requ
                      struct err *err)
 {
     *block = (struct spawn_block){.size = measure(request), .request = *request};
-    void *memory = mmap(NULL, block->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                        0);
+    void *memory =
+        mmap(NULL, block->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         return err_set(err, ERR_HOST, "map memory for the new process: %m");
     }
@@ -111,10 +117,10 @@ void cleanup_spawn_block(struct spawn_block *block)
 
 void spawn_hide_heap(void)
 {
-    uintptr_t from = ((uintptr_t) end + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-    uintptr_t to = (uintptr_t) sbrk(0) / PAGE_BYTES * PAGE_BYTES;
+    char *from = end + padding(end, PAGE_BYTES);
+    char *to = sbrk(0);
     if (to > from) {
         /* The hole between the two makes it say ENOMEM, having done its work (madvise(2)). */
-        (void) madvise((void *) from, to - from, MADV_DONTFORK); // NOLINT(performance-no-int-to-ptr)
+        (void) madvise(from, (size_t) (to - from) / PAGE_BYTES * PAGE_BYTES, MADV_DONTFORK);
     }
 }

@@ -133,8 +133,8 @@ int statedir_sync(int dirfd, struct err *err)
     return 0;
 }
 
-/* One writer a directory (the lock), so one name will do, and a crash leaves one file at most, which
- * the next write takes over. */
+/* One writer a directory (the lock), so one name will do, and a crash leaves one file at most,
+ * which the next write takes over. */
 static char *temporary_name(const char *name)
 {
     return xasprintf(".%s.tmp", name);

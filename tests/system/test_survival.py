@@ -232,6 +232,22 @@ def test_records_are_where_they_should_be_and_private(agent):
     assert not (agent.runtime_dir / "units" / "app").exists()
 
 
+@pytest.mark.as_root
+def test_two_copies_never_run_even_without_records(agent):
+    """runtimeDir was removed under a running agent, as a wrong RuntimeDirectory= of its unit does.
+    What runs is found in its cgroup."""
+    if not any("cgroups of workloads are in" in line for line in agent.lines()):
+        agent.wait(lambda: any("cgroups" in line for line in agent.lines()), "it to say")
+    if any("runs without cgroups" in line for line in agent.lines()):
+        pytest.skip("there are no cgroups here")
+    pid, = agent.run("app", workload("main", SLEEP))
+    kill_agent(agent)
+    shutil.rmtree(agent.runtime_dir)
+    since = next_agent(agent)
+    assert agent.wait_started("app", "main", since) != pid
+    assert not is_alive(pid)
+
+
 @pytest.mark.parametrize("where", ["unit", "application", "state"])
 def test_record_of_a_newer_agent_is_refused_and_left_alone(agent, where):
     pid, = agent.run("app", workload("main", SLEEP))

@@ -1,7 +1,6 @@
 /* persist: what the next agent finds, with the disk behind or not. */
-#include "edgible/persist.h"
-
 #include "edgible/fd.h"
+#include "edgible/persist.h"
 #include "test_pump_kit.h"
 
 static struct loop *loop;
@@ -110,9 +109,14 @@ static void what_was_pending_at_a_kill_is_found_and_written(void **state)
 static void an_entry_that_is_cut_off_was_not_made(void **state)
 {
     (void) state;
-    static const char *const cut[] = {
-        "units/a/x.json 5\nhello" "units/b/y.json 9\nhel", "units/a/x.json 5\nhello" "units/b/y.json",
-        "units/a/x.json 5\nhello" "units/b/y.json 9",      "units/a/x.json 5\nhello" "\n"};
+    static const char *const cut[] = {"units/a/x.json 5\nhello"
+                                      "units/b/y.json 9\nhel",
+                                      "units/a/x.json 5\nhello"
+                                      "units/b/y.json",
+                                      "units/a/x.json 5\nhello"
+                                      "units/b/y.json 9",
+                                      "units/a/x.json 5\nhello"
+                                      "\n"};
     for (size_t i = 0; i < ARRAY_LEN(cut); i++) {
         CLEANUP(free) char *pending = in_scratch("run/pending");
         put_file(pending, cut[i]);

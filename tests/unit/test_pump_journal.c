@@ -1,5 +1,6 @@
 /* pump: kill -9 at random moments. A writer prints numbered lines into a pipe that it holds itself,
- * as a workload does, while one pump after the other is killed: no line is lost, doubled or torn. */
+ * as a workload does, while one pump after the other is killed: no line is lost, doubled or torn.
+ */
 #include "edgible/pump.h"
 #include "test_pump_kit.h"
 
@@ -33,7 +34,8 @@ _Noreturn static void write_lines(void)
         long count = 1 + line % 37;
         for (long i = 0; i < count; i++, line++) {
             len += (size_t) snprintf(block + len, sizeof(block) - len, "line %ld %.*s\n", line,
-                                     (int) (line % 150), "......................................."
+                                     (int) (line % 150),
+                                     "......................................."
                                      "........................................................."
                                      "..........................................................");
         }

@@ -154,8 +154,8 @@ static void a_start_that_was_cut_off_is_not_charged(void **unused)
     (void) unused;
     struct wl_fsm fsm = {.state = WL_STARTING, .wanted = true, .restarts = 4, .rapid_failures = 2};
     assert_int_equal(resume(&fsm, WL_FOUND_NOTHING, 9000), WL_DO_SPAWN);
-    fsm = (struct wl_fsm){.state = WL_STARTING, .wanted = true, .alive = true, .restarts = 4,
-                          .rapid_failures = 2};
+    fsm = (struct wl_fsm){
+        .state = WL_STARTING, .wanted = true, .alive = true, .restarts = 4, .rapid_failures = 2};
     assert_int_equal(resume(&fsm, WL_FOUND_NO_LEADER, 9000), WL_DO_SWEEP);
     unsigned effects = wl_fsm_step(&fsm, &restart, &stop, WL_EV_GONE, WL_END_CLEAN, 9001);
     assert_int_equal(effects, WL_DO_RELEASE | WL_DO_SPAWN);

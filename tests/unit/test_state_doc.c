@@ -1,8 +1,7 @@
-#include "edgible/state_doc.h"
-
 #include "edgible/appspec_json.h"
 #include "edgible/fd.h"
 #include "edgible/spec_diff.h"
+#include "edgible/state_doc.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -118,17 +117,17 @@ static void a_text_that_is_no_record_is_refused_with_its_cause(void **state)
         enum state_doc_result result;
         const char *cause;
     } cases[] = {
-        {"", STATE_DOC_CORRUPT, "'u.json' holds no document"},
-        {"{\"version\":1,\"applic", STATE_DOC_CORRUPT, "u.json:1:"},
-        {"[]", STATE_DOC_CORRUPT, "'u.json' does not say its version"},
-        {"{}", STATE_DOC_CORRUPT, "'u.json' does not say its version"},
-        {"{\"version\":0}", STATE_DOC_CORRUPT, "'u.json' does not say its version"},
-        {"{\"version\":\"x\"}", STATE_DOC_CORRUPT, "'u.json' does not say its version"},
-        {"{\"version\":1}", STATE_DOC_CORRUPT, "is required"},
+        {"",                                                                                     STATE_DOC_CORRUPT, "'u.json' holds no document"                         },
+        {"{\"version\":1,\"applic",                                                              STATE_DOC_CORRUPT, "u.json:1:"                                          },
+        {"[]",                                                                                   STATE_DOC_CORRUPT, "'u.json' does not say its version"                  },
+        {"{}",                                                                                   STATE_DOC_CORRUPT, "'u.json' does not say its version"                  },
+        {"{\"version\":0}",                                                                      STATE_DOC_CORRUPT, "'u.json' does not say its version"                  },
+        {"{\"version\":\"x\"}",                                                                  STATE_DOC_CORRUPT, "'u.json' does not say its version"                  },
+        {"{\"version\":1}",                                                                      STATE_DOC_CORRUPT, "is required"                                        },
         {"{\"version\":1,\"application\":\"a\",\"generation\":1,\"workload\":{\"name\":\"w\"}}",
-         STATE_DOC_CORRUPT, "workload.type"},
-        {"{\"version\":2}", STATE_DOC_NEWER, "has version 2, and this agent reads up to version 1"},
-        {"{\"version\":99,\"what\":{\"is\":[\"this\"]}}", STATE_DOC_NEWER, "has version 99"},
+         STATE_DOC_CORRUPT,                                                                                         "workload.type"                                      },
+        {"{\"version\":2}",                                                                      STATE_DOC_NEWER,   "has version 2, and this agent reads up to version 1"},
+        {"{\"version\":99,\"what\":{\"is\":[\"this\"]}}",                                        STATE_DOC_NEWER,   "has version 99"                                     },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         CLEANUP(unit) struct unit unit = {0};

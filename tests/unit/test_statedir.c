@@ -121,7 +121,8 @@ static void a_file_is_written_and_replaced_with_its_mode(void **state)
     struct stat st;
     CLEANUP(close_fd) int dir = open(top, O_PATH | O_DIRECTORY | O_CLOEXEC);
     mode_t old = umask(077);
-    assert_int_equal(statedir_write_file(dir, "x.json", "one, the longer", 15, 0644, true, NULL), 0);
+    assert_int_equal(statedir_write_file(dir, "x.json", "one, the longer", 15, 0644, true, NULL),
+                     0);
     (void) umask(old);
     assert_int_equal(statedir_write_file(dir, "x.json", "two", 3, 0640, true, NULL), 0);
     CLEANUP(free) char *text = read_back(dir, "x.json");
