@@ -26,6 +26,7 @@ struct creds {
  * become it, ERR_HOST where the look-up itself failed.
  */
 struct creds *creds_lookup(const char *user, const char *group, struct err *err);
+struct creds *creds_copy(const struct creds *creds);
 void creds_free(struct creds *creds);
 DEFINE_CLEANUP(creds, struct creds, creds_free)
 

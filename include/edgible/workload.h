@@ -9,6 +9,7 @@
 
 #include "edgible/appspec.h"
 #include "edgible/cgroup.h"
+#include "edgible/creds.h"
 #include "edgible/events.h"
 #include "edgible/killtree.h"
 #include "edgible/loop.h"
@@ -29,6 +30,7 @@ struct workload_ctx {
     struct persist *persist;
     const char *boot_id;
     const struct cgroup_root *cgroups; /* NULL: none */
+    const struct creds *own_creds;     /* the agent's user; NULL: could not be looked up yet */
     const char *device_name;
     const char *log_dir;
     struct rlimit open_files; /* what workloads get */

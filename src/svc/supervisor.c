@@ -57,6 +57,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     sup->device_name = xstrdup(params->device_name);
     sup->log_dir = xstrdup(params->log_dir);
     sup->boot_id = xstrdup(params->boot_id);
+    sup->own_creds = creds_lookup(NULL, NULL, NULL);
     list_init(&sup->members);
     list_init(&sup->sweeps);
     sup->by_key = map_new();
@@ -74,6 +75,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
         .persist = params->persist,
         .boot_id = sup->boot_id,
         .cgroups = params->cgroups,
+        .own_creds = sup->own_creds,
         .device_name = sup->device_name,
         .log_dir = sup->log_dir,
         .open_files = params->open_files_before,
@@ -100,6 +102,7 @@ void supervisor_free(struct supervisor *sup)
     free(sup->device_name);
     free(sup->log_dir);
     free(sup->boot_id);
+    creds_free(sup->own_creds);
     free(sup);
 }
 

@@ -31,7 +31,8 @@ struct supervisor {
     struct supervisor_params params;
     struct workload_ctx ctx;
     char *device_name, *log_dir, *boot_id;
-    pid_t helper; /* 0: none */
+    struct creds *own_creds; /* looked up once: the name services are slow */
+    pid_t helper;            /* 0: none */
     struct list members;
     struct map *by_key;
     struct map *app_nodes; /* application → its first member, while ranks are made */

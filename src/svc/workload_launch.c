@@ -62,12 +62,19 @@ static void forget_last_run(struct workload *w)
     workload_end_tail_wait(w);
 }
 
+struct creds *workload_look_up_creds(const struct workload *w, struct err *err)
+{
+    bool is_own = w->spec.user == NULL && w->spec.group == NULL;
+    return is_own && w->ctx->own_creds != NULL ? creds_copy(w->ctx->own_creds)
+                                               : creds_lookup(w->spec.user, w->spec.group, err);
+}
+
 void workload_launch(struct workload *w)
 {
     forget_last_run(w);
     struct err err = {0};
     creds_free(steal_ptr(&w->creds));
-    w->creds = creds_lookup(w->spec.user, w->spec.group, &err);
+    w->creds = workload_look_up_creds(w, &err);
     if (w->creds == NULL) {
         launch_failed_with(w, "user", &err);
         return;

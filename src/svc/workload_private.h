@@ -88,6 +88,8 @@ void workload_post(struct workload *w, enum wl_event event, enum wl_end end);
 /* Watches the pidfd and the handshake of a process just made. */
 void workload_watch_process(struct workload *w);
 
+/* Who it is to run as. */
+struct creds *workload_look_up_creds(const struct workload *w, struct err *err);
 /* workload_launch.c: opens the log, then makes the process; posts SPAWNED or NOT_STARTED. */
 void workload_launch(struct workload *w);
 void workload_launch_with_log(struct workload *w);

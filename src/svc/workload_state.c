@@ -231,7 +231,7 @@ static void take_end(struct workload *w, const struct run_end *end)
 /* A user who is gone since still owns the process. */
 static struct creds *look_up_creds(const struct workload *w, uid_t uid)
 {
-    struct creds *creds = creds_lookup(w->spec.user, w->spec.group, NULL);
+    struct creds *creds = workload_look_up_creds(w, NULL);
     if (creds == NULL) {
         creds = xcalloc(1, sizeof(*creds));
         creds->user = xstrdup(w->spec.user != NULL ? w->spec.user : "");

@@ -16,6 +16,20 @@
 
 enum nss_outcome { NSS_FOUND, NSS_ABSENT, NSS_FAILED };
 
+struct creds *creds_copy(const struct creds *creds)
+{
+    struct creds *copy = xcalloc(1, sizeof(*copy));
+    *copy = *creds;
+    copy->groups = xcalloc(creds->group_count, sizeof(*copy->groups));
+    if (creds->group_count > 0) {
+        memcpy(copy->groups, creds->groups, creds->group_count * sizeof(*copy->groups));
+    }
+    copy->user = xstrdup(creds->user);
+    copy->home = xstrdup(creds->home);
+    copy->shell = xstrdup(creds->shell);
+    return copy;
+}
+
 void creds_free(struct creds *creds)
 {
     if (creds == NULL) {
