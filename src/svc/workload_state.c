@@ -151,7 +151,8 @@ void workload_forget(struct workload *w, bool for_good)
 
 void workload_hand_over(struct workload *w, bool keep)
 {
-    int fd = w->channel != NULL ? pump_channel_fd(w->channel) : -1;
+    /* Without a process there is nothing to come. */
+    int fd = w->channel != NULL && w->pid != 0 ? pump_channel_fd(w->channel) : -1;
     if (fd >= 0) {
         (void) fcntl(fd, F_SETFD, keep ? 0 : FD_CLOEXEC);
     }

@@ -322,6 +322,27 @@ def test_reexec_keeps_pid_children_and_workloads(make_agent):
     agent.stop()
 
 
+@pytest.mark.once
+def test_reexec_leaks_nothing(make_agent):
+    agent = make_agent()
+    binary = install(agent)
+    agent.start(binary=binary)
+    agent.run("app", workload("a", SLEEP), workload("b", SLEEP))
+    agent.deploy("done", workload("main", sh("exit 0"), restart={"policy": "never"}))
+    agent.wait_event("stopped", "done", "main")
+
+    def upgrade():
+        since = agent.mark()
+        agent.send(signal.SIGUSR2)
+        adopted(agent, "app", "b", since)
+        return len(os.listdir(f"/proc/{agent.pid}/fd"))
+    upgrade()
+    first = upgrade()
+    for _ in range(10):
+        last = upgrade()
+    assert abs(last - first) <= 2
+
+
 @pytest.mark.parametrize("content", [b"", b"no program", b"#!/bin/sh\nexit 0\n",
                                      b"#!/bin/sh\necho this is broken >&2\nexit 3\n",
                                      b"#!/bin/sh\nkill -SEGV $$\n", None])
