@@ -207,10 +207,13 @@ int logfile_open_path(struct logfile *lf, struct err *err)
 {
     struct err local = {0};
     err = err != NULL ? err : &local;
-    for (;;) {
+    for (int tries = 0;;) {
         CLEANUP(close_fd) int dir = -1;
         if (logfile_open_dir(lf, true, &dir, err) == 0 && logfile_open_at(lf, dir, err) == 0) {
             return 0;
+        }
+        if (err->code == ENOENT && ++tries < 4) {
+            continue; /* somebody removed the folder in between */
         }
         if (!logfile_is_full_error(err->code) || !logfile_remove_oldest(lf)) {
             return -1;

@@ -2,6 +2,7 @@
 full disks, frozen disks and whatever somebody else does to the files."""
 
 import contextlib
+import contextlib
 import os
 import re
 import signal
@@ -40,10 +41,17 @@ def numbers_of(log):
     return [int(match[1]) for match in found if match]
 
 
+def numbers_while_rotating(log):
+    """The same of a log whose files may be renamed while they are read."""
+    with contextlib.suppress(FileNotFoundError):
+        return numbers_of(log)
+    return []
+
+
 def wait_for_more(agent, log, more=20):
     """Waits until the counting program has logged some more lines."""
     def last():
-        numbers = numbers_of(log)
+        numbers = numbers_while_rotating(log)
         return numbers[-1] if numbers else 0
     begin = last()
     agent.wait(lambda: last() >= begin + more, f"more lines in {log}")
