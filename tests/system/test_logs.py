@@ -2,7 +2,6 @@
 full disks, frozen disks and whatever somebody else does to the files."""
 
 import contextlib
-import contextlib
 import os
 import re
 import signal
