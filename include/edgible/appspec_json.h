@@ -11,5 +11,6 @@
 /* The caller frees. What is unset is left out. */
 struct json *appspec_to_json(const struct app_spec *app);
 struct json *appspec_workload_to_json(const struct workload_spec *workload);
+struct json *appspec_access_to_json(const struct access_spec *access);
 
 #endif

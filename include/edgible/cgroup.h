@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct cgroup_root;
@@ -32,6 +33,12 @@ int cgroup_make(const struct cgroup_root *root, const char *name, struct err *er
 
 /* True where a living process is in the group (or below). False also where there is none. */
 bool cgroup_is_populated(const struct cgroup_root *root, const char *name);
+
+/* The number by which the kernel tells of the group (INET_DIAG_CGROUP_ID); 0 where there is none.
+ */
+uint64_t cgroup_id(const struct cgroup_root *root, const char *name);
+/* CPU time of all that ran in it; -1 where the kernel does not say. */
+int64_t cgroup_read_cpu_ms(const struct cgroup_root *root, const char *name);
 
 /* The processes in the group and below: at most max are written, the count written is returned.
  * With max 0 it only counts. */

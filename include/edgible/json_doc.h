@@ -28,6 +28,8 @@ DEFINE_CLEANUP(json, struct json, json_free)
 void json_set_string(struct json *object, const char *key, const char *value);
 /* Exact up to 2^53. */
 void json_set_int(struct json *object, const char *key, int64_t value);
+/* To three decimals. */
+void json_set_seconds(struct json *object, const char *key, int64_t ms);
 void json_set_bool(struct json *object, const char *key, bool value);
 void json_set_strings(struct json *object, const char *key, const struct strv *values);
 /* Takes over child. */
@@ -36,6 +38,8 @@ void json_set(struct json *object, const char *key, struct json *take_child);
 /* An item at the end of an array. */
 void json_add(struct json *array, struct json *take_child);
 void json_add_string(struct json *array, const char *value);
+/* A text that is JSON already. */
+void json_add_raw(struct json *array, const char *text);
 void json_add_int(struct json *array, int64_t value);
 
 /* One line, with a line feed; the caller frees. */

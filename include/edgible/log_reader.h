@@ -9,6 +9,7 @@
 #define EDGIBLE_LOG_READER_H
 
 #include "edgible/err.h"
+#include "edgible/log_place.h"
 #include "edgible/mem.h"
 
 #include <stdbool.h>
@@ -18,23 +19,19 @@
 
 #define LOG_READER_BUFFER_BYTES (128UL * 1024)
 #define LOG_READER_MAX_LINES 100000
-#define LOG_READER_MAX_BACK_BYTES (64UL * 1024 * 1024) /* read backwards to find the last lines */
+/* So far back the last lines are looked for: bytes, and files. */
+#define LOG_READER_MAX_BACK_BYTES (64UL * 1024 * 1024)
+#define LOG_READER_MAX_BACK_FILES 16
 
 struct log_reader;
 
-/* A rotation that the pump has done: the file with inode old_inode is complete with old_bytes, and
- * the one with new_inode (the same where the file was cut off instead) follows it. */
-struct log_rotation {
-    uint64_t old_inode, new_inode;
-    uint64_t old_bytes;
-};
-
 struct log_reader_params {
-    const char *file;   /* absolute; copied. Need not exist: then it is empty so far */
-    unsigned max_files; /* rotated ones: file.1 (the newest) … */
-    size_t lines;       /* the last so many, at most LOG_READER_MAX_LINES; over rotated files */
+    const char *file;        /* absolute; copied. Need not exist: then it is empty so far */
+    unsigned max_files;      /* rotated ones: file.1 (the newest) … */
+    struct log_place *place; /* a reference is taken; NULL: nobody writes it just now */
+    size_t lines; /* the last so many, over rotated files; at most LOG_READER_MAX_LINES */
     bool follow;
-    void (*notify)(void *arg); /* log_reader_take() has more to say; from any thread */
+    void (*notify)(void *arg); /* log_reader_take() has more to say; from the reader's thread */
     void *arg;
 };
 
@@ -51,9 +48,9 @@ DEFINE_CLEANUP(log_reader, struct log_reader, log_reader_free)
  */
 ssize_t log_reader_take(struct log_reader *reader, char *data, size_t max, struct err *err);
 
-/* Told of each rotation, in order, from log_reader_new() on. */
-void log_reader_rotated(struct log_reader *reader, const struct log_rotation *rotation);
-/* From now on the log is another file: what is left of the old one comes first. */
-void log_reader_set_file(struct log_reader *reader, const char *file, unsigned max_files);
+/* The log may be another file, or be written by another: what is left of the old one comes first.
+ * Nothing where it is all the same. */
+void log_reader_set_file(struct log_reader *reader, const char *file, unsigned max_files,
+                         struct log_place *place);
 
 #endif

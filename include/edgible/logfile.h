@@ -10,6 +10,7 @@
 #define EDGIBLE_LOGFILE_H
 
 #include "edgible/err.h"
+#include "edgible/log_place.h"
 #include "edgible/mem.h"
 #include "edgible/strv.h"
 
@@ -44,6 +45,8 @@ DEFINE_CLEANUP(logfile, struct logfile, logfile_free)
  */
 int logfile_open(struct logfile *lf, int64_t now_ms, unsigned *ret_happened,
                  struct err *err) MUST_CHECK;
+/* Tells of each file that it goes on to; borrowed, NULL: to nobody. */
+void logfile_set_place(struct logfile *lf, struct log_place *place);
 /* Takes over limits and owner; the file must be the same. */
 void logfile_set_limits(struct logfile *lf, const struct pump_log *log);
 /* Writes or drops len bytes; returns LOGFILE_ bits. */

@@ -13,6 +13,7 @@
 #include "edgible/parse.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct loop;
 struct loop_io;
@@ -33,6 +34,13 @@ DEFINE_CLEANUP(loop, struct loop, loop_free)
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 mono_ms loop_now(void);
+
+/* How late timers fired: the longest since the last call, and the sum of all. */
+struct loop_lag {
+    mono_ms longest_ms, sum_ms;
+    uint64_t timers;
+};
+struct loop_lag loop_take_lag(struct loop *loop);
 
 /* Calls fn when fd is readable; fd stays the caller's and must outlive the watcher. */
 struct loop_io *loop_io_new(struct loop *loop, int fd, loop_io_fn fn, void *arg);

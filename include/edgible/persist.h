@@ -46,6 +46,9 @@ void persist_each(struct persist *persist, const char *folder, persist_fn *fn, v
 char *persist_read_volatile(struct persist *persist, const char *name, size_t *ret_len,
                             struct err *err);
 
+/* True where records do not get to the disk just now, with the latest reason. */
+bool persist_has_trouble(struct persist *persist, struct err *ret);
+
 /* Waits until all is durable, max_wait_ms at most. */
 int persist_flush(struct persist *persist, int max_wait_ms, struct err *err) MUST_CHECK;
 

@@ -12,6 +12,7 @@
 #define EDGIBLE_PUMP_H
 
 #include "edgible/err.h"
+#include "edgible/log_place.h"
 #include "edgible/mem.h"
 #include "edgible/strv.h"
 
@@ -102,6 +103,8 @@ void pump_tail(struct pump_channel *channel);
 /* Writes what the pipe holds now, closes everything; answered by PUMP_EV_CLOSED. */
 void pump_close(struct pump_channel *channel);
 
+/* Where its file stands; the channel's: log_place_ref() it to keep it. */
+struct log_place *pump_channel_place(const struct pump_channel *channel);
 struct pump_counters pump_channel_counters(const struct pump_channel *channel);
 
 /* The next event; false where there is none. */

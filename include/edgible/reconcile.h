@@ -42,6 +42,25 @@ void reconcile_resume(struct reconcile *rec);
 /* As source_view_fn; arg is the struct reconcile. */
 void reconcile_view(void *arg, const struct app_spec *const *apps, size_t count);
 
+/* An application as it stands; all borrowed, until the loop's next turn. */
+struct reconcile_app {
+    const char *name;
+    const struct app_spec *spec; /* complete; NULL where none was ever accepted */
+    const char *refused;         /* why what the source says now is not taken; NULL: it is */
+    bool is_elsewhere;           /* as it is for another device */
+    bool is_blocked;             /* a newer agent's record holds it */
+    bool suspended;              /* targetState */
+    bool is_leaving;             /* it is being removed */
+    int64_t generation;          /* 0: none */
+};
+
+bool reconcile_find_app(const struct reconcile *rec, const char *name, struct reconcile_app *ret);
+typedef void reconcile_app_fn(void *arg, const struct reconcile_app *app);
+void reconcile_each_app(const struct reconcile *rec, reconcile_app_fn *fn, void *arg);
+/* targetState, for good. False where there is nothing to suspend or resume: never accepted, or
+ * blocked. */
+bool reconcile_set_suspended(struct reconcile *rec, const char *name, bool suspended);
+
 /* Nothing is left of the application: says so where it was removed. */
 void reconcile_on_app_gone(struct reconcile *rec, const char *name);
 

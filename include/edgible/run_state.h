@@ -14,6 +14,7 @@
 /* How the last run ended, or why the last try failed. */
 struct run_end {
     int64_t at_unix_ms; /* 0: there was none */
+    int64_t uptime_ms;  /* of the run; 0 where the program never ran */
     bool is_known, is_signal, core_dumped;
     int64_t code;                     /* exit status or signal */
     int64_t fault_stage, fault_errno; /* an enum spawn_stage; -1: the program ran */
@@ -34,8 +35,11 @@ struct run_state {
     int64_t run;       /* number of the run, for the log */
     bool in_cgroup;
     int64_t started_unix_ms; /* of the last process; 0: there was none */
-    struct run_end end;
+    struct run_end end;      /* of the current or last run */
+    struct run_end before;   /* of the run before the current one, which has not ended yet */
 };
+
+void run_end_fini(struct run_end *end);
 
 void run_state_fini(struct run_state *state);
 void cleanup_run_state(struct run_state *state);

@@ -22,6 +22,8 @@
 #define SERVER_REQUEST_TIMEOUT_MS 30000 /* for a request to arrive */
 #define SERVER_STALL_TIMEOUT_MS 300000  /* for a reader of an answer to take any of it */
 
+#define SERVER_MAX_GROUPS 256
+
 struct server;
 struct server_request; /* valid during the handler's call */
 struct server_stream;  /* an answer that goes on until it ends or its reader leaves */
@@ -31,6 +33,8 @@ struct server_peer {
     pid_t pid;
     uid_t uid;
     gid_t gid;
+    gid_t groups[SERVER_MAX_GROUPS]; /* its further ones (SO_PEERGROUPS) */
+    size_t group_count;
 };
 
 struct server_params {
@@ -38,6 +42,7 @@ struct server_params {
     const char *socket; /* path; copied */
     gid_t group;   /* who else may connect: mode 0660 and this group; (gid_t) -1: nobody, 0600 */
     int listen_fd; /* taken over where >= 0: a socket that listens at that path already */
+    mono_ms request_timeout_ms; /* 0: SERVER_REQUEST_TIMEOUT_MS */
     /* Whether the peer may use it at all; called once a connection. */
     bool (*allows)(void *arg, const struct server_peer *peer);
     void (*handle)(void *arg, struct server_request *request);

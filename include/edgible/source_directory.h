@@ -34,6 +34,22 @@ DEFINE_CLEANUP(source_directory, struct source_directory, source_directory_free)
 /* Gives the view once more, from inside this call. */
 void source_directory_give_view(struct source_directory *source);
 
+/* How the source is: when it was last looked at with success (loop time; -1: never), and what is
+ * wrong with it (NULL: nothing; borrowed). */
+mono_ms source_directory_last_contact(const struct source_directory *source);
+const char *source_directory_trouble(const struct source_directory *source);
+/* Calls fn for each document that is not taken: its application (NULL where it could not be read),
+ * the file's path, and the lines that say why. All borrowed. */
+typedef void source_problem_fn(void *arg, const char *application, const char *path,
+                               const struct strv *errors);
+void source_directory_each_problem(const struct source_directory *source, source_problem_fn *fn,
+                                   void *arg);
+/* The file that the application is taken from; NULL: none. Borrowed. */
+const char *source_directory_file_of(const struct source_directory *source, const char *app);
+
+/* Looks at the directory now; the view is given from inside this call. */
+void source_directory_scan(struct source_directory *source);
+
 /* True for a name that the source reads: *.yaml, *.yml, *.json, not hidden. */
 bool source_directory_takes(const char *name);
 

@@ -20,6 +20,11 @@ enum spec_change {
 enum spec_change spec_diff_workload(const struct workload_spec *from,
                                     const struct workload_spec *to, struct strv *fields);
 
+/* Adds the paths in which the applications differ beside their workloads, such as
+ * "metadata.dependsOn". */
+void spec_diff_app_head(const struct app_spec *from, const struct app_spec *to,
+                        struct strv *fields);
+
 /* True where the applications differ in anything at all, their workloads included. */
 bool spec_diff_app_is_different(const struct app_spec *from, const struct app_spec *to);
 

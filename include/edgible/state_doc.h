@@ -36,8 +36,9 @@ enum state_doc_result state_doc_read(const char *name, const char *text, size_t 
 struct app_record {
     struct app_spec *app; /* owned; as its document says, defaults not filled in */
     int64_t generation;
-    char *source;  /* the file it stood in */
-    bool removing; /* it is no longer wanted; what is left of it is being stopped */
+    char *source;   /* the file it stood in */
+    bool removing;  /* it is no longer wanted; what is left of it is being stopped */
+    bool suspended; /* it is to stay, and not to run */
 };
 
 void cleanup_app_record(struct app_record *record);

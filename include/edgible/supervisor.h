@@ -18,6 +18,8 @@
 #include <sys/resource.h>
 
 struct supervisor;
+struct workload;
+struct stop_times;
 
 struct supervisor_params {
     struct loop *loop; /* borrowed, as is all here; outlives the supervisor */
@@ -54,12 +56,20 @@ void supervisor_adopt(struct supervisor *sup, const struct unit *unit,
 /*
  * Makes the application run as the spec says, which must be complete (defaults applied): starts
  * what is new, stops what it no longer has, and of what changed restarts only what has to.
+ *
+ * With suspended, nothing of it is to run: what does stops, in reverse dependsOn order, and stays
+ * known.
  */
-void supervisor_apply(struct supervisor *sup, const struct app_spec *spec, int64_t generation);
+void supervisor_apply(struct supervisor *sup, const struct app_spec *spec, int64_t generation,
+                      bool suspended);
 
 /* Starts those workloads of an applied application that were refused for want of descriptors, as
  * far as there are now enough; touches no other. */
 void supervisor_fill(struct supervisor *sup, const struct app_spec *spec, int64_t generation);
+
+/* A new process for the workload, or for all of the application where it is NULL. False where there
+ * is none of that name. */
+bool supervisor_restart(struct supervisor *sup, const char *application, const char *workload);
 
 /* Stops the applications and forgets them; in dependsOn order, reversed. Unknown names are
  * ignored. */
@@ -84,6 +94,17 @@ void supervisor_abandon(struct supervisor *sup);
 /* A child of this process that is no workload's: it is neither reaped nor taken for an orphan of
  * one. 0: there is none. */
 void supervisor_set_helper(struct supervisor *sup, pid_t pid);
+
+/* NULL where there is none. Valid until the loop's next turn. */
+const struct workload *supervisor_find(const struct supervisor *sup, const char *application,
+                                       const char *workload);
+const struct stop_times *supervisor_stop_times(const struct supervisor *sup);
+/* Some workload is being stopped for good or suspended. */
+bool supervisor_has_leaving(const struct supervisor *sup);
+typedef void supervisor_fn(void *arg, const struct workload *workload);
+/* For each workload of the application, all where it is NULL. */
+void supervisor_each(const struct supervisor *sup, const char *application, supervisor_fn *fn,
+                     void *arg);
 
 /* Number of workloads known, the ones being removed included. */
 size_t supervisor_workload_count(const struct supervisor *sup);

@@ -15,12 +15,22 @@
 #include "edgible/loop.h"
 #include "edgible/persist.h"
 #include "edgible/pump.h"
+#include "edgible/report.h"
 #include "edgible/run_state.h"
 #include "edgible/wl_fsm.h"
 
 #include <sys/resource.h>
 
 struct workload;
+
+/* How long stops took, from the stop signal until nothing was left. */
+#define STOP_BUCKETS 8
+extern const mono_ms stop_bucket_ms[STOP_BUCKETS]; /* upper bounds */
+struct stop_times {
+    uint64_t buckets[STOP_BUCKETS + 1]; /* the last one: longer than all */
+    uint64_t count;
+    mono_ms sum_ms;
+};
 
 /* What all workloads share; outlives them. Nothing is owned. */
 struct workload_ctx {
@@ -34,6 +44,7 @@ struct workload_ctx {
     const char *device_name;
     const char *log_dir;
     struct rlimit open_files; /* what workloads get */
+    struct stop_times *stop_times;
     /* Asks for a sweep of the workload: workload_sweep() is called soon, from the loop. */
     void (*request_sweep)(void *arg, struct workload *workload);
     /* The workload has come to rest. */
@@ -81,6 +92,20 @@ void workload_skip_grace(struct workload *workload);
 /* Takes over a new version of the specification; restarts the process where `restart`. */
 void workload_update(struct workload *workload, const struct workload_spec *spec, bool restart);
 
+/* A new process, its counters forgiven; one that is not wanted starts. */
+void workload_restart(struct workload *workload);
+
+/* Fills all but what has to be looked for in the system: ports' listening, resources. *report must
+ * be zeroed; the caller finishes it before the workload changes. */
+void workload_fill_report(const struct workload *workload, struct workload_report *report);
+/* What it waits for just now, as a sentence: what a stop still waits for; NULL: nothing. The caller
+ * frees. */
+char *workload_waits_for(const struct workload *workload);
+/* Where its log is. The caller frees. */
+char *workload_log_file(const struct workload *workload);
+/* Where it stands; the workload's, NULL while it is closed. */
+struct log_place *workload_log_place(const struct workload *workload);
+
 /* Closes the log of a workload at rest; on_rest is called again when that is done. */
 void workload_close(struct workload *workload);
 bool workload_is_disposable(const struct workload *workload);
@@ -91,6 +116,8 @@ pid_t workload_pid(const struct workload *workload);
 bool workload_kill_target(const struct workload *workload, struct killtree_target *ret);
 /* Whether its cgroup alone tells what is left of it. */
 bool workload_has_cgroup(const struct workload *workload);
+/* The name of its cgroup; NULL where it is in none. */
+const char *workload_cgroup(const struct workload *workload);
 /*
  * Answer to request_sweep: what a look at the processes found. In state killing, what was found
  * is sent SIGKILL. census is NULL where there was no need for one (left_count is 0 then).

@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define API_RETRY_MS 30000
+
 void agent_log_diag(const struct diag *diag)
 {
     for (size_t i = 0; i < diag->count; i++) {
@@ -137,7 +139,52 @@ int agent_open_source(struct agent *agent, struct err *err)
         .arg = agent->reconcile,
     };
     agent->source = source_directory_new(&params);
+    if (agent->api != NULL) {
+        api_set_source(agent->api, agent->source);
+    }
     return 0;
+}
+
+static void on_api_retry(void *arg)
+{
+    agent_open_api(arg);
+}
+
+static int make_socket_dir(const char *socket, struct err *err)
+{
+    const char *slash = strrchr(socket, '/');
+    CLEANUP(free) char *dir = xstrndup(socket, slash != NULL ? (size_t) (slash - socket) : 0);
+    return dir[0] != '\0' ? fd_make_dirs(dir, 0755, err) : 0;
+}
+
+/* Workloads run without it, too: what is wrong with the socket must not keep them down. */
+void agent_open_api(struct agent *agent)
+{
+    struct err err = {0};
+    struct api_params params = {
+        .loop = agent->loop,
+        .supervisor = agent->supervisor,
+        .reconcile = agent->reconcile,
+        .events = agent->events,
+        .persist = agent->persist,
+        .config = agent->config,
+        .boot_id = agent->boot_id,
+        .listen_fd = steal_fd(&agent->api_socket),
+    };
+    if (make_socket_dir(agent->config->api_socket, &err) == 0) {
+        agent->api = api_new(&params, &err);
+    }
+    if (agent->api != NULL) {
+        api_set_source(agent->api, agent->source);
+        log_info("api", "listens at '%s'", agent->config->api_socket);
+        return;
+    }
+    agent_log_err("api", &err);
+    log_error("api", "runs without the API; tries again in %d s", API_RETRY_MS / 1000);
+    if (agent->api_timer == NULL) {
+        agent->api_timer = loop_timer_new(agent->loop, on_api_retry, agent);
+    }
+    loop_timer_arm(agent->api_timer, loop_now() + API_RETRY_MS);
 }
 
 /* What is in the policy but not in force yet is said: an owner must not rely on it. */
@@ -203,7 +250,10 @@ static int agent_open(struct agent *agent, struct err *err)
         open_persist(agent, err) < 0) {
         return -1;
     }
-    agent->events = events_new();
+    agent->events = events_new(agent->config->runtime_dir, agent->boot_id, agent->persist, err);
+    if (agent->events == NULL) {
+        return -1;
+    }
     open_cgroups(agent);
     if (open_supervisor(agent, err) < 0) {
         return -1;
@@ -212,7 +262,11 @@ static int agent_open(struct agent *agent, struct err *err)
         reconcile_new(agent->supervisor, agent->events, agent->persist, agent->config);
     warn_of_policy(&agent->config->policy);
     restore_all(agent->persist, agent->reconcile, agent->supervisor, agent->boot_id);
-    return agent_open_source(agent, err);
+    if (agent_open_source(agent, err) < 0) {
+        return -1;
+    }
+    agent_open_api(agent);
+    return 0;
 }
 
 /* Workloads go on; what is known of them is in the records. */
@@ -231,13 +285,16 @@ static void detach(struct agent *agent)
 static void agent_fini(struct agent *agent)
 {
     agent_end_upgrade(agent);
+    loop_timer_free(agent->api_timer);
+    api_free(agent->api);
+    fd_close(&agent->api_socket);
     source_directory_free(agent->source);
     reconcile_free(agent->reconcile);
     supervisor_free(agent->supervisor);
+    events_free(agent->events);
     persist_free(agent->persist);
     cgroup_root_free(agent->cgroups);
     agent_unwatch_signals(agent);
-    events_free(agent->events);
     loop_free(agent->loop);
     fd_close(&agent->state_lock);
     fd_close(&agent->runtime_lock);
@@ -266,7 +323,8 @@ int agent_run(const char *argv0, const char *config_path)
     struct agent agent = {.config_path = config_path,
                           .program = agent_find_program(argv0),
                           .state_lock = -1,
-                          .runtime_lock = -1};
+                          .runtime_lock = -1,
+                          .api_socket = -1};
     if (hold_standard_fds(&err) < 0) {
         return EXIT_FAILURE;
     }

@@ -5,6 +5,7 @@
 #ifndef EDGIBLE_AGENT_PRIVATE_H
 #define EDGIBLE_AGENT_PRIVATE_H
 
+#include "edgible/api.h"
 #include "edgible/cgroup.h"
 #include "edgible/config.h"
 #include "edgible/events.h"
@@ -31,6 +32,9 @@ struct agent {
     struct supervisor *supervisor;
     struct reconcile *reconcile;
     struct source_directory *source;
+    struct api *api;              /* NULL: it could not be opened, and is tried again */
+    struct loop_timer *api_timer; /* for that */
+    int api_socket;               /* of the agent that executed this program; -1: none */
     struct loop_signal *signals[AGENT_SIGNALS];
     struct upgrade *upgrade; /* NULL: none is under way */
     bool stopping;           /* all workloads are being stopped */
@@ -39,6 +43,8 @@ struct agent {
 
 void agent_log_diag(const struct diag *diag);
 void agent_log_err(const char *subsystem, const struct err *err);
+/* Opens the API, or plans to try again. */
+void agent_open_api(struct agent *agent);
 int agent_open_source(struct agent *agent, struct err *err);
 
 /* agent_signals.c */

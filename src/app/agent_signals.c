@@ -16,6 +16,9 @@ static void on_stop_signal(void *arg)
                             "grace periods");
     agent->stopping = true;
     agent_end_upgrade(agent);
+    if (agent->api != NULL) {
+        api_set_source(agent->api, NULL);
+    }
     source_directory_free(steal_ptr(&agent->source));
     supervisor_shutdown(agent->supervisor);
 }
@@ -39,6 +42,7 @@ static void keep_fixed(const struct config *now, struct config *wanted)
         {"runtimeDir",  now->runtime_dir, &wanted->runtime_dir},
         {"logDir",      now->log_dir,     &wanted->log_dir    },
         {"device.name", now->device_name, &wanted->device_name},
+        {"api.socket",  now->api_socket,  &wanted->api_socket },
     };
     for (size_t i = 0; i < ARRAY_LEN(fixed); i++) {
         warn_of_fixed(fixed[i].key, fixed[i].now, *fixed[i].wanted);
@@ -72,7 +76,13 @@ static void on_reload_signal(void *arg)
     agent->config = fresh;
     log_set(fresh->log_level, fresh->log_format);
     reconcile_set_config(agent->reconcile, fresh);
+    if (agent->api != NULL) {
+        api_set_config(agent->api, fresh);
+    }
     if (strcmp(old->directory, fresh->directory) != 0) {
+        if (agent->api != NULL) {
+            api_set_source(agent->api, NULL);
+        }
         source_directory_free(steal_ptr(&agent->source));
         (void) !agent_open_source(agent, &err);
     } else {

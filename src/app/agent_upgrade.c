@@ -116,13 +116,20 @@ static void keep_locks(const struct agent *agent, bool keep)
     }
 }
 
+/* The API's socket goes on listening: who connects meanwhile waits. -1: there is none. */
+static int keep_socket(const struct agent *agent, bool keep)
+{
+    return agent->api != NULL ? api_keep_socket(agent->api, keep) : -1;
+}
+
 /* Returns only where it failed. No signal is lost in between: they wait until the new program
  * watches for them. */
 static void execute(struct agent *agent)
 {
     CLEANUP(free) char *config_path = xstrdup(agent->config_path);
     CLEANUP(free)
-    char *locks = xasprintf("%d:%d:%d", (int) getpid(), agent->state_lock, agent->runtime_lock);
+    char *locks = xasprintf("%d:%d:%d:%d", (int) getpid(), agent->state_lock, agent->runtime_lock,
+                            keep_socket(agent, true));
     char config_option[] = "--config";
     char *argv[] = {agent->program, config_option, config_path, NULL};
     sigset_t all;
@@ -137,6 +144,7 @@ static void execute(struct agent *agent)
     (void) unsetenv(LOCKS_VARIABLE);
     supervisor_hand_over(agent->supervisor, false);
     keep_locks(agent, false);
+    (void) keep_socket(agent, false);
     (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = cause;
 }
@@ -257,12 +265,16 @@ bool agent_take_locks(struct agent *agent)
     }
     int state_lock = next_number(&at);
     int runtime_lock = next_number(&at);
+    int api_socket = next_number(&at);
     (void) unsetenv(LOCKS_VARIABLE);
     if (state_lock < 0 || fcntl(state_lock, F_SETFD, FD_CLOEXEC) < 0) {
         return false;
     }
     if (runtime_lock >= 0) {
         (void) fcntl(runtime_lock, F_SETFD, FD_CLOEXEC);
+    }
+    if (api_socket >= 0 && fcntl(api_socket, F_SETFD, FD_CLOEXEC) == 0) {
+        agent->api_socket = api_socket;
     }
     agent->state_lock = state_lock;
     agent->runtime_lock = runtime_lock;

@@ -3,6 +3,7 @@
 #include "edgible/buf.h"
 #include "edgible/mem.h"
 #include "edgible/parse.h"
+#include "log_private.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -189,6 +190,7 @@ void log_line(enum log_level level, const char *subsystem, const struct log_fiel
         }
         buf_add_char(&line, '\n');
         emit(line.data, line.len);
+        log_keep(level, subsystem, &line);
     }
     (void) pthread_mutex_unlock(&the_log.lock);
     va_end(ap);

@@ -6,14 +6,20 @@
 
 #define MAX_TIME INT64_C(9007199254740991) /* 2^53 - 1, up to which JSON's numbers are exact */
 
+void run_end_fini(struct run_end *end)
+{
+    free(steal_ptr(&end->start_error));
+    free(steal_ptr(&end->start_stage));
+    strv_fini(&end->tail);
+}
+
 void run_state_fini(struct run_state *state)
 {
     free(steal_ptr(&state->boot_id));
     free(steal_ptr(&state->pidfd_inode));
     free(steal_ptr(&state->pipe_inode));
-    free(steal_ptr(&state->end.start_error));
-    free(steal_ptr(&state->end.start_stage));
-    strv_fini(&state->end.tail);
+    run_end_fini(&state->end);
+    run_end_fini(&state->before);
 }
 
 void cleanup_run_state(struct run_state *state)
@@ -69,6 +75,7 @@ static struct json *end_to_json(const struct run_end *end)
 {
     struct json *json = json_object();
     json_set_int(json, "atUnixMs", end->at_unix_ms);
+    json_set_int(json, "uptimeMs", end->uptime_ms);
     json_set_bool(json, "known", end->is_known);
     json_set_bool(json, "signaled", end->is_signal);
     json_set_bool(json, "coreDumped", end->core_dumped);
@@ -98,6 +105,9 @@ char *run_state_text(const struct run_state *state)
     json_set_int(json, "startedUnixMs", state->started_unix_ms);
     if (state->end.at_unix_ms != 0) {
         json_set(json, "lastExit", end_to_json(&state->end));
+    }
+    if (state->before.at_unix_ms != 0) {
+        json_set(json, "exitBefore", end_to_json(&state->before));
     }
     return json_text(json);
 }
@@ -221,6 +231,7 @@ static void read_last_exit(struct doc_reader *reader, const struct doc_spot *spo
 {
     static const struct doc_field fields[] = {
         TIME_FIELD(struct run_end, at_unix_ms, "atUnixMs"),
+        TIME_FIELD(struct run_end, uptime_ms, "uptimeMs"),
         DOC_FIELD(struct run_end, is_known, "known", docread_bool),
         DOC_FIELD(struct run_end, is_signal, "signaled", docread_bool),
         DOC_FIELD(struct run_end, core_dumped, "coreDumped", docread_bool),
@@ -247,10 +258,12 @@ enum state_doc_result run_state_read(const char *name, const char *text, size_t 
         DOC_FIELD(struct run_state, run, "run", docread_int, .max = MAX_TIME),
         TIME_FIELD(struct run_state, started_unix_ms, "startedUnixMs"),
         DOC_FIELD(struct run_state, end, "lastExit", read_last_exit),
+        DOC_FIELD(struct run_state, before, "exitBefore", read_last_exit),
         DOC_FIELDS_END,
     };
     state->log_fd = -1;
     state->end.fault_stage = -1;
+    state->before.fault_stage = -1;
     enum state_doc_result result = state_doc_read(name, text, len, fields, state, err);
     if (result != STATE_DOC_READ) {
         return result;

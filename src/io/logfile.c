@@ -33,6 +33,11 @@ void logfile_free(struct logfile *lf)
     free(lf);
 }
 
+void logfile_set_place(struct logfile *lf, struct log_place *place)
+{
+    lf->place = place;
+}
+
 void logfile_set_limits(struct logfile *lf, const struct pump_log *log)
 {
     lf->max_size = log->max_size_bytes > 0 ? log->max_size_bytes : 1;
@@ -183,6 +188,7 @@ static int check_descriptor(struct logfile *lf, unsigned *happened)
     uint64_t size = (uint64_t) st.st_size;
     if (size != lf->size) {
         if (size < lf->size) {
+            log_place_move(lf->place, lf->ino, 0, false);
             *happened |= LOGFILE_REOPENED;
         }
         lf->size = size;
@@ -214,6 +220,7 @@ int logfile_open(struct logfile *lf, int64_t now_ms, unsigned *ret_happened, str
             logfile_mend_chain(lf, dir);
             logfile_mend_line(lf, dir);
         }
+        log_place_move(lf->place, lf->ino, 0, false);
         lf->next_check_ms = now_ms + LOGFILE_CHECK_MS;
         lf->drop.given_up = false;
         lf->drop.retry_ms = now_ms;
@@ -251,6 +258,7 @@ int logfile_check_identity(struct logfile *lf, int64_t now_ms, unsigned *happene
     /* Somebody else may have made it, and not to its last line's end. */
     lf->starts_line = lf->starts_line || lf->size > 0;
     lf->next_check_ms = now_ms + LOGFILE_CHECK_MS;
+    log_place_move(lf->place, lf->ino, 0, false);
     *happened |= LOGFILE_REOPENED;
     return 0;
 }

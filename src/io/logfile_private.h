@@ -56,6 +56,7 @@ struct logfile {
     int64_t next_check_ms;      /* when the path is compared with the descriptor again */
     struct logfile_drop drop;
     struct logfile_counters counters;
+    struct log_place *place; /* borrowed; NULL: nobody wants to know */
     /* Of the batch that is being written; NULL: nobody asks. */
     struct logfile_progress *progress;
     const char *batch;

@@ -155,6 +155,7 @@ static int rotate_to_next(struct logfile *lf, struct err *err)
     if (line_start > 0) {
         take_line_along(lf, old, line_start, size);
     }
+    log_place_move(lf->place, lf->ino, lf->size > 0 ? line_start : size, true);
     lf->counters.rotations++;
     return 0;
 }
@@ -177,6 +178,7 @@ static int rotate_in_place(struct logfile *lf, struct err *err)
         (void) !ftruncate(lf->fd, 0);
         len = 0;
     }
+    log_place_move(lf->place, lf->ino, lf->size - len, true);
     lf->size = len;
     lf->line_start = 0;
     lf->run_bytes = lf->run_bytes < len ? lf->run_bytes : len;
@@ -190,7 +192,9 @@ int logfile_rotate(struct logfile *lf, struct err *err)
     struct err local = {0};
     err = err != NULL ? err : &local;
     for (;;) {
+        log_place_begin(lf->place);
         int rc = lf->max_files > 0 ? rotate_to_next(lf, err) : rotate_in_place(lf, err);
+        log_place_end(lf->place);
         if (rc == 0) {
             return 0;
         }

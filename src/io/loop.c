@@ -13,6 +13,7 @@
 
 struct loop {
     struct ev_loop *ev;
+    struct loop_lag lag;
 };
 
 struct loop_io {
@@ -27,6 +28,7 @@ struct loop_io {
 
 struct loop_timer {
     struct loop *loop;
+    mono_ms due;
     ev_timer watcher;
     loop_fn fn;
     void *arg;
@@ -73,6 +75,13 @@ void loop_free(struct loop *loop)
     }
     ev_loop_destroy(loop->ev);
     free(loop);
+}
+
+struct loop_lag loop_take_lag(struct loop *loop)
+{
+    struct loop_lag lag = loop->lag;
+    loop->lag.longest_ms = 0;
+    return lag;
 }
 
 void loop_run(struct loop *loop)
@@ -144,6 +153,11 @@ static void on_timer(struct ev_loop *ev, ev_timer *watcher, int events)
     (void) ev;
     (void) events;
     struct loop_timer *timer = watcher->data;
+    struct loop_lag *lag = &timer->loop->lag;
+    mono_ms late = loop_now() - timer->due;
+    lag->timers++;
+    lag->sum_ms += late > 0 ? late : 0;
+    lag->longest_ms = late > lag->longest_ms ? late : lag->longest_ms;
     timer->fn(timer->arg);
 }
 
@@ -168,12 +182,14 @@ void loop_timer_free(struct loop_timer *timer)
 
 void loop_timer_arm(struct loop_timer *timer, mono_ms at)
 {
+    mono_ms now = loop_now();
+    timer->due = at > now ? at : now;
     struct ev_loop *ev = timer->loop->ev;
     ev_timer_stop(ev, &timer->watcher);
     /* libev counts from its cached time: without the update, a timer armed after long work would
      * fire early. */
     ev_now_update(ev);
-    double delay = (double) (at - loop_now()) / 1000.;
+    double delay = (double) (at - now) / 1000.;
     ev_timer_set(&timer->watcher, delay > 0. ? delay : 0., 0.);
     ev_timer_start(ev, &timer->watcher);
 }

@@ -136,6 +136,11 @@ void pump_unpause(struct pump *pump)
     pthread_mutex_unlock(&pump->lock);
 }
 
+struct log_place *pump_channel_place(const struct pump_channel *channel)
+{
+    return channel->place;
+}
+
 int pump_channel_fd(const struct pump_channel *channel)
 {
     pthread_mutex_lock(&channel->pump->lock);
@@ -218,6 +223,8 @@ struct pump_channel *pump_open(struct pump *pump, const struct pump_log *log, vo
     ch->pump = pump;
     ch->owner = owner;
     ch->file = logfile_new(log);
+    ch->place = log_place_new();
+    logfile_set_place(ch->file, ch->place);
     ch->fd = -1;
     ch->wd = -1;
     ch->due_ms = -1;

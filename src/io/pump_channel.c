@@ -32,6 +32,8 @@ void pump_channel_free(struct pump_channel *ch)
     }
     fd_close(&ch->fd);
     logfile_free(ch->file);
+    log_place_close(ch->place);
+    log_place_unref(ch->place);
     free(ch);
 }
 
@@ -156,6 +158,7 @@ static void configure(struct pump_lane *lane, struct pump_channel *ch, const str
     ch->before.rotations += old.rotations;
     logfile_free(ch->file);
     ch->file = logfile_new(log);
+    logfile_set_place(ch->file, ch->place);
     dev_t device = logfile_device(ch->file);
     pthread_mutex_lock(&lane->pump->lock);
     ch->device = device; /* before it is opened, which may hang there */

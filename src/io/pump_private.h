@@ -63,6 +63,7 @@ struct pump_channel {
     bool stalled;
 
     /* used by the lane that holds it; fd and wd also under the lock to change lanes */
+    struct log_place *place; /* of whatever file it is */
     struct logfile *file;
     int fd; /* -1: no pipe, or its writers are gone */
     int wd; /* watch on the file's folder in the lane's inotify; -1: none */

@@ -201,7 +201,7 @@ static void set_nested(struct json *object, const char *outer, const char *inner
     }
 }
 
-static struct json *access_to_json(const struct access_spec *access)
+struct json *appspec_access_to_json(const struct access_spec *access)
 {
     struct json *json = json_object();
     struct json *target = json_object();
@@ -264,7 +264,7 @@ static struct json *spec_to_json(const struct app_spec *app)
     if (app->access_count > 0) {
         struct json *access = json_array();
         for (size_t i = 0; i < app->access_count; i++) {
-            json_add(access, access_to_json(&app->access[i]));
+            json_add(access, appspec_access_to_json(&app->access[i]));
         }
         json_set(json, "access", access);
     }

@@ -90,6 +90,11 @@ void json_set_int(struct json *object, const char *key, int64_t value)
     set_node(object, key, cJSON_CreateNumber((double) value));
 }
 
+void json_set_seconds(struct json *object, const char *key, int64_t ms)
+{
+    set_node(object, key, cJSON_CreateNumber((double) ms / 1000));
+}
+
 void json_set_bool(struct json *object, const char *key, bool value)
 {
     set_node(object, key, cJSON_CreateBool(value));
@@ -117,6 +122,11 @@ void json_add(struct json *array, struct json *take_child)
 void json_add_string(struct json *array, const char *value)
 {
     add_node(array, string_node(value));
+}
+
+void json_add_raw(struct json *array, const char *text)
+{
+    add_node(array, cJSON_CreateRaw(text));
 }
 
 void json_add_int(struct json *array, int64_t value)

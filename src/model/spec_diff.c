@@ -229,31 +229,47 @@ static bool is_same_access(const struct access_spec *a, const struct access_spec
            is_same(a->auth_mode, b->auth_mode);
 }
 
-static bool is_same_head(const struct app_spec *a, const struct app_spec *b)
+static bool is_same_accesses(const struct app_spec *a, const struct app_spec *b)
 {
-    return is_same(a->name, b->name) && is_same(a->id, b->id) &&
-           is_same(a->organization, b->organization) && is_same(a->device_name, b->device_name) &&
-           is_same(a->device_id, b->device_id) &&
-           is_same(a->placement_strategy, b->placement_strategy) &&
-           strv_is_equal(&a->depends_on, &b->depends_on) && a->rollback == b->rollback &&
-           a->healthy_after_ms == b->healthy_after_ms;
+    bool same = a->access_count == b->access_count;
+    for (size_t i = 0; same && i < a->access_count; i++) {
+        same = is_same_access(&a->access[i], &b->access[i]);
+    }
+    return same;
+}
+
+void spec_diff_app_head(const struct app_spec *from, const struct app_spec *to, struct strv *fields)
+{
+    struct diff diff = {.change = SPEC_SAME, .fields = fields};
+    diff_text(&diff, SPEC_LIVE, "metadata.name", from->name, to->name);
+    diff_text(&diff, SPEC_LIVE, "metadata.id", from->id, to->id);
+    diff_text(&diff, SPEC_LIVE, "metadata.organization", from->organization, to->organization);
+    diff_set(&diff, SPEC_LIVE, "metadata.dependsOn", &from->depends_on, &to->depends_on);
+    diff_text(&diff, SPEC_LIVE, "spec.placement.deviceSelector.deviceName", from->device_name,
+              to->device_name);
+    diff_text(&diff, SPEC_LIVE, "spec.placement.deviceSelector.deviceId", from->device_id,
+              to->device_id);
+    diff_text(&diff, SPEC_LIVE, "spec.placement.strategy", from->placement_strategy,
+              to->placement_strategy);
+    diff_number(&diff, SPEC_LIVE, "spec.update.rollback", from->rollback, to->rollback);
+    diff_number(&diff, SPEC_LIVE, "spec.update.healthyAfter", from->healthy_after_ms,
+                to->healthy_after_ms);
+    if (!is_same_accesses(from, to)) {
+        note(&diff, SPEC_LIVE, xstrdup("spec.access"));
+    }
 }
 
 bool spec_diff_app_is_different(const struct app_spec *from, const struct app_spec *to)
 {
-    if (!is_same_head(from, to) || from->workload_count != to->workload_count ||
-        from->access_count != to->access_count) {
+    CLEANUP(strv) struct strv head = {0};
+    spec_diff_app_head(from, to, &head);
+    if (head.count > 0 || from->workload_count != to->workload_count) {
         return true;
     }
     for (size_t i = 0; i < from->workload_count; i++) {
         const struct workload_spec *a = &from->workloads[i];
         const struct workload_spec *b = &to->workloads[i];
         if (!is_same(a->name, b->name) || spec_diff_workload(a, b, NULL) != SPEC_SAME) {
-            return true;
-        }
-    }
-    for (size_t i = 0; i < from->access_count; i++) {
-        if (!is_same_access(&from->access[i], &to->access[i])) {
             return true;
         }
     }

@@ -91,6 +91,7 @@ char *app_record_text(const struct app_record *record)
     json_set_int(json, "generation", record->generation);
     json_set_string(json, "source", record->source);
     json_set_bool(json, "removing", record->removing);
+    json_set_bool(json, "suspended", record->suspended);
     json_set(json, "document", appspec_to_json(record->app));
     return json_text(json);
 }
@@ -110,6 +111,7 @@ enum state_doc_result app_record_read(const char *name, const char *text, size_t
                   .min = 1, .max = INT32_MAX),
         DOC_FIELD(struct app_record, source, "source", docread_string),
         DOC_FIELD(struct app_record, removing, "removing", docread_bool),
+        DOC_FIELD(struct app_record, suspended, "suspended", docread_bool),
         DOC_FIELD(struct app_record, app, "document", read_document, .is_required = true),
         DOC_FIELDS_END,
     };

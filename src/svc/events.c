@@ -1,12 +1,38 @@
 #include "edgible/events.h"
 
+#include "edgible/clock.h"
+#include "edgible/json_doc.h"
+#include "edgible/list.h"
+#include "edgible/parse.h"
+#include "edgible/report.h"
+#include "edgible/state_doc.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* So many numbers are set aside with one write to the disk: a new boot begins behind them. */
+#define SEQ_BLOCK 1000000
+#define SEQ_RECORD "device/events.json"
+#define EVENT_MAX_BYTES (256UL * 1024)
 
 struct events {
+    struct event_store *store;
+    struct persist *persist;
+    char *boot_id;
     uint64_t last_seq;
+    uint64_t seq_limit; /* no number above it may be given out */
+    uint64_t lost;
+    uint64_t counts[EVENT_TYPE_COUNT];
+    struct list watches;
+};
+
+struct events_watch {
+    struct list link;
+    void (*fn)(void *arg);
+    void *arg;
 };
 
 const char *event_type_name(enum event_type type)
@@ -35,18 +61,191 @@ const char *event_type_name(enum event_type type)
     return names[type];
 }
 
-struct events *events_new(void)
+/* --- numbers ------------------------------------------------------------------------------------
+ */
+
+struct seq_record {
+    int64_t limit;
+};
+
+static void take_limit(void *arg, const char *name, const char *text, size_t len,
+                       const struct err *err)
 {
-    return xcalloc(1, sizeof(struct events));
+    (void) err;
+    static const struct doc_field fields[] = {
+        DOC_FIELD_OF_ALL("version", docread_any),
+        DOC_FIELD(struct seq_record, limit, "seqLimit", docread_int, .is_required = true, .min = 0,
+                  .max = INT64_MAX),
+        DOC_FIELDS_END,
+    };
+    struct events *events = arg;
+    struct seq_record record = {0};
+    /* One that cannot be read costs no more than numbers that begin anew. */
+    if (text != NULL && strcmp(name, SEQ_RECORD) == 0 &&
+        state_doc_read(name, text, len, fields, &record, NULL) == STATE_DOC_READ) {
+        events->seq_limit = (uint64_t) record.limit;
+    }
+}
+
+static void set_aside(struct events *events)
+{
+    events->seq_limit = events->last_seq + SEQ_BLOCK;
+    CLEANUP(json) struct json *json = state_doc_new();
+    json_set_int(json, "seqLimit", (int64_t) events->seq_limit);
+    CLEANUP(free) char *text = json_text(json);
+    persist_put(events->persist, SEQ_RECORD, text);
+}
+
+struct events *events_new(const char *runtime_dir, const char *boot_id, struct persist *persist,
+                          struct err *err)
+{
+    CLEANUP(free) char *dir = xasprintf("%s/events", runtime_dir);
+    CLEANUP(events) struct events *events = xcalloc(1, sizeof(*events));
+    list_init(&events->watches);
+    events->persist = persist;
+    events->boot_id = xstrdup(boot_id);
+    events->store = event_store_open(dir, err);
+    if (events->store == NULL) {
+        return NULL;
+    }
+    persist_each(persist, "device", take_limit, events);
+    events->last_seq = event_store_last_seq(events->store);
+    if (events->last_seq == 0 || events->last_seq > events->seq_limit) {
+        events->last_seq =
+            events->last_seq > events->seq_limit ? events->last_seq : events->seq_limit;
+        set_aside(events);
+    }
+    return steal_ptr(&events);
 }
 
 void events_free(struct events *events)
 {
-    free(events);
+    if (events != NULL) {
+        event_store_close(events->store);
+        free(events->boot_id);
+        free(events);
+    }
+}
+
+uint64_t events_last_seq(const struct events *events)
+{
+    return events->last_seq;
+}
+
+const struct event_store *events_store(const struct events *events)
+{
+    return events->store;
+}
+
+uint64_t events_lost(const struct events *events)
+{
+    return events->lost;
+}
+
+uint64_t events_count(const struct events *events, enum event_type type)
+{
+    return events->counts[type];
+}
+
+struct events_watch *events_watch(struct events *events, void (*fn)(void *arg), void *arg)
+{
+    struct events_watch *watch = xcalloc(1, sizeof(*watch));
+    watch->fn = fn;
+    watch->arg = arg;
+    list_add_tail(&events->watches, &watch->link);
+    return watch;
+}
+
+void events_unwatch(struct events_watch *watch)
+{
+    if (watch != NULL) {
+        list_remove(&watch->link);
+        free(watch);
+    }
+}
+
+/* --- keeping -------------------------------------------------------------------------------------
+ */
+
+static bool is_number(const char *key)
+{
+    static const char *const numbers[] = {"pid",   "code",       "restarts", "delay_ms",
+                                          "bytes", "generation", "workloads"};
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        if (strcmp(key, numbers[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void set_lines(struct json *data, const char *key, const char *text)
+{
+    struct json *lines = json_array();
+    while (*text != '\0') {
+        size_t len = strcspn(text, "\n");
+        CLEANUP(free) char *line = xasprintf("%.*s", (int) len, text);
+        json_add_string(lines, line);
+        text += len + (text[len] == '\n' ? 1 : 0);
+    }
+    json_set(data, key, lines);
+}
+
+static struct json *data_json(const struct log_field *fields)
+{
+    struct json *data = json_object();
+    for (const struct log_field *f = fields; f != NULL && f->key != NULL; f++) {
+        if (f->value != NULL && is_number(f->key)) {
+            json_set_int(data, f->key, strtoll(f->value, NULL, 10));
+        } else if (f->value != NULL && strcmp(f->key, "output") == 0) {
+            set_lines(data, f->key, f->value);
+        } else {
+            json_set_string(data, f->key, f->value);
+        }
+    }
+    return data;
+}
+
+/* Begins with the number: event_store finds it there. */
+static char *event_text(const struct events *events, const struct event *event, const char *message,
+                        bool with_data)
+{
+    CLEANUP(json) struct json *json = json_object();
+    json_set_int(json, "seq", (int64_t) events->last_seq);
+    json_set_time(json, "at", clock_unix_ms());
+    json_set_string(json, "bootId", events->boot_id);
+    json_set_string(json, "application", event->application);
+    json_set_string(json, "workload", event->workload);
+    json_set_string(json, "type", event_type_name(event->type));
+    json_set_string(json, "message", message);
+    if (with_data && event->fields != NULL) {
+        json_set(json, "data", data_json(event->fields));
+    }
+    return json_text(json);
+}
+
+static void keep(struct events *events, const struct event *event, const char *message)
+{
+    CLEANUP(free) char *text = event_text(events, event, message, true);
+    if (strlen(text) > EVENT_MAX_BYTES) {
+        CLEANUP(free) char *cut = xasprintf("%.*s …", 4096, message);
+        free(text);
+        text = event_text(events, event, cut, false);
+    }
+    if (event_store_add(events->store, events->last_seq, text, strlen(text) - 1, NULL) < 0) {
+        events->lost++;
+    }
+    list_each (it, &events->watches) {
+        struct events_watch *watch = list_entry(it, struct events_watch, link);
+        watch->fn(watch->arg);
+    }
 }
 
 void events_emit(struct events *events, const struct event *event, const char *fmt, ...)
 {
+    if (events->last_seq >= events->seq_limit) {
+        set_aside(events);
+    }
     char seq[24];
     (void) snprintf(seq, sizeof(seq), "%" PRIu64, ++events->last_seq);
     struct log_field all[EVENT_MAX_FIELDS + 5] = {
@@ -65,4 +264,6 @@ void events_emit(struct events *events, const struct event *event, const char *f
     CLEANUP(free) char *message = xvasprintf(fmt, ap);
     va_end(ap);
     log_line(event->level, "event", all, "%s", message);
+    events->counts[event->type]++;
+    keep(events, event, message);
 }

@@ -476,3 +476,14 @@ void persist_free(struct persist *persist)
     free(persist->pending_path);
     free(persist);
 }
+
+bool persist_has_trouble(struct persist *persist, struct err *ret)
+{
+    (void) pthread_mutex_lock(&persist->lock);
+    bool is_failing = persist->is_failing;
+    if (is_failing) {
+        *ret = persist->failure;
+    }
+    (void) pthread_mutex_unlock(&persist->lock);
+    return is_failing;
+}

@@ -14,12 +14,20 @@
 struct accepted {
     struct app_spec *running; /* complete; NULL where it was never accepted */
     char *refused;            /* the sentence said last, so that it is not said again */
+    bool is_elsewhere;        /* refused as it is for another device */
     char *blocked;            /* why nothing of it may be touched; NULL: it may */
     int64_t generation;
+    bool suspended;  /* targetState: nothing of it is to run */
     bool has_record; /* of an earlier agent: not put together from units */
     bool removing;   /* as an earlier agent left it */
     bool present;    /* in the view */
     bool seen;       /* in the view, and for this device */
+};
+
+/* An application whose removal is under way. */
+struct leaving {
+    struct app_spec *app;
+    int64_t generation;
 };
 
 struct reconcile {
@@ -29,7 +37,7 @@ struct reconcile {
     const struct config *config;
     char *own_user;
     struct map *apps;    /* name → struct accepted */
-    struct map *leaving; /* names whose removal is under way */
+    struct map *leaving; /* name → struct leaving */
 };
 
 struct reconcile *reconcile_new(struct supervisor *supervisor, struct events *events,
@@ -45,6 +53,14 @@ struct reconcile *reconcile_new(struct supervisor *supervisor, struct events *ev
     CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
     rec->own_user = xstrdup(self != NULL ? self->user : "");
     return rec;
+}
+
+static void free_leaving(struct leaving *leaving)
+{
+    if (leaving != NULL) {
+        app_spec_free(leaving->app);
+        free(leaving);
+    }
 }
 
 static void free_accepted(struct accepted *a)
@@ -66,6 +82,10 @@ void reconcile_free(struct reconcile *rec)
         free_accepted(value);
     }
     map_free(rec->apps);
+    at = 0;
+    while (map_next(rec->leaving, &at, NULL, &value)) {
+        free_leaving(value);
+    }
     map_free(rec->leaving);
     free(rec->own_user);
     free(rec);
@@ -220,9 +240,10 @@ static struct accepted *get_accepted(struct reconcile *rec, const char *name)
 
 /* Written before anything is done about it: what is wanted is never behind what runs. */
 static void write_record(struct reconcile *rec, const struct app_spec *app, int64_t generation,
-                         bool removing)
+                         bool removing, bool suspended)
 {
-    struct app_record record = {.generation = generation, .removing = removing};
+    struct app_record record = {
+        .generation = generation, .removing = removing, .suspended = suspended};
     record.app = app_spec_copy(app);
     record.source = xstrdup_or_null(app->file);
     CLEANUP(free) char *name = xasprintf("applications/%s.json", app->name);
@@ -241,6 +262,7 @@ static void take(struct reconcile *rec, const struct app_spec *app)
         return;
     }
     CLEANUP(free) char *elsewhere = reconcile_not_for_device(rec->config, app);
+    a->is_elsewhere = elsewhere != NULL;
     if (elsewhere != NULL) {
         refuse(rec, a, app->name, EVENT_REJECTED, elsewhere);
         return; /* not seen: what ran under the name is removed */
@@ -259,17 +281,19 @@ static void take(struct reconcile *rec, const struct app_spec *app)
     a->generation++;
     app_spec_free(a->running);
     a->running = steal_ptr(&complete);
-    (void) map_remove(rec->leaving, app->name);
-    write_record(rec, app, a->generation, false);
+    free_leaving(map_remove(rec->leaving, app->name));
+    write_record(rec, app, a->generation, false, a->suspended);
     say_accepted(rec, a->running, a);
     FAULT_POINT("accepted");
-    supervisor_apply(rec->supervisor, a->running, a->generation);
+    supervisor_apply(rec->supervisor, a->running, a->generation, a->suspended);
     FAULT_POINT("applied");
 }
 
 void reconcile_on_app_gone(struct reconcile *rec, const char *name)
 {
-    if (map_remove(rec->leaving, name) != NULL) {
+    struct leaving *leaving = map_remove(rec->leaving, name);
+    if (leaving != NULL) {
+        free_leaving(leaving);
         CLEANUP(free) char *record = xasprintf("applications/%s.json", name);
         persist_remove(rec->persist, record);
         struct event event = {.type = EVENT_REMOVED, .level = LOG_INFO, .application = name};
@@ -283,10 +307,20 @@ void reconcile_on_room(struct reconcile *rec)
     void *value = NULL;
     while (map_next(rec->apps, &at, NULL, &value)) {
         const struct accepted *a = value;
-        if (a->running != NULL) {
+        if (a->running != NULL && !a->suspended) {
             supervisor_fill(rec->supervisor, a->running, a->generation);
         }
     }
+}
+
+static void leave(struct reconcile *rec, const char *name, struct accepted *a)
+{
+    struct leaving *leaving = xcalloc(1, sizeof(*leaving));
+    leaving->app = steal_ptr(&a->running);
+    leaving->generation = a->generation;
+    a->suspended = false;
+    free_leaving(map_remove(rec->leaving, name));
+    map_put(rec->leaving, name, leaving);
 }
 
 static void remove_unseen(struct reconcile *rec)
@@ -302,9 +336,8 @@ static void remove_unseen(struct reconcile *rec)
         if (!a->seen && a->running != NULL) {
             names[count++] = name;
             log_info("reconcile", "%s is no longer in the source: it is removed", name);
-            map_put(rec->leaving, name, rec);
-            write_record(rec, a->running, a->generation, true);
-            app_spec_free(steal_ptr(&a->running));
+            write_record(rec, a->running, a->generation, true, false);
+            leave(rec, name, a);
         }
     }
     if (count > 0) {
@@ -340,6 +373,7 @@ void reconcile_restore(struct reconcile *rec, const struct app_record *record)
     a->running = reconcile_complete(rec->config, record->app);
     a->generation = record->generation;
     a->removing = record->removing;
+    a->suspended = record->suspended;
     a->has_record = true;
 }
 
@@ -396,8 +430,7 @@ bool reconcile_is_blocked(const struct reconcile *rec, const char *app)
 static void resume_one(struct reconcile *rec, const char *name, struct accepted *a)
 {
     if (a->removing) {
-        map_put(rec->leaving, name, rec);
-        app_spec_free(steal_ptr(&a->running));
+        leave(rec, name, a);
         supervisor_remove(rec->supervisor, &name, 1);
         return;
     }
@@ -407,7 +440,7 @@ static void resume_one(struct reconcile *rec, const char *name, struct accepted 
         refuse(rec, a, name, EVENT_POLICY_REFUSED, refusal);
         return;
     }
-    supervisor_apply(rec->supervisor, a->running, a->generation);
+    supervisor_apply(rec->supervisor, a->running, a->generation, a->suspended);
 }
 
 void reconcile_resume(struct reconcile *rec)
@@ -438,4 +471,85 @@ void reconcile_view(void *arg, const struct app_spec *const *apps, size_t count)
     }
     remove_unseen(rec);
     forget_absent(rec);
+}
+
+/* --- what is asked and told ----------------------------------------------------------------------
+ */
+
+static void fill_app(const char *name, const struct accepted *a, struct reconcile_app *ret)
+{
+    *ret = (struct reconcile_app){
+        .name = name,
+        .spec = a->running,
+        .refused = a->refused,
+        .is_elsewhere = a->is_elsewhere,
+        .is_blocked = a->blocked != NULL,
+        .generation = a->generation,
+        .suspended = a->suspended,
+    };
+}
+
+static void fill_leaving(const char *name, const struct leaving *leaving, struct reconcile_app *ret)
+{
+    *ret = (struct reconcile_app){
+        .name = name,
+        .spec = leaving->app,
+        .generation = leaving->generation,
+        .is_leaving = true,
+    };
+}
+
+bool reconcile_find_app(const struct reconcile *rec, const char *name, struct reconcile_app *ret)
+{
+    const struct accepted *a = map_get(rec->apps, name);
+    const struct leaving *leaving = map_get(rec->leaving, name);
+    if (a != NULL && (a->running != NULL || leaving == NULL)) {
+        fill_app(name, a, ret);
+    } else if (leaving != NULL) {
+        fill_leaving(name, leaving, ret);
+    }
+    return a != NULL || leaving != NULL;
+}
+
+void reconcile_each_app(const struct reconcile *rec, reconcile_app_fn *fn, void *arg)
+{
+    struct reconcile_app app;
+    size_t at = 0;
+    const char *name = NULL;
+    void *value = NULL;
+    while (map_next(rec->apps, &at, &name, &value)) {
+        const struct accepted *a = value;
+        if (a->running != NULL || !map_has(rec->leaving, name)) {
+            fill_app(name, a, &app);
+            fn(arg, &app);
+        }
+    }
+    at = 0;
+    while (map_next(rec->leaving, &at, &name, &value)) {
+        fill_leaving(name, value, &app);
+        fn(arg, &app);
+    }
+}
+
+bool reconcile_set_suspended(struct reconcile *rec, const char *name, bool suspended)
+{
+    struct accepted *a = map_get(rec->apps, name);
+    if (a == NULL || a->running == NULL || a->blocked != NULL) {
+        return false;
+    }
+    if (a->suspended != suspended) {
+        a->suspended = suspended;
+        write_record(rec, a->running, a->generation, false, suspended);
+        struct event event = {
+            .type = EVENT_UPDATED,
+            .level = LOG_INFO,
+            .application = name,
+            .fields =
+                (struct log_field[]){{"targetState", suspended ? "suspended" : "running"}, {0}},
+        };
+        events_emit(rec->events, &event, "%s is to be %s", name,
+                    suspended ? "suspended" : "running");
+        supervisor_apply(rec->supervisor, a->running, a->generation, suspended);
+    }
+    return true;
 }

@@ -2,6 +2,7 @@
 
 #include "edgible/map.h"
 #include "edgible/watch.h"
+#include "source_deploy.h"
 #include "source_file.h"
 
 #include <dirent.h>
@@ -26,6 +27,8 @@ struct source_directory {
     struct map *files;   /* name → struct source_file */
     struct map *holders; /* application → struct source_file that it was taken from last */
     bool was_scanned, is_lost, force_view;
+    mono_ms last_contact; /* -1: never */
+    char *trouble;        /* why it is lost */
 };
 
 static void on_scan(void *arg);
@@ -211,7 +214,9 @@ static void lose(struct source_directory *source, int error)
 {
     if (!source->is_lost) {
         source->is_lost = true;
-        say_source(source, EVENT_SOURCE_LOST, strerror(error));
+        free(source->trouble);
+        source->trouble = xstrdup(strerror(error));
+        say_source(source, EVENT_SOURCE_LOST, source->trouble);
     }
     scan_at(source, loop_now() + LOST_RETRY_MS);
 }
@@ -286,8 +291,10 @@ static void on_scan(void *arg)
         lose(source, errno);
         return;
     }
+    source->last_contact = loop_now();
     if (source->is_lost) {
         source->is_lost = false;
+        free(steal_ptr(&source->trouble));
         say_source(source, EVENT_SOURCE_BACK, " again");
     }
     changed = forget_absent(source) || changed;
@@ -304,10 +311,17 @@ struct source_directory *source_directory_new(const struct source_params *params
 {
     struct source_directory *source = xcalloc(1, sizeof(*source));
     source->params = *params;
+    source->last_contact = -1;
     source->directory = xstrdup(params->directory);
     source->files = map_new();
     source->holders = map_new();
     source->timer = loop_timer_new(params->loop, on_scan, source);
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    if (source_deploy_recover(source->directory, &err) < 0) {
+        log_error("source", "a deploy that was cut off cannot be finished: %s",
+                  err_text(&err, text, sizeof(text)));
+    }
     scan_at(source, 0);
     return source;
 }
@@ -327,5 +341,60 @@ void source_directory_free(struct source_directory *source)
     watch_free(source->watch);
     loop_timer_free(source->timer);
     free(source->directory);
+    free(source->trouble);
     free(source);
+}
+
+/* --- what is asked of it -------------------------------------------------------------------------
+ */
+
+mono_ms source_directory_last_contact(const struct source_directory *source)
+{
+    return source->last_contact;
+}
+
+const char *source_directory_trouble(const struct source_directory *source)
+{
+    return source->trouble;
+}
+
+const char *source_directory_file_of(const struct source_directory *source, const char *app)
+{
+    const struct source_file *holder = holder_of(source, app);
+    return holder != NULL ? holder->path : NULL;
+}
+
+static void give_duplicates(const struct source_directory *source, const struct source_file *file,
+                            source_problem_fn *fn, void *arg)
+{
+    for (size_t i = 0; i < file->app_count; i++) {
+        const struct app_spec *app = file->apps[i];
+        const struct source_file *holder = holder_of(source, app->name);
+        if (holder != NULL && holder != file) {
+            CLEANUP(strv) struct strv lines = {0};
+            strv_add_take(&lines, xasprintf("%s:%zu: application '%s' is rejected: '%s' has one of "
+                                            "that name",
+                                            file->path, app->line, app->name, holder->path));
+            fn(arg, app->name, file->path, &lines);
+        }
+    }
+}
+
+void source_directory_each_problem(const struct source_directory *source, source_problem_fn *fn,
+                                   void *arg)
+{
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(source->files, &at, NULL, &value)) {
+        const struct source_file *file = value;
+        for (size_t i = 0; i < file->problem_count; i++) {
+            fn(arg, file->problems[i].application, file->path, &file->problems[i].errors);
+        }
+        give_duplicates(source, file, fn, arg);
+    }
+}
+
+void source_directory_scan(struct source_directory *source)
+{
+    on_scan(source);
 }

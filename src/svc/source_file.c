@@ -31,10 +31,29 @@ static void free_apps(struct app_spec **apps, size_t count)
     free(apps);
 }
 
+static void forget_problems(struct source_file *file)
+{
+    for (size_t i = 0; i < file->problem_count; i++) {
+        free(file->problems[i].application);
+        strv_fini(&file->problems[i].errors);
+    }
+    free(steal_ptr(&file->problems));
+    file->problem_count = 0;
+}
+
+static struct strv *add_problem(struct source_file *file, const char *application)
+{
+    file->problems = xrealloc(file->problems, file->problem_count + 1, sizeof(*file->problems));
+    struct source_problem *problem = &file->problems[file->problem_count++];
+    *problem = (struct source_problem){.application = xstrdup_or_null(application)};
+    return &problem->errors;
+}
+
 void source_file_free(struct source_file *file)
 {
     if (file != NULL) {
         free_apps(file->apps, file->app_count);
+        forget_problems(file);
         free(file->name);
         free(file->path);
         free(file);
@@ -63,32 +82,36 @@ static void say_trouble(struct source_file *file, struct events *events, int err
         return;
     }
     file->said_errno = error;
+    forget_problems(file);
     CLEANUP(free)
     char *message = xasprintf("'%s' %s; what it said before stays in force", file->path, sentence);
+    strv_add(add_problem(file, NULL), message);
     say_rejected(events, NULL, message, message);
 }
 
-static size_t join_errors(const struct diag *diag, struct buf *text)
+static void join_errors(const struct diag *diag, struct buf *text, struct strv *lines)
 {
-    size_t errors = 0;
     for (size_t i = 0; i < diag->count; i++) {
         CLEANUP(free) char *line = diag_item_text(&diag->items[i]);
         if (diag->items[i].severity == DIAG_WARNING) {
             log_warn("source", "%s", line);
         } else {
-            buf_printf(text, "%s%s", errors++ > 0 ? "\n" : "", line);
+            buf_printf(text, "%s%s", text->len > 0 ? "\n" : "", line);
+            strv_add(lines, line);
         }
     }
-    return errors;
 }
 
-static void say_diag(struct events *events, const char *application, const struct diag *diag)
+static void say_diag(struct source_file *file, struct events *events, const char *application,
+                     const struct diag *diag)
 {
     CLEANUP(buf) struct buf text = {0};
-    size_t errors = join_errors(diag, &text);
-    if (errors == 0) {
+    CLEANUP(strv) struct strv lines = {0};
+    join_errors(diag, &text, &lines);
+    if (lines.count == 0) {
         return;
     }
+    strv_copy(add_problem(file, application), &lines);
     CLEANUP(buf) struct buf message = {0};
     buf_printf(&message, "%s is rejected, what ran before goes on: %s",
                application != NULL ? application : "a document", text.data);
@@ -193,9 +216,10 @@ static void load(struct source_file *file, struct events *events, const char *da
         return;
     }
     file->said_errno = 0;
-    say_diag(events, NULL, &docs.diag);
+    forget_problems(file);
+    say_diag(file, events, NULL, &docs.diag);
     for (size_t i = 0; i < docs.count; i++) {
-        say_diag(events, docs.docs[i].name, &docs.docs[i].diag);
+        say_diag(file, events, docs.docs[i].name, &docs.docs[i].diag);
     }
     replace_apps(file, &docs);
 }

@@ -11,6 +11,13 @@
 
 #define SOURCE_MAX_FILE_BYTES (8UL * 1024 * 1024)
 
+/* What is wrong with a document, or, where application is NULL, with the file or a document whose
+ * name could not be read. */
+struct source_problem {
+    char *application;
+    struct strv errors;
+};
+
 struct source_file {
     char *name;
     char *path;
@@ -24,6 +31,8 @@ struct source_file {
     int said_errno; /* the trouble that was said last, so that it is not said at each rescan */
     struct app_spec **apps; /* owned */
     size_t app_count;
+    struct source_problem *problems; /* as it was read last */
+    size_t problem_count;
 };
 
 enum source_read {

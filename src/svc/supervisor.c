@@ -49,6 +49,7 @@ static void on_pump_events(void *arg)
  */
 
 static void on_bury(void *arg);
+static void on_rest(void *arg, struct workload *workload);
 
 struct supervisor *supervisor_new(const struct supervisor_params *params, struct err *err)
 {
@@ -79,6 +80,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
         .device_name = sup->device_name,
         .log_dir = sup->log_dir,
         .open_files = params->open_files_before,
+        .stop_times = &sup->stop_times,
         .request_sweep = sweep_request,
         .on_rest = on_rest,
         .arg = sup,
@@ -152,6 +154,9 @@ static void on_bury(void *arg)
     bool any_buried = false;
     list_each (it, &sup->members) {
         struct member *m = list_entry(it, struct member, link);
+        if (m->suspending && workload_is_at_rest(m->workload)) {
+            m->suspending = false;
+        }
         if (!m->removing || !workload_is_at_rest(m->workload)) {
             continue;
         }
@@ -184,7 +189,7 @@ static void on_rest(void *arg, struct workload *workload)
 {
     (void) workload;
     struct supervisor *sup = arg;
-    if (sup->removing_count > 0 || sup->shutting_down) {
+    if (sup->leaving_count > 0 || sup->shutting_down) {
         bury_soon(sup);
     }
 }
@@ -192,6 +197,11 @@ static void on_rest(void *arg, struct workload *workload)
 static void add_edge(struct depgraph_edge *edges, size_t *count, size_t from, size_t to)
 {
     edges[(*count)++] = (struct depgraph_edge){.from = from, .to = to};
+}
+
+static bool is_leaving(const struct member *m)
+{
+    return m->removing || m->suspending;
 }
 
 /* Edges of one member: to the workloads it depends on, and through a node of its application, so
@@ -205,7 +215,7 @@ static void add_member_edges(const struct supervisor *sup, const struct member *
     for (size_t i = 0; i < spec->depends_on.count; i++) {
         CLEANUP(free) char *key = make_key(app, spec->depends_on.items[i]);
         const struct member *to = map_get(sup->by_key, key);
-        if (to != NULL && to->removing && to != m) {
+        if (to != NULL && is_leaving(to) && to != m) {
             add_edge(edges, count, m->node, to->node);
         }
     }
@@ -251,7 +261,7 @@ static void rank_removals(struct supervisor *sup)
     CLEANUP(free) size_t *ranks = xcalloc(nodes, sizeof(*ranks));
     list_each (it, &sup->members) {
         const struct member *m = list_entry(it, struct member, link);
-        if (m->removing) {
+        if (is_leaving(m)) {
             add_member_edges(sup, m, edges, &count);
         }
     }
@@ -267,20 +277,20 @@ static void rank_removals(struct supervisor *sup)
 static void advance_removals(struct supervisor *sup)
 {
     size_t lowest = SIZE_MAX;
-    sup->removing_count = 0;
+    sup->leaving_count = 0;
     list_each (it, &sup->members) {
         const struct member *m = list_entry(it, struct member, link);
-        if (m->removing) {
-            sup->removing_count++;
+        if (is_leaving(m)) {
+            sup->leaving_count++;
             lowest = m->rank < lowest ? m->rank : lowest;
         }
     }
-    if (sup->removing_count == 0) {
+    if (sup->leaving_count == 0) {
         return;
     }
     list_each (it, &sup->members) {
         struct member *m = list_entry(it, struct member, link);
-        if (m->removing && !m->stop_sent && m->rank == lowest) {
+        if (is_leaving(m) && !m->stop_sent && m->rank == lowest) {
             m->stop_sent = true;
             workload_stop(m->workload);
             if (workload_is_at_rest(m->workload)) {
@@ -383,31 +393,35 @@ static struct member *add_member(struct supervisor *sup, const char *application
 
 /* A new generation forgives the counters; the one that an earlier agent ran already does not. */
 static void update_member(struct member *m, const struct app_spec *app, int64_t generation,
-                          const struct workload_spec *spec)
+                          const struct workload_spec *spec, bool suspended)
 {
     bool is_new = workload_generation(m->workload) != generation;
     enum spec_change change = spec_diff_workload(workload_spec(m->workload), spec, NULL);
     workload_set_application(m->workload, generation, &app->depends_on);
     if (is_new || change != SPEC_SAME) {
-        workload_update(m->workload, spec, change == SPEC_RESTART);
+        workload_update(m->workload, spec, change == SPEC_RESTART && !suspended);
     }
 }
 
-static void want_member(struct member *m)
+static void want_member(struct member *m, bool suspended)
 {
     m->seen = true;
     m->removing = false;
     m->for_good = false;
-    workload_start(m->workload);
+    m->suspending = suspended && !workload_is_at_rest(m->workload);
+    m->stop_sent = m->stop_sent && m->suspending;
+    if (!suspended) {
+        workload_start(m->workload);
+    }
 }
 
 static void apply_workload(struct supervisor *sup, const struct app_spec *app, int64_t generation,
-                           const struct workload_spec *spec)
+                           const struct workload_spec *spec, bool suspended)
 {
     CLEANUP(free) char *key = make_key(app->name, spec->name);
     struct member *m = map_get(sup->by_key, key);
     if (m != NULL) {
-        update_member(m, app, generation, spec);
+        update_member(m, app, generation, spec, suspended);
     } else if (has_budget(sup)) {
         m = add_member(sup, app->name, spec);
         workload_set_application(m->workload, generation, &app->depends_on);
@@ -417,7 +431,7 @@ static void apply_workload(struct supervisor *sup, const struct app_spec *app, i
         refuse_for_budget(sup, app->name, spec);
         return;
     }
-    want_member(m);
+    want_member(m, suspended);
 }
 
 void supervisor_fill(struct supervisor *sup, const struct app_spec *app, int64_t generation)
@@ -435,11 +449,12 @@ void supervisor_fill(struct supervisor *sup, const struct app_spec *app, int64_t
         struct member *m = add_member(sup, app->name, spec);
         workload_set_application(m->workload, generation, &app->depends_on);
         workload_resume_without_state(m->workload);
-        want_member(m);
+        want_member(m, false);
     }
 }
 
-void supervisor_apply(struct supervisor *sup, const struct app_spec *app, int64_t generation)
+void supervisor_apply(struct supervisor *sup, const struct app_spec *app, int64_t generation,
+                      bool suspended)
 {
     if (sup->shutting_down) {
         return;
@@ -449,18 +464,18 @@ void supervisor_apply(struct supervisor *sup, const struct app_spec *app, int64_
     }
     for (size_t i = 0; i < app->workload_count; i++) {
         if (app->workloads[i].supported) {
-            apply_workload(sup, app, generation, &app->workloads[i]);
+            apply_workload(sup, app, generation, &app->workloads[i], suspended);
         }
     }
-    bool any_removed = false;
+    bool any_leaving = suspended;
     list_each (it, &sup->members) {
         struct member *m = list_entry(it, struct member, link);
         if (!m->seen && strcmp(workload_application(m->workload), app->name) == 0) {
             mark_removing(m, true);
-            any_removed = true;
+            any_leaving = true;
         }
     }
-    if (any_removed) {
+    if (any_leaving) {
         rank_removals(sup);
         advance_removals(sup);
     }
@@ -507,6 +522,52 @@ void supervisor_abandon(struct supervisor *sup)
         struct member *m = list_entry(it, struct member, link);
         workload_abandon(m->workload);
         free_member(sup, m);
+    }
+}
+
+/* --- who is there --------------------------------------------------------------------------------
+ */
+
+bool supervisor_restart(struct supervisor *sup, const char *application, const char *workload)
+{
+    bool any = false;
+    list_each (it, &sup->members) {
+        const struct member *m = list_entry(it, struct member, link);
+        if (!is_leaving(m) && strcmp(workload_application(m->workload), application) == 0 &&
+            (workload == NULL || strcmp(workload_spec(m->workload)->name, workload) == 0)) {
+            workload_restart(m->workload);
+            any = true;
+        }
+    }
+    return any;
+}
+
+const struct workload *supervisor_find(const struct supervisor *sup, const char *application,
+                                       const char *workload)
+{
+    CLEANUP(free) char *key = make_key(application, workload);
+    const struct member *m = map_get(sup->by_key, key);
+    return m != NULL ? m->workload : NULL;
+}
+
+const struct stop_times *supervisor_stop_times(const struct supervisor *sup)
+{
+    return &sup->stop_times;
+}
+
+bool supervisor_has_leaving(const struct supervisor *sup)
+{
+    return sup->leaving_count > 0 || sup->shutting_down;
+}
+
+void supervisor_each(const struct supervisor *sup, const char *application, supervisor_fn *fn,
+                     void *arg)
+{
+    list_each (it, &sup->members) {
+        const struct member *m = list_entry(it, struct member, link);
+        if (application == NULL || strcmp(workload_application(m->workload), application) == 0) {
+            fn(arg, m->workload);
+        }
     }
 }
 

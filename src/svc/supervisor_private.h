@@ -18,10 +18,11 @@ struct member {
     struct list sweep_link; /* in sweeps while a sweep is asked for */
     char *key;              /* <application>/<workload> */
     struct workload *workload;
-    bool seen;      /* in the application being applied */
-    bool removing;  /* stops, and is then forgotten */
-    bool stop_sent; /* of one being removed */
-    bool for_good;  /* of one being removed: its unit description goes, too */
+    bool seen;       /* in the application being applied */
+    bool removing;   /* stops, and is then forgotten */
+    bool suspending; /* stops, and stays */
+    bool stop_sent;  /* of one being removed or suspended */
+    bool for_good;   /* of one being removed: its unit description goes, too */
     /* Of the order of stopping: its own node, its application's behind and before its members,
      * and the rank. */
     size_t node, app_node, app_gate, rank;
@@ -39,16 +40,27 @@ struct supervisor {
     struct pump *pump;
     struct loop_async *pump_async;
     struct loop_timer *bury_timer;
-    size_t removing_count;
+    size_t leaving_count; /* being removed or suspended */
     bool shutting_down, empty_said;
     bool is_short_of_fds; /* some workload was refused for want of descriptors */
 
+    struct stop_times stop_times;
     struct list sweeps;
     struct loop_timer *sweep_timer;
     struct loop_timer *orphan_timer;
     struct loop_signal *child_signal;
     mono_ms last_orphans;
 };
+
+/* All workloads that have processes. Zeroed, then filled once. */
+struct sweep_targets {
+    struct killtree_target *items;
+    pid_t *leaders; /* sorted */
+    size_t count;
+};
+
+void cleanup_sweep_targets(struct sweep_targets *t);
+void sweep_collect_targets(const struct supervisor *sup, struct sweep_targets *t);
 
 void sweep_init(struct supervisor *sup);
 void sweep_fini(struct supervisor *sup);

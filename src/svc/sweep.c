@@ -13,14 +13,7 @@
 /* Orphans that end are reaped at most this often: each time costs a look at all children. */
 #define ORPHANS_EVERY_MS 200
 
-/* All workloads that have processes. */
-struct targets {
-    struct killtree_target *items;
-    pid_t *leaders; /* sorted */
-    size_t count;
-};
-
-static void cleanup_targets(struct targets *t)
+void cleanup_sweep_targets(struct sweep_targets *t)
 {
     free(t->items);
     free(t->leaders);
@@ -33,7 +26,7 @@ static int compare_pids(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void collect_targets(const struct supervisor *sup, struct targets *t)
+void sweep_collect_targets(const struct supervisor *sup, struct sweep_targets *t)
 {
     size_t max = map_count(sup->by_key);
     t->items = xcalloc(max, sizeof(*t->items));
@@ -48,7 +41,7 @@ static void collect_targets(const struct supervisor *sup, struct targets *t)
     qsort(t->leaders, t->count, sizeof(*t->leaders), compare_pids);
 }
 
-static bool is_leader(const struct targets *t, pid_t pid)
+static bool is_leader(const struct sweep_targets *t, pid_t pid)
 {
     return bsearch(&pid, t->leaders, t->count, sizeof(pid), compare_pids) != NULL;
 }
@@ -57,7 +50,7 @@ static bool is_leader(const struct targets *t, pid_t pid)
  */
 
 /* Reaps the orphans that have ended; returns how many children besides leaders live. */
-static size_t reap_orphans(const struct supervisor *sup, const struct targets *t)
+static size_t reap_orphans(const struct supervisor *sup, const struct sweep_targets *t)
 {
     CLEANUP(free) pid_t *children = xcalloc(CHILDREN_MAX, sizeof(*children));
     size_t count = proc_list_children(children, CHILDREN_MAX);
@@ -74,8 +67,8 @@ static size_t reap_orphans(const struct supervisor *sup, const struct targets *t
 static void on_orphans(void *arg)
 {
     struct supervisor *sup = arg;
-    CLEANUP(targets) struct targets t = {0};
-    collect_targets(sup, &t);
+    CLEANUP(sweep_targets) struct sweep_targets t = {0};
+    sweep_collect_targets(sup, &t);
     (void) reap_orphans(sup, &t);
     sup->last_orphans = loop_now();
 }
@@ -92,8 +85,8 @@ static void on_child_signal(void *arg)
 /* --- sweeps ------------------------------------------------------------------------------------
  */
 
-static size_t find_left(const struct member *m, const struct targets *t, struct census **census,
-                        pid_t *left)
+static size_t find_left(const struct member *m, const struct sweep_targets *t,
+                        struct census **census, pid_t *left)
 {
     struct killtree_target target;
     if (!workload_kill_target(m->workload, &target)) {
@@ -116,7 +109,7 @@ static size_t find_left(const struct member *m, const struct targets *t, struct 
     return killtree_find(*census, &target, t->items, t->count, left, LEFT_MAX);
 }
 
-static void sweep_one(struct member *m, const struct targets *t, bool has_orphans,
+static void sweep_one(struct member *m, const struct sweep_targets *t, bool has_orphans,
                       struct census **census)
 {
     struct killtree_target target;
@@ -137,9 +130,9 @@ static void sweep_one(struct member *m, const struct targets *t, bool has_orphan
 static void on_sweep(void *arg)
 {
     struct supervisor *sup = arg;
-    CLEANUP(targets) struct targets t = {0};
+    CLEANUP(sweep_targets) struct sweep_targets t = {0};
     CLEANUP(census) struct census *census = NULL;
-    collect_targets(sup, &t);
+    sweep_collect_targets(sup, &t);
     bool has_orphans = reap_orphans(sup, &t) > 0;
     /* What is asked for while sweeping is for the next time. */
     struct list now;

@@ -51,6 +51,7 @@ void workload_free(struct workload *w)
     strv_fini(&w->tail);
     free(w->start_error);
     free(w->start_stage);
+    run_end_fini(&w->before);
     strv_fini(&w->app_depends_on);
     free(w->application);
     free(w->cgroup);
@@ -85,6 +86,11 @@ pid_t workload_pid(const struct workload *w)
 bool workload_has_cgroup(const struct workload *w)
 {
     return w->in_cgroup;
+}
+
+const char *workload_cgroup(const struct workload *w)
+{
+    return w->in_cgroup ? w->cgroup : NULL;
 }
 
 bool workload_kill_target(const struct workload *w, struct killtree_target *ret)
@@ -200,6 +206,38 @@ static void arm(struct workload *w)
     }
 }
 
+const mono_ms stop_bucket_ms[STOP_BUCKETS] = {50, 100, 500, 1000, 2500, 5000, 10000, 30000};
+
+static void count_stop(struct workload *w)
+{
+    bool is_stopping = w->fsm.state == WL_STOPPING || w->fsm.state == WL_KILLING;
+    if (is_stopping && w->stopping_since == 0) {
+        w->stopping_since = loop_now();
+    } else if (!is_stopping && w->stopping_since != 0) {
+        struct stop_times *times = w->ctx->stop_times;
+        mono_ms took = loop_now() - w->stopping_since;
+        size_t bucket = 0;
+        while (bucket < STOP_BUCKETS && took > stop_bucket_ms[bucket]) {
+            bucket++;
+        }
+        times->buckets[bucket]++;
+        times->count++;
+        times->sum_ms += took;
+        w->stopping_since = 0;
+    }
+}
+
+static void count_restart(struct workload *w)
+{
+    enum restart_reason reason = RESTARTED_AFTER_EXIT;
+    if (w->fsm.end == WL_END_FAULT || w->fsm.end == WL_END_HOST_FAULT) {
+        reason = w->fsm.end == WL_END_FAULT ? RESTARTED_AFTER_FAULT : RESTARTED_AFTER_HOST_FAULT;
+    } else if (w->exit.signaled) {
+        reason = RESTARTED_AFTER_SIGNAL;
+    }
+    w->restarts_by[reason]++;
+}
+
 static void step(struct workload *w, enum wl_event event, enum wl_end end)
 {
     enum wl_state from = w->fsm.state;
@@ -215,6 +253,10 @@ static void step(struct workload *w, enum wl_event event, enum wl_end end)
         workload_save_state(w); /* what is said is written; what is still to be done is not */
     }
     if (w->fsm.state != from) {
+        count_stop(w);
+        if (w->fsm.state == WL_BACKOFF) {
+            count_restart(w);
+        }
         workload_say_transition(w, from);
     }
     workload_execute(w, effects);
@@ -376,6 +418,11 @@ void workload_skip_grace(struct workload *w)
     workload_post(w, WL_EV_KILL, WL_END_CLEAN);
 }
 
+void workload_restart(struct workload *w)
+{
+    workload_post(w, WL_EV_RESTART, WL_END_CLEAN);
+}
+
 void workload_update(struct workload *w, const struct workload_spec *spec, bool restart)
 {
     CLEANUP(free) char *old_path = NULL;
@@ -475,8 +522,13 @@ void workload_on_pump(const struct pump_event *event)
         break;
     case PUMP_EV_ROTATED:
     case PUMP_EV_REOPENED:
+        workload_say_log(w, event);
+        break;
     case PUMP_EV_DISK_FULL:
     case PUMP_EV_DROPPED:
+        w->log_full = event->type == PUMP_EV_DISK_FULL;
+        workload_say_log(w, event);
+        break;
     case PUMP_EV_STALLED:
     case PUMP_EV_RESUMED:
         workload_say_log(w, event);

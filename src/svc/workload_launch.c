@@ -51,6 +51,15 @@ static void launch_failed_with(struct workload *w, const char *stage, const stru
 
 static void forget_last_run(struct workload *w)
 {
+    if (w->ended_unix_ms != 0) {
+        struct run_end end;
+        run_end_fini(&w->before);
+        workload_fill_end(w, &end);
+        w->before = end;
+        w->start_error = NULL; /* before's now, as are the next two */
+        w->start_stage = NULL;
+        w->tail = (struct strv){0};
+    }
     w->has_fault = false;
     free(steal_ptr(&w->start_error));
     free(steal_ptr(&w->start_stage));

@@ -6,6 +6,7 @@
 #ifndef EDGIBLE_WORKLOAD_PRIVATE_H
 #define EDGIBLE_WORKLOAD_PRIVATE_H
 
+#include "edgible/buf.h"
 #include "edgible/creds.h"
 #include "edgible/proc.h"
 #include "edgible/spawn.h"
@@ -63,12 +64,18 @@ struct workload {
     char *start_stage;
     int start_errno;
     int64_t ended_unix_ms; /* of both; 0: neither */
+    struct run_end before; /* of the run before this one */
 
     /* What is written down of it. */
     int64_t generation;
     struct strv app_depends_on;
     uint64_t unit_hash, state_hash; /* of the texts written last; 0: none, 1: not known */
     bool is_forgotten;
+
+    /* For metrics. */
+    mono_ms stopping_since; /* 0: it is not being stopped */
+    uint64_t restarts_by[RESTART_REASON_COUNT];
+    bool log_full;
 
     struct pump_channel *channel;
     enum log_state log;
@@ -100,6 +107,8 @@ void workload_launch_failed(struct workload *w, enum wl_end end, const char *sta
 struct pump_log workload_log(const struct workload *w, char **path);
 
 /* workload_state.c */
+/* How the current run ended; strings and list are borrowed from w. */
+void workload_fill_end(const struct workload *w, struct run_end *end);
 /* Writes its unit description, or its record of this boot, where they differ from what was written
  * last. */
 void workload_save_unit(struct workload *w);
@@ -110,6 +119,10 @@ void workload_save_identity(struct workload *w);
 void workload_ask_adopted_exit(struct workload *w);
 
 /* workload_report.c */
+/* Why the last run ended or the last try failed. The caller frees. */
+char *workload_last_reason(const struct workload *w);
+/* "; 3 rapid failures of 5" where there are any. */
+void workload_add_rapid_count(const struct workload *w, struct buf *text);
 void workload_say_adopted(struct workload *w);
 void workload_say_transition(struct workload *w, enum wl_state from);
 void workload_say_started(struct workload *w);

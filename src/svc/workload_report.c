@@ -36,7 +36,7 @@ static void say(struct workload *w, enum event_type type, enum log_level level,
 }
 
 /* Why the last run ended or the last try failed. The caller frees. */
-static char *last_reason(const struct workload *w)
+char *workload_last_reason(const struct workload *w)
 {
     if (w->start_error != NULL) {
         return xstrdup(w->start_error);
@@ -47,7 +47,7 @@ static char *last_reason(const struct workload *w)
     return reason_of_exit(&w->exit, w->fsm.ended_at - w->fsm.started_at);
 }
 
-static void add_rapid_count(const struct workload *w, struct buf *text)
+void workload_add_rapid_count(const struct workload *w, struct buf *text)
 {
     if (w->fsm.rapid_failures > 0 && w->spec.restart.max_rapid_failures > 0) {
         buf_printf(text, "; %u rapid failure%s of %" PRId64, w->fsm.rapid_failures,
@@ -133,10 +133,10 @@ static void say_backoff(struct workload *w)
     char delay_text[48];
     fill_cause(w, &c);
     mono_ms left = w->fsm.deadline - loop_now();
-    CLEANUP(free) char *reason = last_reason(w);
+    CLEANUP(free) char *reason = workload_last_reason(w);
     CLEANUP(buf) struct buf text = {0};
     buf_printf(&text, "%s", reason);
-    add_rapid_count(w, &text);
+    workload_add_rapid_count(w, &text);
     CLEANUP(free)
     char *message =
         xasprintf("starts again in %s: %s",
@@ -167,11 +167,11 @@ void workload_say_failed(struct workload *w)
     workload_end_tail_wait(w);
     struct cause_fields c = {0};
     fill_cause(w, &c);
-    CLEANUP(free) char *reason = last_reason(w);
+    CLEANUP(free) char *reason = workload_last_reason(w);
     CLEANUP(buf) struct buf text = {0};
     CLEANUP(buf) struct buf output = {0};
     buf_printf(&text, "%s", reason);
-    add_rapid_count(w, &text);
+    workload_add_rapid_count(w, &text);
     if (w->spec.restart.when == RESTART_NEVER) {
         buf_add_str(&text, "; its restart policy is never");
     }
@@ -262,7 +262,7 @@ static void say_status(struct workload *w, enum event_type type, const char *sta
 
 static void say_completed(struct workload *w)
 {
-    CLEANUP(free) char *reason = last_reason(w);
+    CLEANUP(free) char *reason = workload_last_reason(w);
     CLEANUP(free) char *message = xasprintf("is completed: %s", reason);
     say_status(w, EVENT_STOPPED, "completed", message);
 }

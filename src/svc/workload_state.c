@@ -69,11 +69,12 @@ void workload_save_unit(struct workload *w)
     }
 }
 
-/* The strings and the list are borrowed from w. */
-static void fill_end(const struct workload *w, struct run_end *end)
+void workload_fill_end(const struct workload *w, struct run_end *end)
 {
+    bool ran = !w->has_fault && w->start_error == NULL && w->ended_unix_ms != 0;
     *end = (struct run_end){
         .at_unix_ms = w->ended_unix_ms,
+        .uptime_ms = ran ? w->fsm.ended_at - w->fsm.started_at : 0,
         .is_known = w->exit.known,
         .is_signal = w->exit.signaled,
         .core_dumped = w->exit.core_dumped,
@@ -110,7 +111,8 @@ static void save_state(struct workload *w, int log_fd)
         .in_cgroup = w->in_cgroup,
         .started_unix_ms = w->started_unix_ms,
     };
-    fill_end(w, &state.end);
+    workload_fill_end(w, &state.end);
+    state.before = w->before; /* borrowed */
     CLEANUP(free) char *text = run_state_text(&state);
     uint64_t hash = hash_text(text);
     if (hash != w->state_hash) {
@@ -374,6 +376,11 @@ void workload_resume(struct workload *w, const struct run_state *state)
     w->run = (uint64_t) state->run;
     w->started_unix_ms = state->started_unix_ms;
     take_end(w, &state->end);
+    w->before = state->before;
+    w->before.start_error = xstrdup_or_null(state->before.start_error);
+    w->before.start_stage = xstrdup_or_null(state->before.start_stage);
+    w->before.tail = (struct strv){0};
+    strv_copy(&w->before.tail, &state->before.tail);
     enum wl_found found = find_process(w, state);
     w->stepping = true;
     unsigned effects = wl_fsm_resume(&w->fsm, &w->spec.restart, &w->spec.stop, found, loop_now());

@@ -222,6 +222,26 @@ bool cgroup_is_populated(const struct cgroup_root *root, const char *name)
     return strstr(text, "populated 1") != NULL;
 }
 
+/* Of kernfs, the id is the inode (64-bit machines; elsewhere its lower half, which is enough). */
+uint64_t cgroup_id(const struct cgroup_root *root, const char *name)
+{
+    CLEANUP(close_fd) int fd = is_plain_name(name) ? open_folder(root->fd, name) : -1;
+    struct stat st;
+    return fd >= 0 && fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+int64_t cgroup_read_cpu_ms(const struct cgroup_root *root, const char *name)
+{
+    CLEANUP(close_fd) int fd = is_plain_name(name) ? open_folder(root->fd, name) : -1;
+    CLEANUP(free) char *text = NULL;
+    size_t len = 0;
+    if (fd < 0 || fd_read_file(fd, "cpu.stat", 4096, &text, &len, NULL) < 0) {
+        return -1;
+    }
+    const char *line = strstr(text, "usage_usec ");
+    return line != NULL ? strtoll(line + strlen("usage_usec "), NULL, 10) / 1000 : -1;
+}
+
 /* Takes fd over. NULL where it cannot be read. */
 static DIR *open_dir_of_fd(int take_fd)
 {

@@ -1,0 +1,43 @@
+/*
+ * overview: the device as it is now: what the source wants, what was accepted of it, and what runs,
+ * put together as reports.
+ */
+#ifndef EDGIBLE_OVERVIEW_H
+#define EDGIBLE_OVERVIEW_H
+
+#include "edgible/config.h"
+#include "edgible/reconcile.h"
+#include "edgible/report.h"
+#include "edgible/source_directory.h"
+#include "edgible/supervisor.h"
+
+/* All borrowed. */
+struct overview {
+    const struct config *config;
+    const struct reconcile *reconcile;
+    const struct supervisor *supervisor;
+    const struct source_directory *source; /* NULL: none just now */
+};
+
+/* What costs a look at the system, and is only done when asked for. */
+enum { OVERVIEW_PORTS = 1 << 0, OVERVIEW_RESOURCES = 1 << 1 };
+
+struct device_report {
+    struct app_report *apps; /* by name */
+    size_t count;
+    struct strv errors; /* of documents whose application could not be read */
+};
+
+void cleanup_device_report(struct device_report *report);
+
+/* *report must be zeroed; the caller finishes it before the loop's next turn. */
+void overview_take(const struct overview *view, unsigned what, struct device_report *report);
+/* The same of one application, by its id or name; false where there is none. */
+bool overview_take_app(const struct overview *view, const char *id, unsigned what,
+                       struct app_report *report);
+
+/* "app_" and the first 12 hex digits of SHA-256(organization/name), or the id that the document
+ * gives. The caller frees. */
+char *overview_app_id(const struct config *config, const struct app_spec *app, const char *name);
+
+#endif

@@ -1,0 +1,316 @@
+#include "edgible/log_reader.h"
+
+#include "edgible/buf.h"
+#include "edgible/fd.h"
+#include "log_reader_private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define STACK_BYTES (256UL * 1024)
+#define READ_BYTES (32UL * 1024)
+/* Where nothing tells that there is more: no inotify, or no file yet. */
+#define POLL_MS 250
+#define RETRY_MS 2
+
+struct log_reader {
+    pthread_mutex_t lock;
+    pthread_cond_t room; /* for the thread: something was taken, or it is to end */
+    unsigned refs;       /* the loop's and the thread's */
+    bool quitting;
+    bool ended;
+    struct err err; /* why it ended; empty: all was read */
+    struct buf out; /* what waits to be taken, from `taken` on */
+    size_t taken;
+    /* The log as it is to be; the thread takes it over when it is through with the old one. */
+    char *file;
+    unsigned max_files;
+    struct log_place *place;
+    bool is_changed;
+    int wake_fd; /* eventfd: for the thread's poll */
+    size_t lines;
+    bool follow;
+    void (*notify)(void *arg);
+    void *arg;
+};
+
+static void unref(struct log_reader *reader)
+{
+    (void) pthread_mutex_lock(&reader->lock);
+    bool is_last = --reader->refs == 0;
+    (void) pthread_mutex_unlock(&reader->lock);
+    if (is_last) {
+        (void) pthread_mutex_destroy(&reader->lock);
+        (void) pthread_cond_destroy(&reader->room);
+        buf_fini(&reader->out);
+        free(reader->file);
+        log_place_unref(reader->place);
+        fd_close(&reader->wake_fd);
+        free(reader);
+    }
+}
+
+/* --- the thread ----------------------------------------------------------------------------------
+ */
+
+/* Under the lock, so that log_reader_free() returns only when nobody will call it any more. */
+static void notify_locked(const struct log_reader *reader)
+{
+    if (!reader->quitting) {
+        reader->notify(reader->arg);
+    }
+}
+
+/* Waits for room; false where it is to end. */
+static bool deliver(struct log_reader *reader, const char *data, size_t len)
+{
+    (void) pthread_mutex_lock(&reader->lock);
+    while (!reader->quitting && reader->out.len - reader->taken + len > LOG_READER_BUFFER_BYTES) {
+        (void) pthread_cond_wait(&reader->room, &reader->lock);
+    }
+    bool goes_on = !reader->quitting;
+    if (goes_on) {
+        if (reader->taken == reader->out.len) {
+            buf_clear(&reader->out);
+            reader->taken = 0;
+        }
+        bool was_empty = reader->out.len == 0;
+        buf_add(&reader->out, data, len);
+        if (was_empty) {
+            notify_locked(reader);
+        }
+    }
+    (void) pthread_mutex_unlock(&reader->lock);
+    return goes_on;
+}
+
+static bool deliver_missed(struct log_reader *reader, uint64_t missed, bool in_line)
+{
+    CLEANUP(free)
+    char *text = xasprintf("%s[edgible: %" PRIu64 " bytes of the log missed]\n",
+                           in_line ? "\n" : "", missed);
+    return deliver(reader, text, strlen(text));
+}
+
+/* Until the file changes, somebody wakes us, or timeout_ms (-1: none). */
+static void wait_for_more(const struct log_reader *reader, const struct log_files *files,
+                          int timeout_ms)
+{
+    struct pollfd fds[] = {
+        {.fd = reader->wake_fd,   .events = POLLIN},
+        {.fd = files->inotify_fd, .events = POLLIN},
+    };
+    char scratch[4096];
+    (void) poll(fds, ARRAY_LEN(fds), timeout_ms);
+    if (fds[0].revents != 0) {
+        (void) !read(reader->wake_fd, scratch, sizeof(uint64_t));
+    }
+    if (files->inotify_fd >= 0 && fds[1].revents != 0) {
+        (void) !read(files->inotify_fd, scratch, sizeof(scratch));
+    }
+}
+
+/* What the loop's thread has said meanwhile. True where the log is another now. */
+static bool take_change(struct log_reader *reader, struct log_files *files, bool *quitting)
+{
+    (void) pthread_mutex_lock(&reader->lock);
+    bool is_changed = reader->is_changed;
+    *quitting = reader->quitting;
+    reader->is_changed = false;
+    bool is_same_path = strcmp(files->path, reader->file) == 0;
+    if (is_changed && is_same_path) {
+        /* Another writer of the same file. */
+        log_place_unref(files->place);
+        files->place = log_place_ref(reader->place);
+        files->max_files = reader->max_files;
+        files->is_managed = false;
+    } else if (is_changed) {
+        log_files_fini(files);
+        log_files_init(files, reader->file, reader->max_files, reader->place);
+    }
+    (void) pthread_mutex_unlock(&reader->lock);
+    if (is_changed && !is_same_path) {
+        log_files_seek_current(files);
+    }
+    return is_changed;
+}
+
+/* At the end of a file. False where all has been said. */
+static bool go_on(struct log_reader *reader, struct log_files *files, bool in_line)
+{
+    uint64_t missed = 0;
+    bool quitting = false;
+    enum files_next next = log_files_advance(files, &missed);
+    if (missed > 0 && !deliver_missed(reader, missed, in_line)) {
+        return false;
+    }
+    if (next == FILES_MORE) {
+        return true;
+    }
+    if (next == FILES_WAIT && take_change(reader, files, &quitting)) {
+        return !quitting;
+    }
+    if (quitting || (next == FILES_WAIT && !reader->follow)) {
+        return false;
+    }
+    bool is_told = files->fd >= 0 && files->is_managed && files->inotify_fd >= 0;
+    wait_for_more(reader, files, next == FILES_RETRY ? RETRY_MS : is_told ? -1 : POLL_MS);
+    (void) pthread_mutex_lock(&reader->lock);
+    quitting = reader->quitting;
+    (void) pthread_mutex_unlock(&reader->lock);
+    return !quitting;
+}
+
+static void read_all(struct log_reader *reader, struct log_files *files, struct err *err)
+{
+    CLEANUP(free) char *block = xmalloc(READ_BYTES);
+    bool in_line = false;
+    if (log_files_seek_back(files, reader->lines, err) < 0) {
+        return;
+    }
+    for (;;) {
+        ssize_t n = log_files_read(files, block, READ_BYTES, err);
+        if (n < 0 || (n > 0 && !deliver(reader, block, (size_t) n))) {
+            return;
+        }
+        if (n > 0) {
+            in_line = block[n - 1] != '\n';
+        } else if (!go_on(reader, files, in_line)) {
+            return;
+        }
+    }
+}
+
+static void *reader_main(void *arg)
+{
+    struct log_reader *reader = arg;
+    struct log_files files;
+    struct err err = {0};
+    (void) pthread_mutex_lock(&reader->lock);
+    log_files_init(&files, reader->file, reader->max_files, reader->place);
+    (void) pthread_mutex_unlock(&reader->lock);
+    read_all(reader, &files, &err);
+    log_files_fini(&files);
+    (void) pthread_mutex_lock(&reader->lock);
+    reader->ended = true;
+    reader->err = err;
+    notify_locked(reader);
+    (void) pthread_mutex_unlock(&reader->lock);
+    unref(reader);
+    return NULL;
+}
+
+/* --- the loop's side -----------------------------------------------------------------------------
+ */
+
+/* With every signal blocked: they are the loop's. */
+static int start_thread(struct log_reader *reader, struct err *err)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    sigset_t all;
+    sigset_t before;
+    (void) sigfillset(&all);
+    (void) pthread_attr_init(&attr);
+    (void) pthread_attr_setstacksize(&attr, STACK_BYTES);
+    (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    (void) pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&thread, &attr, reader_main, reader);
+    (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+    (void) pthread_attr_destroy(&attr);
+    return rc == 0 ? 0 : err_set(err, rc, "start a thread");
+}
+
+struct log_reader *log_reader_new(const struct log_reader_params *params, struct err *err)
+{
+    struct log_reader *reader = xcalloc(1, sizeof(*reader));
+    (void) pthread_mutex_init(&reader->lock, NULL);
+    (void) pthread_cond_init(&reader->room, NULL);
+    reader->refs = 2;
+    reader->file = xstrdup(params->file);
+    reader->max_files = params->max_files;
+    reader->place = log_place_ref(params->place);
+    reader->lines = params->lines < LOG_READER_MAX_LINES ? params->lines : LOG_READER_MAX_LINES;
+    reader->follow = params->follow;
+    reader->notify = params->notify;
+    reader->arg = params->arg;
+    reader->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (reader->wake_fd < 0) {
+        (void) err_set(err, errno, "make an eventfd");
+    } else if (start_thread(reader, err) == 0) {
+        return reader;
+    }
+    reader->refs = 1;
+    unref(reader);
+    return NULL;
+}
+
+static void wake(const struct log_reader *reader)
+{
+    uint64_t one = 1;
+    (void) !write(reader->wake_fd, &one, sizeof(one));
+}
+
+void log_reader_free(struct log_reader *reader)
+{
+    if (reader == NULL) {
+        return;
+    }
+    (void) pthread_mutex_lock(&reader->lock);
+    reader->quitting = true;
+    (void) pthread_cond_signal(&reader->room);
+    (void) pthread_mutex_unlock(&reader->lock);
+    wake(reader);
+    unref(reader);
+}
+
+ssize_t log_reader_take(struct log_reader *reader, char *data, size_t max, struct err *err)
+{
+    (void) pthread_mutex_lock(&reader->lock);
+    size_t left = reader->out.len - reader->taken;
+    size_t n = left < max ? left : max;
+    if (n > 0) {
+        memcpy(data, reader->out.data + reader->taken, n);
+        reader->taken += n;
+        (void) pthread_cond_signal(&reader->room);
+    }
+    bool is_over = n == 0 && reader->ended;
+    if (is_over && reader->err.msg[0] != '\0' && err != NULL) {
+        *err = reader->err;
+    }
+    /* What is added to an empty buffer is told of: so one that was emptied is to look empty. */
+    if (reader->taken == reader->out.len) {
+        buf_clear(&reader->out);
+        reader->taken = 0;
+    }
+    (void) pthread_mutex_unlock(&reader->lock);
+    return is_over ? -1 : (ssize_t) n;
+}
+
+void log_reader_set_file(struct log_reader *reader, const char *file, unsigned max_files,
+                         struct log_place *place)
+{
+    (void) pthread_mutex_lock(&reader->lock);
+    bool is_same =
+        strcmp(reader->file, file) == 0 && reader->max_files == max_files && reader->place == place;
+    if (!is_same) {
+        free(reader->file);
+        reader->file = xstrdup(file);
+        reader->max_files = max_files;
+        log_place_unref(reader->place);
+        reader->place = log_place_ref(place);
+        reader->is_changed = true;
+    }
+    (void) pthread_mutex_unlock(&reader->lock);
+    if (!is_same) {
+        wake(reader);
+    }
+}

@@ -1,0 +1,656 @@
+#include "edgible/server.h"
+
+#include "edgible/buf.h"
+#include "edgible/fd.h"
+#include "edgible/list.h"
+#include "server_private.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <microhttpd.h>
+
+/* Connections that are only let in to be told that they are refused. */
+#define REFUSED_MAX 64
+#define REFUSED_TIMEOUT_MS 5000
+#define ACCEPTS_A_TURN 32
+#define ACCEPT_PAUSE_MS 100
+#define CONNECTION_MEMORY (32UL * 1024)
+#define STREAM_BLOCK (32UL * 1024)
+
+struct server {
+    struct server_params params;
+    char *socket;
+    ino_t inode; /* of the socket's path */
+    int listen_fd;
+    bool keeps_socket;
+    struct MHD_Daemon *daemon;
+    struct loop_io *listen_io, *daemon_io, *gone_io;
+    struct loop_timer *run_timer;    /* when libmicrohttpd wants to be called */
+    struct loop_timer *accept_timer; /* after a pause for want of descriptors */
+    struct loop_timer *deadline_timer;
+    int gone_fd; /* epoll of the sockets of streams that sleep */
+    struct list connections;
+    struct list dead_streams; /* answers that could not be queued */
+    size_t accepted, refused; /* connections of each kind */
+    struct connection *accepting;
+};
+
+struct connection {
+    struct list link;
+    struct server *server;
+    struct server_peer peer;
+    int fd;
+    unsigned refusal; /* HTTP status that it is told; 0: it is served */
+    mono_ms deadline; /* for its request to be there; 0: there is none under way */
+};
+
+/* During its handler's call; kept until its answer is complete. */
+struct server_request {
+    struct connection *connection;
+    struct MHD_Connection *mhd;
+    const char *method, *path;
+    struct buf body;
+    bool is_too_large, is_answered;
+};
+
+struct server_stream {
+    struct list link; /* in dead_streams */
+    struct server *server;
+    struct MHD_Connection *mhd;
+    struct MHD_Response *response;
+    int fd;
+    struct server_stream_ops ops;
+    void *arg;
+    bool sleeps, is_gone;
+};
+
+static mono_ms request_timeout(const struct server *server)
+{
+    return server->params.request_timeout_ms > 0 ? server->params.request_timeout_ms
+                                                 : SERVER_REQUEST_TIMEOUT_MS;
+}
+
+/* --- running libmicrohttpd -----------------------------------------------------------------------
+ */
+
+static void run_soon(struct server *server)
+{
+    loop_timer_arm(server->run_timer, 0);
+}
+
+static void run(struct server *server)
+{
+    list_each (it, &server->dead_streams) {
+        MHD_destroy_response(list_entry(it, struct server_stream, link)->response);
+    }
+    MHD_UNSIGNED_LONG_LONG wait_ms = 0;
+    (void) MHD_run(server->daemon);
+    if (MHD_get_timeout(server->daemon, &wait_ms) == MHD_YES) {
+        loop_timer_arm(server->run_timer,
+                       loop_now() + (wait_ms < INT_MAX ? (mono_ms) wait_ms : INT_MAX));
+    } else {
+        loop_timer_disarm(server->run_timer);
+    }
+}
+
+static bool on_daemon_readable(void *arg)
+{
+    run(arg);
+    return true;
+}
+
+static void on_run_timer(void *arg)
+{
+    run(arg);
+}
+
+/* --- deadlines -----------------------------------------------------------------------------------
+ */
+
+static void arm_deadline(struct server *server)
+{
+    mono_ms earliest = 0;
+    list_each (it, &server->connections) {
+        const struct connection *c = list_entry(it, struct connection, link);
+        if (c->deadline != 0 && (earliest == 0 || c->deadline < earliest)) {
+            earliest = c->deadline;
+        }
+    }
+    if (earliest != 0) {
+        loop_timer_arm(server->deadline_timer, earliest);
+    } else {
+        loop_timer_disarm(server->deadline_timer);
+    }
+}
+
+static void on_deadline(void *arg)
+{
+    struct server *server = arg;
+    mono_ms now = loop_now();
+    list_each (it, &server->connections) {
+        struct connection *c = list_entry(it, struct connection, link);
+        if (c->deadline != 0 && c->deadline <= now) {
+            /* Nothing of an answer is under way: it may be written past libmicrohttpd, which then
+             * sees the end. */
+            c->deadline = 0;
+            server_socket_refuse(c->fd, 408, "Request Timeout",
+                                 "the request did not arrive in time");
+            (void) shutdown(c->fd, SHUT_RDWR);
+        }
+    }
+    arm_deadline(server);
+    run_soon(server);
+}
+
+/* --- connections ---------------------------------------------------------------------------------
+ */
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct server *server = cls;
+    (void) mhd;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *socket_context = server->accepting;
+        return;
+    }
+    struct connection *c = *socket_context;
+    *socket_context = NULL;
+    list_remove(&c->link);
+    server->accepted -= c->refusal == 0 ? 1 : 0;
+    server->refused -= c->refusal != 0 ? 1 : 0;
+    free(c);
+    arm_deadline(server);
+}
+
+static unsigned judge(const struct server *server, const struct server_peer *peer)
+{
+    if (!server->params.allows(server->params.arg, peer)) {
+        return 403;
+    }
+    return server->accepted >= SERVER_MAX_CONNECTIONS ? 503 : 0;
+}
+
+static const char *refusal_title(unsigned status)
+{
+    return status == 403 ? "Forbidden" : "Service Unavailable";
+}
+
+static const char *refusal_detail(unsigned status)
+{
+    return status == 403 ? "this user may not use the agent's API: root, the agent's own user and "
+                           "the members of api.group may"
+                         : "there are as many connections as the agent serves at a time; close "
+                           "some, or try again";
+}
+
+static void take_connection(struct server *server, int take_fd)
+{
+    struct connection *c = xcalloc(1, sizeof(*c));
+    struct sockaddr_un nobody = {.sun_family = AF_UNIX};
+    c->server = server;
+    c->fd = take_fd;
+    list_init(&c->link);
+    c->refusal = server_socket_read_peer(take_fd, &c->peer) < 0 ? 403 : judge(server, &c->peer);
+    if (c->refusal != 0 && server->refused >= REFUSED_MAX) {
+        server_socket_refuse(take_fd, c->refusal, refusal_title(c->refusal),
+                             refusal_detail(c->refusal));
+        (void) close(take_fd);
+        free(c);
+        return;
+    }
+    server->accepting = c;
+    c->deadline = loop_now() + (c->refusal != 0 ? REFUSED_TIMEOUT_MS : request_timeout(server));
+    server->accepted += c->refusal == 0 ? 1 : 0;
+    server->refused += c->refusal != 0 ? 1 : 0;
+    list_add_tail(&server->connections, &c->link);
+    if (MHD_add_connection(server->daemon, take_fd, (const struct sockaddr *) &nobody,
+                           sizeof(sa_family_t)) != MHD_YES) {
+        /* The descriptor is closed by now; whether it told of the end depends on how far it got. */
+        list_each (it, &server->connections) {
+            if (it == &c->link) {
+                void *context = c;
+                on_connection(server, NULL, &context, MHD_CONNECTION_NOTIFY_CLOSED);
+                break;
+            }
+        }
+    }
+    server->accepting = NULL;
+    arm_deadline(server);
+}
+
+static bool on_listen_readable(void *arg)
+{
+    struct server *server = arg;
+    bool any = false;
+    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+        int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0) {
+            take_connection(server, fd);
+            any = true;
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+            loop_io_free(steal_ptr(&server->listen_io));
+            loop_timer_arm(server->accept_timer, loop_now() + ACCEPT_PAUSE_MS);
+            break;
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            break;
+        }
+    }
+    if (any) {
+        run_soon(server);
+    }
+    return any;
+}
+
+static void on_accept_again(void *arg)
+{
+    struct server *server = arg;
+    server->listen_io =
+        loop_io_new(server->params.loop, server->listen_fd, on_listen_readable, server);
+}
+
+/* --- requests ------------------------------------------------------------------------------------
+ */
+
+static void reply_problem(struct server_request *request, unsigned status, const char *title,
+                          const char *detail)
+{
+    static const char *const headers[] = {"Connection", "close", NULL};
+    char *text = server_problem_text(status, title, detail);
+    server_reply(request, status, "application/problem+json", headers, text, strlen(text));
+}
+
+/* The first call, when the headers are there. */
+static void begin_request(struct server_request *request)
+{
+    const struct connection *c = request->connection;
+    const char *length = server_request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    if (c->refusal != 0) {
+        reply_problem(request, c->refusal, refusal_title(c->refusal), refusal_detail(c->refusal));
+    } else if (length != NULL && strtoull(length, NULL, 10) > SERVER_MAX_BODY_BYTES) {
+        request->is_too_large = true;
+        reply_problem(request, 413, "Content Too Large", "a body may have 2 MiB at most");
+    }
+}
+
+static void end_request(struct server_request *request)
+{
+    struct server *server = request->connection->server;
+    request->connection->deadline = 0;
+    arm_deadline(server);
+    if (request->is_too_large) {
+        reply_problem(request, 413, "Content Too Large", "a body may have 2 MiB at most");
+        return;
+    }
+    server->params.handle(server->params.arg, request);
+    if (!request->is_answered) {
+        reply_problem(request, 500, "Internal Server Error", "there was no answer");
+    }
+}
+
+static struct connection *connection_of(struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info->socket_context;
+}
+
+static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const char *url,
+                                 const char *method, const char *version, const char *data,
+                                 size_t *data_len, void **req_cls)
+{
+    (void) cls;
+    (void) version;
+    struct server_request *request = *req_cls;
+    if (request == NULL) {
+        request = xcalloc(1, sizeof(*request));
+        *req_cls = request;
+        request->connection = connection_of(mhd);
+        request->mhd = mhd;
+        request->method = method;
+        request->path = url;
+        begin_request(request);
+        return MHD_YES;
+    }
+    if (*data_len > 0) {
+        request->is_too_large =
+            request->is_too_large || request->body.len + *data_len > SERVER_MAX_BODY_BYTES;
+        if (request->is_too_large) {
+            buf_fini(&request->body);
+        } else {
+            buf_add(&request->body, data, *data_len);
+        }
+        *data_len = 0;
+        return MHD_YES;
+    }
+    if (!request->is_answered) {
+        request->method = method;
+        request->path = url;
+        end_request(request);
+    }
+    return MHD_YES;
+}
+
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,
+                         enum MHD_RequestTerminationCode code)
+{
+    (void) code;
+    struct server *server = cls;
+    struct server_request *request = *req_cls;
+    struct connection *c = connection_of(mhd);
+    if (request != NULL) {
+        buf_fini(&request->body);
+        free(request);
+        *req_cls = NULL;
+    }
+    if (c != NULL) {
+        c->deadline = loop_now() + request_timeout(server);
+        arm_deadline(server);
+    }
+}
+
+const char *server_request_method(const struct server_request *request)
+{
+    return request->method;
+}
+
+const char *server_request_path(const struct server_request *request)
+{
+    return request->path;
+}
+
+const char *server_request_query(const struct server_request *request, const char *name)
+{
+    const char *value = NULL;
+    size_t len = 0;
+    if (MHD_lookup_connection_value_n(request->mhd, MHD_GET_ARGUMENT_KIND, name, strlen(name),
+                                      &value, &len) != MHD_YES) {
+        return NULL;
+    }
+    return value != NULL ? value : "";
+}
+
+const char *server_request_header(const struct server_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->mhd, MHD_HEADER_KIND, name);
+}
+
+struct unknown_search {
+    const char *const *known;
+    const char *found;
+};
+
+static enum MHD_Result find_unknown(void *cls, enum MHD_ValueKind kind, const char *key,
+                                    const char *value)
+{
+    (void) kind;
+    (void) value;
+    struct unknown_search *search = cls;
+    for (size_t i = 0; search->known[i] != NULL; i++) {
+        if (strcmp(key, search->known[i]) == 0) {
+            return MHD_YES;
+        }
+    }
+    search->found = key;
+    return MHD_NO;
+}
+
+const char *server_request_unknown_query(const struct server_request *request,
+                                         const char *const *known)
+{
+    struct unknown_search search = {.known = known};
+    (void) MHD_get_connection_values(request->mhd, MHD_GET_ARGUMENT_KIND, find_unknown, &search);
+    return search.found;
+}
+
+const char *server_request_body(const struct server_request *request, size_t *ret_len)
+{
+    *ret_len = request->body.len;
+    return buf_str(&request->body);
+}
+
+const struct server_peer *server_request_peer(const struct server_request *request)
+{
+    return &request->connection->peer;
+}
+
+/* --- answers -------------------------------------------------------------------------------------
+ */
+
+static void add_headers(struct MHD_Response *response, const char *content_type,
+                        const char *const *extra)
+{
+    (void) MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+    (void) MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    for (size_t i = 0; extra != NULL && extra[i] != NULL; i += 2) {
+        (void) MHD_add_response_header(response, extra[i], extra[i + 1]);
+    }
+}
+
+void server_reply(struct server_request *request, unsigned status, const char *content_type,
+                  const char *const *extra_headers, char *take_body, size_t len)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(len, take_body, MHD_RESPMEM_MUST_FREE);
+    request->is_answered = true;
+    if (response == NULL) {
+        free(take_body);
+        return;
+    }
+    add_headers(response, content_type, extra_headers);
+    (void) MHD_queue_response(request->mhd, status, response);
+    MHD_destroy_response(response);
+}
+
+/* Its socket is not polled while it sleeps: that its reader has left is told by epoll, which
+ * reports that whatever it was asked for. */
+static void sleep_stream(struct server_stream *stream)
+{
+    struct epoll_event event = {.events = 0, .data.ptr = stream};
+    stream->sleeps = true;
+    (void) epoll_ctl(stream->server->gone_fd, EPOLL_CTL_ADD, stream->fd, &event);
+    MHD_suspend_connection(stream->mhd);
+}
+
+static ssize_t read_stream(void *cls, uint64_t pos, char *data, size_t max)
+{
+    (void) pos;
+    struct server_stream *stream = cls;
+    if (stream->is_gone) {
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    ssize_t n = stream->ops.fill(stream->arg, data, max);
+    if (n == 0) {
+        sleep_stream(stream);
+    }
+    return n >= 0 ? n : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void free_stream(void *cls)
+{
+    struct server_stream *stream = cls;
+    list_remove(&stream->link);
+    if (stream->sleeps) {
+        (void) epoll_ctl(stream->server->gone_fd, EPOLL_CTL_DEL, stream->fd, NULL);
+    }
+    stream->ops.close(stream->arg);
+    free(stream);
+}
+
+void server_stream_wake(struct server_stream *stream)
+{
+    if (stream->sleeps) {
+        stream->sleeps = false;
+        (void) epoll_ctl(stream->server->gone_fd, EPOLL_CTL_DEL, stream->fd, NULL);
+        MHD_resume_connection(stream->mhd);
+        run_soon(stream->server);
+    }
+}
+
+static bool on_gone(void *arg)
+{
+    const struct server *server = arg;
+    struct epoll_event events[16];
+    int count = epoll_wait(server->gone_fd, events, ARRAY_LEN(events), 0);
+    for (int i = 0; i < count; i++) {
+        struct server_stream *stream = events[i].data.ptr;
+        stream->is_gone = true;
+        server_stream_wake(stream);
+    }
+    return count > 0;
+}
+
+struct server_stream *server_reply_stream(struct server_request *request, const char *content_type,
+                                          const struct server_stream_ops *ops, void *arg)
+{
+    struct server *server = request->connection->server;
+    struct server_stream *stream = xcalloc(1, sizeof(*stream));
+    list_init(&stream->link);
+    stream->server = server;
+    stream->mhd = request->mhd;
+    stream->fd = request->connection->fd;
+    stream->ops = *ops;
+    stream->arg = arg;
+    request->is_answered = true;
+    stream->response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK,
+                                                         read_stream, stream, free_stream);
+    assert(stream->response != NULL); /* a few hundred bytes: as with other small allocations */
+    add_headers(stream->response, content_type, NULL);
+    if (MHD_queue_response(request->mhd, 200, stream->response) == MHD_YES) {
+        MHD_destroy_response(stream->response);
+    } else {
+        /* The caller is to have it until the next turn. */
+        list_add_tail(&server->dead_streams, &stream->link);
+        run_soon(server);
+    }
+    return stream;
+}
+
+/* --- life ----------------------------------------------------------------------------------------
+ */
+
+static int start_daemon(struct server *server, struct err *err)
+{
+    server->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+        on_access, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned) (SERVER_MAX_CONNECTIONS + REFUSED_MAX + 8), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned) (SERVER_STALL_TIMEOUT_MS / 1000), MHD_OPTION_END);
+    if (server->daemon == NULL) {
+        return err_set(err, ERR_HOST, "libmicrohttpd cannot be started");
+    }
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    server->gone_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (info == NULL || server->gone_fd < 0) {
+        return err_set(err, errno, "make an epoll");
+    }
+    server->daemon_io =
+        loop_io_new(server->params.loop, info->epoll_fd, on_daemon_readable, server);
+    server->gone_io = loop_io_new(server->params.loop, server->gone_fd, on_gone, server);
+    return 0;
+}
+
+static int open_socket(struct server *server, struct err *err)
+{
+    struct stat st;
+    if (server->listen_fd < 0) {
+        server->listen_fd = server_socket_open(server->socket, server->params.group, err);
+    } else if (fd_set_nonblocking(server->listen_fd, err) < 0) {
+        return -1;
+    }
+    if (server->listen_fd < 0) {
+        return -1;
+    }
+    server->inode = lstat(server->socket, &st) == 0 ? st.st_ino : 0;
+    return 0;
+}
+
+struct server *server_new(const struct server_params *params, struct err *err)
+{
+    CLEANUP(server) struct server *server = xcalloc(1, sizeof(*server));
+    server->params = *params;
+    server->socket = xstrdup(params->socket);
+    server->listen_fd = params->listen_fd;
+    server->gone_fd = -1;
+    list_init(&server->connections);
+    list_init(&server->dead_streams);
+    server->run_timer = loop_timer_new(params->loop, on_run_timer, server);
+    server->accept_timer = loop_timer_new(params->loop, on_accept_again, server);
+    server->deadline_timer = loop_timer_new(params->loop, on_deadline, server);
+    if (open_socket(server, err) < 0 || start_daemon(server, err) < 0) {
+        return NULL;
+    }
+    on_accept_again(server);
+    return steal_ptr(&server);
+}
+
+/* Those that sleep, too: libmicrohttpd does not end while one does. */
+static void end_all(struct server *server)
+{
+    list_each (it, &server->dead_streams) {
+        MHD_destroy_response(list_entry(it, struct server_stream, link)->response);
+    }
+    list_each (it, &server->connections) {
+        const struct connection *c = list_entry(it, struct connection, link);
+        (void) shutdown(c->fd, SHUT_RDWR); /* a stream that sleeps is told so by epoll */
+    }
+    while (on_gone(server)) {
+    }
+    (void) MHD_run(server->daemon);
+    MHD_stop_daemon(server->daemon);
+}
+
+void server_free(struct server *server)
+{
+    if (server == NULL) {
+        return;
+    }
+    loop_io_free(server->listen_io);
+    loop_io_free(server->daemon_io);
+    loop_io_free(server->gone_io);
+    if (server->daemon != NULL) {
+        end_all(server);
+    }
+    loop_timer_free(server->run_timer);
+    loop_timer_free(server->accept_timer);
+    loop_timer_free(server->deadline_timer);
+    fd_close(&server->gone_fd);
+    struct stat st;
+    bool is_ours = server->inode != 0 && lstat(server->socket, &st) == 0 &&
+                   st.st_ino == server->inode && S_ISSOCK(st.st_mode);
+    if (is_ours && !server->keeps_socket) {
+        (void) unlink(server->socket);
+    }
+    fd_close(&server->listen_fd);
+    free(server->socket);
+    free(server);
+}
+
+int server_listen_fd(const struct server *server)
+{
+    return server->listen_fd;
+}
+
+void server_keep_socket(struct server *server, bool keep)
+{
+    server->keeps_socket = keep;
+    (void) fcntl(server->listen_fd, F_SETFD, keep ? 0 : FD_CLOEXEC);
+}
+
+size_t server_connection_count(const struct server *server)
+{
+    return server->accepted + server->refused;
+}

@@ -1,0 +1,245 @@
+#include "deploy.h"
+
+#include "edgible/appspec_json.h"
+#include "edgible/creds.h"
+#include "edgible/spec_diff.h"
+#include "source_deploy.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+void cleanup_deploy_refusal(struct deploy_refusal *refusal)
+{
+    free(refusal->detail);
+    diag_fini(&refusal->errors);
+}
+
+static void refuse(struct deploy_refusal *refusal, unsigned status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void refuse(struct deploy_refusal *refusal, unsigned status, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    free(refusal->detail);
+    refusal->detail = xvasprintf(fmt, ap);
+    refusal->status = status;
+    va_end(ap);
+}
+
+/* --- may it be done ------------------------------------------------------------------------------
+ */
+
+/* What the agent would refuse later is refused now, as a whole. */
+static bool is_acceptable(const struct overview *view, const struct app_spec *app,
+                          struct deploy_refusal *refusal)
+{
+    struct reconcile_app now;
+    CLEANUP(free) char *elsewhere = reconcile_not_for_device(view->config, app);
+    if (elsewhere != NULL) {
+        refuse(refusal, 422, "application '%s' is not for this device: %s", app->name, elsewhere);
+        return false;
+    }
+    CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
+    CLEANUP(app_spec) struct app_spec *complete = reconcile_complete(view->config, app);
+    CLEANUP(free)
+    char *against =
+        reconcile_policy_refusal(view->config, complete, self != NULL ? self->user : "");
+    if (against != NULL) {
+        refuse(refusal, 403, "application '%s' is against this device's policy: %s", app->name,
+               against);
+        return false;
+    }
+    if (reconcile_find_app(view->reconcile, app->name, &now) && now.is_blocked) {
+        refuse(refusal, 409, "application '%s' cannot be changed: %s", app->name, now.refused);
+        return false;
+    }
+    return true;
+}
+
+static bool check_documents(const struct overview *view, const struct app_docs *docs,
+                            struct deploy_refusal *refusal)
+{
+    for (size_t i = 0; i < docs->count; i++) {
+        diag_append(&refusal->errors, &docs->docs[i].diag);
+    }
+    diag_append(&refusal->errors, &docs->diag);
+    if (refusal->errors.error_count > 0) {
+        refuse(refusal, 422, "the documents are invalid, and nothing was changed");
+        return false;
+    }
+    if (docs->count == 0) {
+        refuse(refusal, 422, "there is no document to deploy");
+        return false;
+    }
+    for (size_t i = 0; i < docs->count; i++) {
+        if (!is_acceptable(view, docs->docs[i].spec, refusal)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- what it changes -----------------------------------------------------------------------------
+ */
+
+static void add_workload(struct json *array, const char *name, const char *change,
+                         const struct strv *fields)
+{
+    struct json *json = json_object();
+    json_set_string(json, "name", name);
+    json_set_string(json, "change", change);
+    json_set_strings(json, "fields", fields);
+    json_add(array, json);
+}
+
+/* Returns whether anything differs. */
+static bool diff_workloads(const struct app_spec *from, const struct app_spec *to,
+                           struct json *array)
+{
+    static const char *const changes[] = {
+        [SPEC_SAME] = "unchanged", [SPEC_LIVE] = "live", [SPEC_RESTART] = "restart"};
+    bool differs = false;
+    for (size_t i = 0; i < to->workload_count; i++) {
+        const struct workload_spec *w = &to->workloads[i];
+        const struct workload_spec *old =
+            from != NULL ? app_spec_find_workload(from, w->name) : NULL;
+        CLEANUP(strv) struct strv fields = {0};
+        enum spec_change change = old != NULL ? spec_diff_workload(old, w, &fields) : SPEC_SAME;
+        differs = differs || old == NULL || change != SPEC_SAME;
+        add_workload(array, w->name, old != NULL ? changes[change] : "add", &fields);
+    }
+    for (size_t i = 0; from != NULL && i < from->workload_count; i++) {
+        if (app_spec_find_workload(to, from->workloads[i].name) == NULL) {
+            struct strv none = {0};
+            add_workload(array, from->workloads[i].name, "remove", &none);
+            differs = true;
+        }
+    }
+    return differs;
+}
+
+static struct json *plan_one(const struct overview *view, const struct app_spec *app)
+{
+    CLEANUP(app_spec) struct app_spec *to = reconcile_complete(view->config, app);
+    CLEANUP(free) char *id = overview_app_id(view->config, app, app->name);
+    CLEANUP(strv) struct strv fields = {0};
+    struct reconcile_app now = {0};
+    struct json *workloads = json_array();
+    bool is_known =
+        reconcile_find_app(view->reconcile, app->name, &now) && !now.is_leaving && now.spec != NULL;
+    bool differs = diff_workloads(is_known ? now.spec : NULL, to, workloads);
+    if (is_known) {
+        spec_diff_app_head(now.spec, to, &fields);
+    }
+    struct json *json = json_object();
+    json_set_string(json, "name", app->name);
+    json_set_string(json, "id", id);
+    json_set_string(json, "action",
+                    !is_known                     ? "create"
+                    : differs || fields.count > 0 ? "update"
+                                                  : "unchanged");
+    json_set_strings(json, "fields", &fields);
+    json_set(json, "workloads", workloads);
+    return json;
+}
+
+/* --- doing it ------------------------------------------------------------------------------------
+ */
+
+static bool refuse_for(struct deploy_refusal *refusal, const struct err *err)
+{
+    char text[ERR_MSG_MAX];
+    unsigned status = 500;
+    if (err->code == EEXIST || err->code == EBUSY) {
+        status = 409;
+    } else if (err->code == EACCES || err->code == EPERM || err->code == EROFS) {
+        status = 403;
+    }
+    /* "File exists" behind a sentence that says it all would only confuse. */
+    struct err said = *err;
+    said.code = status == 409 ? ERR_HOST : said.code;
+    refuse(refusal, status, "%s", err_text(&said, text, sizeof(text)));
+    return false;
+}
+
+static bool check_source(const struct overview *view, struct deploy_refusal *refusal)
+{
+    if (view->source == NULL) {
+        refuse(refusal, 409, "the agent is stopping");
+        return false;
+    }
+    return true;
+}
+
+static bool write_documents(const struct overview *view, const struct app_docs *docs,
+                            const char *text, struct deploy_refusal *refusal)
+{
+    CLEANUP(source_deploy)
+    struct source_deploy *deploy = source_deploy_new(view->config->directory);
+    struct err err = {0};
+    for (size_t i = 0; i < docs->count; i++) {
+        const struct app_doc *doc = &docs->docs[i];
+        const char *file = source_directory_file_of(view->source, doc->spec->name);
+        CLEANUP(json) struct json *json = doc->is_in_list ? appspec_to_json(doc->spec) : NULL;
+        CLEANUP(free) char *item = json != NULL ? json_text(json) : NULL;
+        const char *from = item != NULL ? item : text + doc->offset;
+        size_t len = item != NULL ? strlen(item) : doc->length;
+        if (source_deploy_set(deploy, doc->spec->name, file, from, len, &err) < 0) {
+            return refuse_for(refusal, &err);
+        }
+    }
+    return source_deploy_commit(deploy, &err) == 0 || refuse_for(refusal, &err);
+}
+
+struct json *deploy_documents(const struct overview *view, const char *text, size_t len,
+                              bool dry_run, struct deploy_refusal *refusal)
+{
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    appspec_parse("<request>", text, len, &docs);
+    if (!check_source(view, refusal) || !check_documents(view, &docs, refusal)) {
+        return NULL;
+    }
+    CLEANUP(json) struct json *plan = json_array();
+    for (size_t i = 0; i < docs.count; i++) {
+        json_add(plan, plan_one(view, docs.docs[i].spec));
+    }
+    if (!dry_run && !write_documents(view, &docs, text, refusal)) {
+        return NULL;
+    }
+    return steal_ptr(&plan);
+}
+
+int deploy_remove(const struct overview *view, const char *application,
+                  struct deploy_refusal *refusal)
+{
+    struct err err = {0};
+    struct reconcile_app now = {0};
+    if (!check_source(view, refusal)) {
+        return -1;
+    }
+    if (reconcile_find_app(view->reconcile, application, &now) && now.is_blocked) {
+        refuse(refusal, 409, "application '%s' cannot be changed: %s", application, now.refused);
+        return -1;
+    }
+    const char *file = source_directory_file_of(view->source, application);
+    if (file == NULL && now.is_leaving) {
+        return 0;
+    }
+    if (file == NULL) {
+        refuse(refusal, 409,
+               "no valid document of application '%s' is in '%s'; remove or correct the file by "
+               "hand",
+               application, view->config->directory);
+        return -1;
+    }
+    CLEANUP(source_deploy)
+    struct source_deploy *deploy = source_deploy_new(view->config->directory);
+    if (source_deploy_set(deploy, application, file, NULL, 0, &err) < 0 ||
+        source_deploy_commit(deploy, &err) < 0) {
+        return refuse_for(refusal, &err) ? 0 : -1;
+    }
+    return 0;
+}

@@ -1,0 +1,386 @@
+#include "source_deploy.h"
+
+#include "edgible/appspec.h"
+#include "edgible/buf.h"
+#include "edgible/fault.h"
+#include "edgible/fd.h"
+#include "edgible/map.h"
+#include "source_file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PREPARED ".edgible-deploy.new"
+#define DECIDED ".edgible-deploy"
+/* In the folder of what is decided: an empty file of this ending says that one is to go. */
+#define GONE_ENDING ".gone"
+
+/* One file and what it is to hold. */
+struct target {
+    char *name; /* in the directory */
+    struct stat before;
+    bool was_there;
+    struct buf text;
+    bool is_gone; /* nothing is left in it */
+};
+
+struct source_deploy {
+    char *directory;
+    struct map *targets; /* name → struct target */
+};
+
+struct source_deploy *source_deploy_new(const char *directory)
+{
+    struct source_deploy *deploy = xcalloc(1, sizeof(*deploy));
+    deploy->directory = xstrdup(directory);
+    deploy->targets = map_new();
+    return deploy;
+}
+
+void source_deploy_free(struct source_deploy *deploy)
+{
+    if (deploy == NULL) {
+        return;
+    }
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(deploy->targets, &at, NULL, &value)) {
+        struct target *target = value;
+        free(target->name);
+        buf_fini(&target->text);
+        free(target);
+    }
+    map_free(deploy->targets);
+    free(deploy->directory);
+    free(deploy);
+}
+
+/* --- what a file is to hold ---------------------------------------------------------------------
+ */
+
+/* The file as it is, or as an earlier call has made it. */
+static struct target *get_target(struct source_deploy *deploy, const char *name, struct err *err)
+{
+    struct target *target = map_get(deploy->targets, name);
+    if (target != NULL) {
+        return target;
+    }
+    CLEANUP(free) char *path = xasprintf("%s/%s", deploy->directory, name);
+    CLEANUP(free) char *data = NULL;
+    size_t len = 0;
+    struct stat st = {0};
+    CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 && errno != ENOENT) {
+        (void) err_set(err, errno, "open '%s'", path);
+        return NULL;
+    }
+    if (fd >= 0 &&
+        (fstat(fd, &st) < 0 || fd_read_all(fd, SOURCE_MAX_FILE_BYTES, &data, &len, err) < 0)) {
+        (void) err_prefix(err, "'%s'", path);
+        return NULL;
+    }
+    target = xcalloc(1, sizeof(*target));
+    target->name = xstrdup(name);
+    target->before = st;
+    target->was_there = fd >= 0;
+    buf_add(&target->text, data != NULL ? data : "", len);
+    map_put(deploy->targets, name, target);
+    return target;
+}
+
+/* True where the text's document begins with `---`, comments before it left aside. */
+static bool begins_with_marker(const char *text, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        const char *end = memchr(text + at, '\n', len - at);
+        size_t line = (end != NULL ? (size_t) (end - text) : len) - at;
+        if (line >= 3 && memcmp(text + at, "---", 3) == 0) {
+            return true;
+        }
+        bool is_blank = line == 0 || text[at] == '#' || text[at] == '%' || text[at] == '\r';
+        if (!is_blank) {
+            return false;
+        }
+        at += line + 1;
+    }
+    return false;
+}
+
+/* The new document in place of len bytes at offset. */
+static void replace_range(struct buf *text, size_t offset, size_t len, const char *with,
+                          size_t with_len)
+{
+    CLEANUP(buf) struct buf out = {0};
+    const char *old = buf_str(text);
+    buf_add(&out, old, offset);
+    if (out.len > 0 && out.data[out.len - 1] != '\n') {
+        buf_add_char(&out, '\n');
+    }
+    if (with_len > 0) {
+        if (out.len > 0 && !begins_with_marker(with, with_len)) {
+            buf_add_str(&out, "---\n");
+        }
+        buf_add(&out, with, with_len);
+        if (with[with_len - 1] != '\n') {
+            buf_add_char(&out, '\n');
+        }
+    }
+    size_t rest = offset + len;
+    if (rest < text->len && out.len > 0 && !begins_with_marker(old + rest, text->len - rest)) {
+        buf_add_str(&out, "---\n");
+    }
+    buf_add(&out, old + rest, text->len - rest);
+    buf_fini(text);
+    *text = out;
+    out = (struct buf){0};
+}
+
+static const struct app_doc *find_doc(const struct app_docs *docs, const char *application)
+{
+    for (size_t i = 0; i < docs->count; i++) {
+        if (docs->docs[i].name != NULL && strcmp(docs->docs[i].name, application) == 0) {
+            return &docs->docs[i];
+        }
+    }
+    return NULL;
+}
+
+/* What is there after the change is what was there before, but for this application. */
+static int check_result(const struct target *target, const struct app_docs *before,
+                        const char *application, bool is_there, struct err *err)
+{
+    CLEANUP(app_docs) struct app_docs after = {0};
+    appspec_parse(target->name, buf_str(&target->text), target->text.len, &after);
+    bool had_it = find_doc(before, application) != NULL;
+    size_t wanted = before->count - (had_it ? 1 : 0) + (is_there ? 1 : 0);
+    bool is_same = after.count == wanted && (find_doc(&after, application) != NULL) == is_there;
+    for (size_t i = 0; is_same && i < before->count; i++) {
+        const char *name = before->docs[i].name;
+        is_same = name == NULL || strcmp(name, application) == 0 || find_doc(&after, name) != NULL;
+    }
+    if (!is_same && !(target->text.len == 0 && wanted == 0)) {
+        return err_set(err, EEXIST,
+                       "'%s' cannot be changed document by document without touching the others in "
+                       "it; edit the file",
+                       target->name);
+    }
+    return 0;
+}
+
+static int change(struct target *target, const char *application, const char *text, size_t len,
+                  struct err *err)
+{
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    if (target->text.len > 0) {
+        appspec_parse(target->name, buf_str(&target->text), target->text.len, &docs);
+    }
+    const struct app_doc *doc = find_doc(&docs, application);
+    if (docs.diag.error_count > 0 || (doc != NULL && doc->is_in_list && docs.count > 1)) {
+        return err_set(err, EEXIST,
+                       docs.diag.error_count > 0
+                           ? "'%s' has errors of its own, and is not touched; correct or remove it"
+                           : "'%s' holds a list of several documents, and is not touched; edit the "
+                             "file",
+                       target->name);
+    }
+    if (doc != NULL && docs.count == 1) {
+        buf_clear(&target->text); /* it is the file */
+        buf_add(&target->text, text != NULL ? text : "", len);
+    } else if (doc != NULL) {
+        replace_range(&target->text, doc->offset, doc->length, text, len);
+    } else if (text != NULL) {
+        replace_range(&target->text, target->text.len, 0, text, len);
+    }
+    target->is_gone = docs.count <= 1 && text == NULL;
+    return target->is_gone ? 0 : check_result(target, &docs, application, text != NULL, err);
+}
+
+int source_deploy_set(struct source_deploy *deploy, const char *application, const char *path,
+                      const char *text, size_t len, struct err *err)
+{
+    const char *slash = path != NULL ? strrchr(path, '/') : NULL;
+    CLEANUP(free)
+    char *name = path != NULL ? xstrdup(slash != NULL ? slash + 1 : path)
+                              : xasprintf("%s.yaml", application);
+    struct target *target = get_target(deploy, name, err);
+    if (target == NULL) {
+        return -1;
+    }
+    if (path == NULL && target->was_there) {
+        CLEANUP(app_docs) struct app_docs docs = {0};
+        appspec_parse(name, buf_str(&target->text), target->text.len, &docs);
+        bool is_its_own =
+            docs.count == 0 || (docs.count == 1 && find_doc(&docs, application) != NULL);
+        if (!is_its_own) {
+            return err_set(err, EEXIST,
+                           "'%s/%s' is in the way: it holds something else; rename that file",
+                           deploy->directory, name);
+        }
+        buf_clear(&target->text); /* its own, and invalid so far: replaced */
+    }
+    return change(target, application, text, len, err);
+}
+
+/* --- doing it ------------------------------------------------------------------------------------
+ */
+
+static int open_dir(const char *directory, const char *name, struct err *err)
+{
+    CLEANUP(free) char *path = xasprintf("%s/%s", directory, name);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return fd >= 0 ? fd : err_set(err, errno, "open '%s'", path);
+}
+
+/* Removes the folder and the files in it. */
+static void remove_folder(const char *directory, const char *name)
+{
+    CLEANUP(free) char *path = xasprintf("%s/%s", directory, name);
+    DIR *dir = opendir(path);
+    if (dir == NULL) {
+        return;
+    }
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        (void) unlinkat(dirfd(dir), entry->d_name, 0);
+    }
+    (void) closedir(dir);
+    (void) rmdir(path);
+}
+
+static int prepare_file(int folder, const struct target *target, struct err *err)
+{
+    CLEANUP(free)
+    char *name = xasprintf("%s%s", target->name, target->is_gone ? GONE_ENDING : "");
+    CLEANUP(close_fd)
+    int fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        return err_set(err, errno, "make '%s'", name);
+    }
+    if (!target->is_gone && fd_write_all(fd, buf_str(&target->text), target->text.len, err) < 0) {
+        return err_prefix(err, "write '%s'", name);
+    }
+    if (target->was_there && !target->is_gone) {
+        (void) !fchown(fd, target->before.st_uid, target->before.st_gid);
+        (void) fchmod(fd, target->before.st_mode & 07777);
+    }
+    return fsync(fd) == 0 ? 0 : err_set(err, errno, "write '%s' to the disk", name);
+}
+
+static bool is_untouched(const struct source_deploy *deploy, const struct target *target)
+{
+    CLEANUP(free) char *path = xasprintf("%s/%s", deploy->directory, target->name);
+    struct stat now;
+    if (stat(path, &now) < 0) {
+        return errno == ENOENT && !target->was_there;
+    }
+    const struct stat *before = &target->before;
+    return target->was_there && now.st_ino == before->st_ino && now.st_dev == before->st_dev &&
+           now.st_size == before->st_size && now.st_mtim.tv_sec == before->st_mtim.tv_sec &&
+           now.st_mtim.tv_nsec == before->st_mtim.tv_nsec &&
+           now.st_ctim.tv_sec == before->st_ctim.tv_sec &&
+           now.st_ctim.tv_nsec == before->st_ctim.tv_nsec;
+}
+
+static int prepare(const struct source_deploy *deploy, struct err *err)
+{
+    remove_folder(deploy->directory, PREPARED);
+    CLEANUP(free) char *path = xasprintf("%s/" PREPARED, deploy->directory);
+    if (mkdir(path, 0700) < 0) {
+        return err_set(err, errno, "make '%s'", path);
+    }
+    CLEANUP(close_fd) int folder = open_dir(deploy->directory, PREPARED, err);
+    if (folder < 0) {
+        return -1;
+    }
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(deploy->targets, &at, NULL, &value)) {
+        if (prepare_file(folder, value, err) < 0) {
+            return -1;
+        }
+    }
+    if (fsync(folder) < 0) {
+        return err_set(err, errno, "write '%s' to the disk", path);
+    }
+    at = 0;
+    while (map_next(deploy->targets, &at, NULL, &value)) {
+        const struct target *target = value;
+        if (!is_untouched(deploy, target)) {
+            return err_set(err, EBUSY, "'%s/%s' was changed meanwhile; nothing was done, try again",
+                           deploy->directory, target->name);
+        }
+    }
+    return 0;
+}
+
+/* Moves one file into place, or takes the one away that it speaks of. */
+static int move_file(int from, int to, const char *name, struct err *err)
+{
+    size_t len = strlen(name);
+    size_t ending = strlen(GONE_ENDING);
+    if (len > ending && strcmp(name + len - ending, GONE_ENDING) == 0) {
+        CLEANUP(free) char *gone = xstrndup(name, len - ending);
+        if (unlinkat(to, gone, 0) < 0 && errno != ENOENT) {
+            return err_set(err, errno, "remove '%s'", gone);
+        }
+        (void) unlinkat(from, name, 0);
+        return 0;
+    }
+    return renameat(from, name, to, name) == 0 ? 0 : err_set(err, errno, "move '%s' in", name);
+}
+
+/* What is decided is done; again after a crash. */
+static int finish(const char *directory, struct err *err)
+{
+    CLEANUP(close_fd) int to = open_dir(directory, ".", err);
+    CLEANUP(free) char *path = xasprintf("%s/" DECIDED, directory);
+    DIR *dir = to >= 0 ? opendir(path) : NULL;
+    if (dir == NULL) {
+        return err_set(err, errno, "open '%s'", path);
+    }
+    int rc = 0;
+    for (struct dirent *entry = readdir(dir); entry != NULL && rc == 0; entry = readdir(dir)) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+            rc = move_file(dirfd(dir), to, entry->d_name, err);
+            FAULT_POINT("deploy-file-moved");
+        }
+    }
+    (void) closedir(dir);
+    if (rc == 0 && (fsync(to) < 0 || rmdir(path) < 0)) {
+        rc = err_set(err, errno, "finish the change of '%s'", directory);
+    }
+    return rc;
+}
+
+int source_deploy_commit(struct source_deploy *deploy, struct err *err)
+{
+    if (prepare(deploy, err) < 0) {
+        remove_folder(deploy->directory, PREPARED);
+        return -1;
+    }
+    FAULT_POINT("deploy-prepared");
+    CLEANUP(free) char *prepared = xasprintf("%s/" PREPARED, deploy->directory);
+    CLEANUP(free) char *decided = xasprintf("%s/" DECIDED, deploy->directory);
+    if (rename(prepared, decided) < 0) {
+        (void) err_set(err, errno, "decide on '%s'", decided);
+        remove_folder(deploy->directory, PREPARED);
+        return -1;
+    }
+    FAULT_POINT("deploy-decided");
+    return finish(deploy->directory, err);
+}
+
+int source_deploy_recover(const char *directory, struct err *err)
+{
+    CLEANUP(free) char *decided = xasprintf("%s/" DECIDED, directory);
+    CLEANUP(free) char *prepared = xasprintf("%s/" PREPARED, directory);
+    struct stat st;
+    if (lstat(prepared, &st) == 0 && S_ISDIR(st.st_mode)) {
+        remove_folder(directory, PREPARED);
+    }
+    return lstat(decided, &st) == 0 && S_ISDIR(st.st_mode) ? finish(directory, err) : 0;
+}

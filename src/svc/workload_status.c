@@ -1,0 +1,191 @@
+/* How a workload is, for reports: nothing is changed here. */
+#include "edgible/buf.h"
+#include "edgible/clock.h"
+#include "edgible/reason.h"
+#include "workload_private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static enum status status_of(const struct workload *w)
+{
+    switch (w->fsm.state) {
+    case WL_STARTING:
+        return STATUS_STARTING;
+    case WL_RUNNING:
+        return STATUS_RUNNING;
+    case WL_STOPPING:
+    case WL_ENDING:
+    case WL_KILLING:
+        return STATUS_STOPPING;
+    case WL_BACKOFF:
+        return STATUS_BACKOFF;
+    case WL_COMPLETED:
+        return w->fsm.wanted ? STATUS_COMPLETED : STATUS_STOPPED;
+    case WL_FAILED:
+        return w->fsm.wanted ? STATUS_FAILED : STATUS_STOPPED;
+    case WL_STOPPED:
+    case WL_STATE_COUNT:
+        break;
+    }
+    return STATUS_STOPPED;
+}
+
+/* "; PID 4711 (state D) waits in the kernel in 'nfs_wait'" for the first of what is left. */
+static void add_left(const struct workload *w, struct buf *text)
+{
+    pid_t pid = w->left_count > 0 ? w->left[0] : w->pid;
+    struct proc_stat stat;
+    char wchan[64];
+    if (pid == 0 || proc_read_stat(pid, &stat, NULL) < 0) {
+        return;
+    }
+    proc_read_wchan(pid, wchan, sizeof(wchan));
+    buf_printf(text, "; PID %d (state %c", (int) pid, stat.state);
+    if (wchan[0] != '\0' && strcmp(wchan, "0") != 0) {
+        buf_printf(text, ", in the kernel in '%s'", wchan);
+    }
+    buf_add_str(text, ") is left");
+    if (w->left_count > 1) {
+        buf_printf(text, ", and %zu more", w->left_count - 1);
+    }
+}
+
+char *workload_waits_for(const struct workload *w)
+{
+    CLEANUP(buf) struct buf text = {0};
+    char left[48];
+    char name[32];
+    mono_ms grace = w->fsm.grace_end - loop_now();
+    (void) format_duration(grace > 0 ? grace : 0, left, sizeof(left));
+    if (w->fsm.state == WL_STOPPING) {
+        buf_printf(&text, "was sent %s; SIGKILL follows in %s",
+                   signal_name(w->spec.stop.signal, name, sizeof(name)), left);
+    } else if (w->fsm.state == WL_ENDING) {
+        buf_printf(&text,
+                   "its main process has ended, others of it have not; SIGKILL follows in "
+                   "%s",
+                   left);
+    } else if (w->fsm.state == WL_KILLING) {
+        buf_add_str(&text, "was sent SIGKILL, and waits until nothing of it is left");
+    } else if (w->fsm.state == WL_STARTING && w->wants_spawn) {
+        buf_add_str(&text, "waits for its log to be opened");
+    } else {
+        return NULL;
+    }
+    if (w->fsm.state != WL_STARTING) {
+        add_left(w, &text);
+    }
+    return buf_steal(&text);
+}
+
+/* NULL where the status says it all. */
+static char *reason_of(const struct workload *w)
+{
+    CLEANUP(buf) struct buf text = {0};
+    switch (w->fsm.state) {
+    case WL_BACKOFF:
+    case WL_FAILED:
+    case WL_COMPLETED: {
+        CLEANUP(free) char *reason = workload_last_reason(w);
+        buf_add_str(&text, reason);
+        workload_add_rapid_count(w, &text);
+        return buf_steal(&text);
+    }
+    case WL_STOPPED:
+    case WL_STARTING:
+    case WL_RUNNING:
+    case WL_STOPPING:
+    case WL_ENDING:
+    case WL_KILLING:
+    case WL_STATE_COUNT:
+        break;
+    }
+    return workload_waits_for(w);
+}
+
+static void fill_exit(const struct run_end *end, struct exit_report *report)
+{
+    char text[32];
+    report->present = end->at_unix_ms != 0;
+    report->at_unix_ms = end->at_unix_ms;
+    report->uptime_ms = -1;
+    if (end->start_error != NULL || end->fault_stage >= 0) {
+        bool is_fault = end->fault_stage >= 0;
+        int error = (int) (is_fault ? end->fault_errno : end->start_errno);
+        report->stage = xstrdup_or_null(
+            is_fault ? spawn_stage_name((enum spawn_stage) end->fault_stage) : end->start_stage);
+        report->errno_name =
+            error != 0 ? xstrdup(reason_errno_name(error, text, sizeof(text))) : NULL;
+        return;
+    }
+    report->uptime_ms = end->uptime_ms;
+    report->has_code = end->is_known && !end->is_signal;
+    report->code = end->code;
+    if (end->is_known && end->is_signal) {
+        report->signal = xstrdup(signal_name((int) end->code, text, sizeof(text)));
+        report->core_dumped = end->core_dumped;
+    }
+    strv_copy(&report->output, &end->tail);
+}
+
+static void fill_ports(const struct workload *w, struct workload_report *report)
+{
+    report->port_count = w->spec.port_count;
+    report->ports = xcalloc(w->spec.port_count, sizeof(*report->ports));
+    for (size_t i = 0; i < w->spec.port_count; i++) {
+        report->ports[i].spec = &w->spec.ports[i];
+        report->ports[i].is_known = w->pid == 0; /* then nothing can listen */
+    }
+}
+
+char *workload_log_file(const struct workload *w)
+{
+    char *path = NULL;
+    struct pump_log log = workload_log(w, &path);
+    (void) log;
+    return path;
+}
+
+struct log_place *workload_log_place(const struct workload *w)
+{
+    return w->channel != NULL ? pump_channel_place(w->channel) : NULL;
+}
+
+static void fill_log(const struct workload *w, struct workload_report *report)
+{
+    report->log_file = workload_log_file(w);
+    if (w->channel != NULL) {
+        struct pump_counters counters = pump_channel_counters(w->channel);
+        report->log_bytes_written = counters.bytes_written;
+        report->log_bytes_dropped = counters.bytes_dropped;
+        report->log_rotations = counters.rotations;
+    }
+}
+
+void workload_fill_report(const struct workload *w, struct workload_report *report)
+{
+    report->name = xstrdup(w->spec.name);
+    report->type = xstrdup(w->spec.type);
+    report->supported = true;
+    report->status = status_of(w);
+    report->reason = reason_of(w);
+    bool runs = w->fsm.alive && !w->fsm.leader_exited && w->fsm.state != WL_STARTING;
+    report->pid = w->fsm.alive && !w->fsm.leader_exited ? w->pid : 0;
+    report->started_at_unix_ms = runs ? w->started_unix_ms : 0;
+    report->uptime_ms = runs ? loop_now() - w->fsm.started_at : -1;
+    report->adopted = w->adopted;
+    report->restarts = w->fsm.restarts;
+    report->rapid_failures = w->fsm.rapid_failures;
+    memcpy(report->restarts_by, w->restarts_by, sizeof(report->restarts_by));
+    report->log_full = w->log_full;
+    bool will_start = w->fsm.wanted && w->fsm.deadline != 0 &&
+                      (w->fsm.state == WL_BACKOFF || w->fsm.state == WL_FAILED);
+    report->next_start_unix_ms = will_start ? clock_unix_ms() + w->fsm.deadline - loop_now() : 0;
+    struct run_end end;
+    workload_fill_end(w, &end); /* borrowed */
+    fill_exit(end.at_unix_ms != 0 ? &end : &w->before, &report->last_exit);
+    fill_ports(w, report);
+    fill_log(w, report);
+}
