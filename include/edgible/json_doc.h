@@ -1,16 +1,24 @@
 /*
- * json_doc: JSON texts from values. cJSON's home.
+ * json_doc: JSON texts from values, and values from the JSON texts of an agent. cJSON's home.
  *
  *     CLEANUP(json) struct json *root = json_object();
  *     json_set_string(root, "name", name);
  *     json_set(root, "env", steal_ptr(&env));
  *     char *text = json_text(root);
  *
- * Reading goes the way of all documents: yaml_doc and docread.
+ *     CLEANUP(json) struct json *root = json_parse(text, len, &err);
+ *     for (const struct json *app = json_first(json_get(root, "applications")); app != NULL;
+ *          app = json_next(app)) {
+ *         puts(json_string(app, "name"));
+ *     }
+ *
+ * Reading is for what a program wrote, and has no places: the documents and files that people
+ * write go through yaml_doc and docread.
  */
 #ifndef EDGIBLE_JSON_DOC_H
 #define EDGIBLE_JSON_DOC_H
 
+#include "edgible/err.h"
 #include "edgible/mem.h"
 #include "edgible/strv.h"
 
@@ -44,5 +52,26 @@ void json_add_int(struct json *array, int64_t value);
 
 /* One line, with a line feed; the caller frees. */
 char *json_text(const struct json *json);
+
+/* Exactly one value, with white space around it; NULL where the text is none (ERR_REMOTE). */
+struct json *json_parse(const char *text, size_t len, struct err *err) MUST_CHECK;
+
+/* What these return is borrowed from the tree. All take NULL, as an absent value, and answer a
+ * value of another type as an absent one; of a key that stands twice the first counts. */
+const struct json *json_get(const struct json *object, const char *key);
+/* NULL where absent. */
+const char *json_string(const struct json *object, const char *key);
+double json_number(const struct json *object, const char *key, double absent);
+bool json_bool(const struct json *object, const char *key, bool absent);
+/* The items of an array, or the values of an object; NULL at the end. */
+const struct json *json_first(const struct json *json);
+const struct json *json_next(const struct json *item);
+size_t json_count(const struct json *json);
+/* Of an item: its text where it is a string, and its key where it stands in an object. */
+const char *json_item_string(const struct json *item);
+const char *json_item_key(const struct json *item);
+double json_item_number(const struct json *item, double absent);
+bool json_is_array(const struct json *json);
+bool json_is_object(const struct json *json);
 
 #endif

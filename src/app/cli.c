@@ -19,12 +19,18 @@ static void print_help(void)
                   "  edgible-agent --version | --help\n",
                   EDGIBLE_VERSION);
     (void) fflush(stdout);
-    commands_print_usage(STDOUT_FILENO);
-    (void) printf("\nExit codes: 0 done, valid · 1 invalid, failed · 2 wrong usage\n");
+    commands_print_usage(STDOUT_FILENO, NULL);
+    (void) printf(
+        "\nEvery command but `stack validate` speaks to an agent: --socket PATH, else\n"
+        "$EDGIBLE_SOCKET, else the default. --json prints one JSON document.\n"
+        "\nExit codes: 0 done, found, healthy, valid, no difference · 1 unhealthy, invalid,\n"
+        "different, not found · 2 wrong usage · 3 no answer · 4 refused\n");
 }
 
 struct options {
     const char *config;
+    const char *socket; /* of commands, as are the next two */
+    bool json, plain;
     bool check, self_check, version, help;
 };
 
@@ -36,7 +42,10 @@ static int parse(int argc, char **argv, struct options *options)
         {"self-check",            no_argument, NULL, 's'}, /* for agents, not for people: SIGUSR2 */
         {"version",no_argument, NULL, 'v'},
         {"help",         no_argument, NULL, 'h'},
-        {0},
+        {"socket", required_argument, NULL, 'S'},
+        {"json",        no_argument, NULL, 'j'},
+        {"plain",            no_argument, NULL, 'p'},
+        {0       },
     };
     opterr = 0;
     for (int c = getopt_long(argc, argv, "+:c:hV", known, NULL); c != -1;
@@ -51,6 +60,12 @@ static int parse(int argc, char **argv, struct options *options)
             options->version = true;
         } else if (c == 'h') {
             options->help = true;
+        } else if (c == 'S') {
+            options->socket = optarg;
+        } else if (c == 'j') {
+            options->json = true;
+        } else if (c == 'p') {
+            options->plain = true;
         } else if (c == ':') {
             return command_usage_error("'%s' needs a value", argv[optind - 1]);
         } else {
@@ -75,11 +90,19 @@ int cli_run(int argc, char **argv)
         (void) printf("edgible-agent %s\n", EDGIBLE_VERSION);
         return EXIT_OK;
     }
-    if (optind < argc && options.config == NULL && !options.check) {
-        return commands_run(argc - optind, argv + optind);
+    if (optind < argc && !options.check) {
+        struct command_options preset = {
+            .socket = options.socket,
+            .config = options.config,
+            .json = options.json,
+            .plain = options.plain,
+            .lines = -1,
+            .timeout_ms = -1,
+        };
+        return commands_run(argc - optind, argv + optind, &preset);
     }
     if (optind < argc) {
-        return command_usage_error("'%s' is too much beside --config", argv[optind]);
+        return command_usage_error("'%s' is too much beside --check", argv[optind]);
     }
     if (options.config == NULL) {
         return command_usage_error("--config FILE or a command is missing");

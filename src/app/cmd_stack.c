@@ -1,166 +1,328 @@
-/* edgible stack … */
-#include "commands.h"
-#include "documents.h"
-#include "edgible/buf.h"
-#include "edgible/mem.h"
+/* edgible stack diff, status, teardown. */
+#include "cmd_stack.h"
 
-#include <getopt.h>
+#include "client.h"
+#include "documents.h"
+#include "edgible/depgraph.h"
+#include "edgible/fd.h"
+#include "edgible/mem.h"
+#include "table.h"
+
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
 
-struct validate_options {
-    const char *file;
-    bool json;
-};
+#define MAX_BODY_BYTES (2UL * 1024 * 1024)
+#define POLL_MS 200
+#define DEFAULT_TIMEOUT_MS 60000
 
-static int parse_validate(int argc, char **argv, struct validate_options *options)
+static const char *or_empty(const char *text)
 {
-    static const struct option known[] = {
-        {"file", required_argument, NULL, 'f'},
-        {"json",  no_argument, NULL, 'j'},
-        {0     },
-    };
-    opterr = 0;
-    optind = 1;
-    for (int c = getopt_long(argc, argv, ":f:", known, NULL); c != -1;
-         c = getopt_long(argc, argv, ":f:", known, NULL)) {
-        if (c == 'f') {
-            options->file = optarg;
-        } else if (c == 'j') {
-            options->json = true;
-        } else if (c == ':') {
-            return command_usage_error("stack validate: '%s' needs a value", argv[optind - 1]);
-        } else {
-            return command_usage_error("stack validate: unknown option '%s'", argv[optind - 1]);
-        }
-    }
-    if (optind < argc) {
-        return command_usage_error("stack validate: '%s' is too much; files go after -f",
-                                   argv[optind]);
-    }
-    if (options->file == NULL) {
-        return command_usage_error("stack validate: -f FILE is missing; '-' reads standard input");
-    }
-    return 0;
+    return text != NULL ? text : "";
 }
 
-static size_t valid_count(const struct app_docs *docs)
+int stack_read(const char *file, struct stack *stack)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < docs->count; i++) {
-        count += docs->docs[i].spec != NULL ? 1 : 0;
-    }
-    return count;
-}
-
-static void print_text(const struct app_docs *docs)
-{
-    size_t count = valid_count(docs);
-    (void) printf("%zu application%s\n", count, count == 1 ? "" : "s");
-    for (size_t i = 0; i < docs->count; i++) {
-        const struct app_spec *app = docs->docs[i].spec;
-        if (app == NULL) {
-            continue;
-        }
-        (void) printf("%s:", app->name);
-        for (size_t k = 0; k < app->workload_count; k++) {
-            (void) printf("%s %s (%s)", k > 0 ? "," : "", app->workloads[k].name,
-                          app->workloads[k].type);
-        }
-        (void) printf("\n");
-    }
-}
-
-static void add_string(struct buf *out, const char *s)
-{
-    buf_add_char(out, '"');
-    buf_add_json_escaped(out, s);
-    buf_add_char(out, '"');
-}
-
-static void add_app(struct buf *out, const struct app_spec *app)
-{
-    buf_add_str(out, "{\"name\":");
-    add_string(out, app->name);
-    buf_add_str(out, ",\"workloads\":[");
-    for (size_t i = 0; i < app->workload_count; i++) {
-        buf_add_str(out, i > 0 ? ",{\"name\":" : "{\"name\":");
-        add_string(out, app->workloads[i].name);
-        buf_add_str(out, ",\"type\":");
-        add_string(out, app->workloads[i].type);
-        buf_add_char(out, '}');
-    }
-    buf_add_str(out, "]}");
-}
-
-static void add_items(struct buf *out, const struct diag *diag, enum diag_severity severity,
-                      bool *any)
-{
-    for (size_t i = 0; i < diag->count; i++) {
-        if (diag->items[i].severity == severity) {
-            CLEANUP(free) char *line = diag_item_text(&diag->items[i]);
-            if (*any) {
-                buf_add_char(out, ',');
-            }
-            *any = true;
-            add_string(out, line);
-        }
-    }
-}
-
-static void add_all_items(struct buf *out, const struct app_docs *docs, enum diag_severity severity)
-{
-    bool any = false;
-    for (size_t i = 0; i < docs->count; i++) {
-        add_items(out, &docs->docs[i].diag, severity, &any);
-    }
-    add_items(out, &docs->diag, severity, &any);
-}
-
-static void print_json(const struct app_docs *docs, bool valid)
-{
-    CLEANUP(buf) struct buf out = {0};
-    buf_printf(&out, "{\"valid\":%s,\"applications\":[", valid ? "true" : "false");
-    bool any = false;
-    for (size_t i = 0; i < docs->count; i++) {
-        if (docs->docs[i].spec != NULL) {
-            buf_add_str(&out, any ? "," : "");
-            any = true;
-            add_app(&out, docs->docs[i].spec);
-        }
-    }
-    buf_add_str(&out, "],\"errors\":[");
-    add_all_items(&out, docs, DIAG_ERROR);
-    buf_add_str(&out, "],\"warnings\":[");
-    add_all_items(&out, docs, DIAG_WARNING);
-    buf_add_str(&out, "]}");
-    (void) printf("%s\n", out.data);
-}
-
-int cmd_stack_validate(int argc, char **argv)
-{
-    struct validate_options options = {0};
-    CLEANUP(app_docs) struct app_docs docs = {0};
     struct err err = {0};
     char text[ERR_MSG_MAX];
-    int usage = parse_validate(argc, argv, &options);
-    if (usage != 0) {
-        return usage;
+    bool is_stdin = strcmp(file, "-") == 0;
+    char *data = NULL;
+    size_t len = 0;
+    int rc = is_stdin ? fd_read_all(STDIN_FILENO, MAX_BODY_BYTES, &data, &len, &err)
+                      : fd_read_file(AT_FDCWD, file, MAX_BODY_BYTES, &data, &len, &err);
+    if (rc < 0) {
+        return client_fail(EXIT_NOT_OK, "cannot read %s: %s", is_stdin ? "standard input" : file,
+                           err_text(&err, text, sizeof(text)));
     }
-    if (documents_read(options.file, &docs, &err) < 0) {
-        (void) fprintf(stderr, "edgible: %s\n", err_text(&err, text, sizeof(text)));
-        return EXIT_NOT_OK;
+    buf_add(&stack->text, data, len);
+    free(data);
+    appspec_parse(is_stdin ? "<stdin>" : file, buf_str(&stack->text), len, &stack->docs);
+    documents_print_diag(&stack->docs);
+    if (app_docs_error_count(&stack->docs) > 0) {
+        return client_fail(EXIT_NOT_OK, "'%s' is invalid; nothing was sent", file);
     }
-    bool valid = app_docs_error_count(&docs) == 0 && !docs.is_empty;
-    if (options.json) {
-        print_json(&docs, valid);
-        return valid ? EXIT_OK : EXIT_NOT_OK;
+    if (stack->docs.count == 0) {
+        return client_fail(EXIT_NOT_OK, "there is no document in '%s'", file);
     }
-    documents_print_diag(&docs);
-    if (docs.is_empty) {
-        (void) fprintf(stderr, "edgible: '%s' is empty: there is no document to validate\n",
-                       options.file);
+    return EXIT_OK;
+}
+
+void cleanup_stack(struct stack *stack)
+{
+    app_docs_fini(&stack->docs);
+    buf_fini(&stack->text);
+}
+
+mono_ms stack_now(void)
+{
+    struct timespec ts = {0};
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (mono_ms) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void stack_pause(void)
+{
+    struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+    (void) nanosleep(&pause, NULL);
+}
+
+mono_ms stack_timeout(const struct command_options *options)
+{
+    return options->timeout_ms >= 0 ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
+}
+
+/* --- order ---------------------------------------------------------------------------------------
+ */
+
+static size_t index_of(const struct app_docs *docs, const char *name)
+{
+    for (size_t i = 0; i < docs->count; i++) {
+        if (strcmp(docs->docs[i].spec->name, name) == 0) {
+            return i;
+        }
     }
-    print_text(&docs);
-    return valid ? EXIT_OK : EXIT_NOT_OK;
+    return docs->count;
+}
+
+struct ranked {
+    size_t rank, index;
+};
+
+static int compare_ranks(const void *a, const void *b)
+{
+    const struct ranked *x = a;
+    const struct ranked *y = b;
+    if (x->rank != y->rank) {
+        return x->rank < y->rank ? -1 : 1;
+    }
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+void stack_names(const struct stack *stack, bool reversed, struct strv *names)
+{
+    const struct app_docs *docs = &stack->docs;
+    size_t edge_max = 0;
+    size_t edges = 0;
+    for (size_t i = 0; i < docs->count; i++) {
+        edge_max += docs->docs[i].spec->depends_on.count;
+    }
+    CLEANUP(free) struct depgraph_edge *list = xcalloc(edge_max + 1, sizeof(*list));
+    CLEANUP(free) size_t *ranks = xcalloc(docs->count, sizeof(*ranks));
+    CLEANUP(free) struct ranked *order = xcalloc(docs->count, sizeof(*order));
+    for (size_t i = 0; i < docs->count; i++) {
+        const struct strv *on = &docs->docs[i].spec->depends_on;
+        for (size_t k = 0; k < on->count; k++) {
+            size_t to = index_of(docs, on->items[k]);
+            if (to < docs->count) {
+                list[edges++] = (struct depgraph_edge){.from = i, .to = to};
+            }
+        }
+    }
+    (void) depgraph_stop_ranks(docs->count, list, edges, ranks);
+    for (size_t i = 0; i < docs->count; i++) {
+        order[i] = (struct ranked){.rank = ranks[i], .index = i};
+    }
+    qsort(order, docs->count, sizeof(*order), compare_ranks);
+    for (size_t i = 0; i < docs->count; i++) {
+        size_t at = reversed ? i : docs->count - 1 - i; /* the rank is that of stopping */
+        strv_add(names, docs->docs[order[at].index].spec->name);
+    }
+}
+
+/* --- diff ----------------------------------------------------------------------------------------
+ */
+
+static void print_fields(const struct json *fields, const char *indent)
+{
+    for (const struct json *f = json_first(fields); f != NULL; f = json_next(f)) {
+        CLEANUP(free) char *clean = client_clean(or_empty(json_item_string(f)));
+        (void) printf("%s%s\n", indent, clean);
+    }
+}
+
+static const char *describe_change(const char *change)
+{
+    static const char *const words[][2] = {
+        {"add",     "is added"                              },
+        {"remove",  "is removed"                            },
+        {"restart", "changes, and is restarted"             },
+        {"live",    "changes, and runs on without a restart"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (strcmp(words[i][0], change) == 0) {
+            return words[i][1];
+        }
+    }
+    return change;
+}
+
+void stack_print_plan(const struct json *plan)
+{
+    for (const struct json *app = json_first(plan); app != NULL; app = json_next(app)) {
+        const char *action = or_empty(json_string(app, "action"));
+        (void) printf("%s: %s\n", or_empty(json_string(app, "name")),
+                      strcmp(action, "create") == 0   ? "is new"
+                      : strcmp(action, "update") == 0 ? "changes"
+                                                      : "unchanged");
+        print_fields(json_get(app, "fields"), "  ");
+        for (const struct json *w = json_first(json_get(app, "workloads")); w != NULL;
+             w = json_next(w)) {
+            const char *kind = or_empty(json_string(w, "change"));
+            if (strcmp(kind, "unchanged") != 0) {
+                (void) printf("  %s %s\n", or_empty(json_string(w, "name")), describe_change(kind));
+                print_fields(json_get(w, "fields"), "    ");
+            }
+        }
+    }
+}
+
+int cmd_stack_diff(const struct command_options *options)
+{
+    CLEANUP(stack) struct stack stack = {0};
+    CLEANUP(json) struct json *plan = NULL;
+    int code = stack_read(options->file, &stack);
+    if (code == EXIT_OK) {
+        code = client_call(options, "PUT", "/v1/applications?dryRun=true", &stack.text, 0, &plan);
+    }
+    if (code != EXIT_OK) {
+        return code;
+    }
+    bool differs = false;
+    for (const struct json *app = json_first(plan); app != NULL; app = json_next(app)) {
+        differs = differs || strcmp(or_empty(json_string(app, "action")), "unchanged") != 0;
+    }
+    if (options->json) {
+        client_print_json(plan);
+    } else {
+        stack_print_plan(plan);
+    }
+    return differs ? EXIT_NOT_OK : EXIT_OK;
+}
+
+/* --- status --------------------------------------------------------------------------------------
+ */
+
+static void add_rows(struct table *table, const struct json *app)
+{
+    const char *name = or_empty(json_string(app, "name"));
+    const struct json *workloads = json_get(app, "workloads");
+    for (const struct json *w = json_first(workloads); w != NULL; w = json_next(w)) {
+        const char *cells[] = {name, or_empty(json_string(w, "name")),
+                               or_empty(json_string(w, "status")),
+                               or_empty(json_string(w, "reason"))};
+        table_add(table, cells);
+    }
+    if (json_first(workloads) == NULL) {
+        const char *error = json_item_string(json_first(json_get(app, "errors")));
+        const char *cells[] = {name, "-", or_empty(json_string(app, "status")), or_empty(error)};
+        table_add(table, cells);
+    }
+}
+
+static bool is_asked_for(const struct strv *names, const struct json *app)
+{
+    return names->count == 0 || strv_has(names, or_empty(json_string(app, "name")));
+}
+
+int cmd_stack_status(const struct command_options *options)
+{
+    static const char *const titles[] = {"APPLICATION", "WORKLOAD", "STATUS", "REASON", NULL};
+    CLEANUP(stack) struct stack stack = {0};
+    CLEANUP(strv) struct strv names = {0};
+    CLEANUP(json) struct json *apps = NULL;
+    CLEANUP(json) struct json *found = json_array();
+    CLEANUP(table) struct table *table = table_new(titles);
+    int code = options->file != NULL ? stack_read(options->file, &stack) : EXIT_OK;
+    if (code == EXIT_OK && options->file != NULL) {
+        stack_names(&stack, false, &names);
+    }
+    code = code == EXIT_OK ? client_get(options, "/v1/applications", &apps) : code;
+    if (code != EXIT_OK) {
+        return code;
+    }
+    size_t count = 0;
+    for (const struct json *app = json_first(apps); app != NULL; app = json_next(app)) {
+        if (is_asked_for(&names, app)) {
+            CLEANUP(free) char *text = json_text(app);
+            text[strlen(text) - 1] = '\0';
+            json_add_raw(found, text);
+            add_rows(table, app);
+            count++;
+        }
+    }
+    if (options->json) {
+        client_print_json(found);
+    } else {
+        table_print_out(table);
+    }
+    if (count < names.count) {
+        return client_fail(EXIT_NOT_OK, "%zu of the %zu applications are not deployed",
+                           names.count - count, names.count);
+    }
+    return EXIT_OK;
+}
+
+/* --- teardown ------------------------------------------------------------------------------------
+ */
+
+static int wait_until_gone(const struct command_options *options, const char *name, mono_ms until)
+{
+    CLEANUP(free) char *path = client_app_path(name, "");
+    for (;;) {
+        CLEANUP(json) struct json *app = NULL;
+        long status = 0;
+        int code = client_find(options, path, &status, &app);
+        if (code != EXIT_OK || status == 404) {
+            return code;
+        }
+        if (stack_now() >= until) {
+            return client_fail(EXIT_NOT_OK,
+                               "'%s' is not gone yet, it is %s; `edgible application "
+                               "why -i %s` says what it waits for",
+                               name, or_empty(json_string(app, "status")), name);
+        }
+        stack_pause();
+    }
+}
+
+int cmd_stack_teardown(const struct command_options *options)
+{
+    CLEANUP(stack) struct stack stack = {0};
+    CLEANUP(strv) struct strv names = {0};
+    int code = EXIT_OK;
+    if ((options->file == NULL) == (options->name == NULL)) {
+        return command_usage_error("stack teardown: one of -f FILE and --name APP is wanted");
+    }
+    if (options->file != NULL) {
+        code = stack_read(options->file, &stack);
+        if (code == EXIT_OK) {
+            stack_names(&stack, true, &names);
+        }
+    } else {
+        strv_add(&names, options->name);
+    }
+    mono_ms until = stack_now() + stack_timeout(options);
+    for (size_t i = 0; i < names.count && code == EXIT_OK; i++) {
+        CLEANUP(free) char *path = client_app_path(names.items[i], "");
+        code = client_call(options, "DELETE", path, NULL, 0, NULL);
+        if (code == EXIT_OK && !options->no_wait) {
+            code = wait_until_gone(options, names.items[i], until);
+        }
+        if (code == EXIT_OK && !options->json) {
+            (void) printf("%s %s\n", names.items[i],
+                          options->no_wait ? "is being removed" : "is removed");
+            (void) fflush(stdout);
+        }
+    }
+    if (code == EXIT_OK && options->json) {
+        CLEANUP(json) struct json *removed = json_array();
+        for (size_t i = 0; i < names.count; i++) {
+            json_add_string(removed, names.items[i]);
+        }
+        client_print_json(removed);
+    }
+    return code;
 }

@@ -5,6 +5,11 @@
 #ifndef EDGIBLE_COMMANDS_H
 #define EDGIBLE_COMMANDS_H
 
+#include "edgible/parse.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
 /* Exit codes of every command. */
 enum {
     EXIT_OK = 0,
@@ -14,24 +19,51 @@ enum {
     EXIT_REFUSED = 4,   /* policy or permission */
 };
 
-/* A command; argv[0] is the verb. Returns the exit code. */
-typedef int (*command_fn)(int argc, char **argv);
+/* What the command line says; NULL, false and the values named where it says nothing. */
+struct command_options {
+    const char *socket, *config; /* which agent */
+    const char *file, *id, *name, *workload, *level, *module, *target_state;
+    const char *argument; /* the word that is no option */
+    bool json, plain, follow, watch, no_wait, help;
+    int64_t lines;      /* -1 */
+    mono_ms timeout_ms; /* -1 */
+};
+
+/* Returns the exit code. */
+typedef int (*command_fn)(const struct command_options *options);
 
 struct command {
     const char *noun, *verb;
     const char *usage; /* what follows the verb */
     const char *about;
+    const char *takes; /* its options, long names; one with a ! is required; ARG: a word */
     command_fn run;
 };
 
-/* Runs `NOUN VERB …`; argv[0] is the noun. */
-int commands_run(int argc, char **argv);
-/* To stdout or stderr. */
-void commands_print_usage(int fd);
+/* Runs `NOUN VERB …`; argv[0] is the noun; preset: what stood before it. */
+int commands_run(int argc, char **argv, const struct command_options *preset);
+/* To stdout or stderr; of one noun, or all where it is NULL. */
+void commands_print_usage(int fd, const char *noun);
 
 /* "edgible: " and the message, to stderr; returns EXIT_USAGE. */
 int command_usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-int cmd_stack_validate(int argc, char **argv);
+int cmd_stack_validate(const struct command_options *options);
+int cmd_stack_diff(const struct command_options *options);
+int cmd_stack_deploy(const struct command_options *options);
+int cmd_stack_status(const struct command_options *options);
+int cmd_stack_teardown(const struct command_options *options);
+int cmd_application_list(const struct command_options *options);
+int cmd_application_get(const struct command_options *options);
+int cmd_application_events(const struct command_options *options);
+int cmd_application_logs(const struct command_options *options);
+int cmd_application_restart(const struct command_options *options);
+int cmd_application_update(const struct command_options *options);
+int cmd_application_why(const struct command_options *options);
+int cmd_device_application_health(const struct command_options *options);
+int cmd_device_health(const struct command_options *options);
+int cmd_agent_status(const struct command_options *options);
+int cmd_agent_logs(const struct command_options *options);
+int cmd_agent_set_log_level(const struct command_options *options);
 
 #endif

@@ -144,3 +144,103 @@ char *json_text(const struct json *json)
     cJSON_free(printed);
     return text;
 }
+
+/* --- reading -----------------------------------------------------------------------------------
+ */
+
+static const cJSON *view(const struct json *json)
+{
+    return (const cJSON *) (const void *) json;
+}
+
+static const struct json *view_of(const cJSON *node)
+{
+    return (const struct json *) (const void *) node;
+}
+
+struct json *json_parse(const char *text, size_t len, struct err *err)
+{
+    const char *end = NULL;
+    cJSON *root = cJSON_ParseWithLengthOpts(text, len, &end, false);
+    if (root == NULL) {
+        (void) err_set(err, ERR_REMOTE, "it is no JSON");
+        return NULL;
+    }
+    size_t at = (size_t) (end - text);
+    while (at < len && strchr(" \t\r\n", text[at]) != NULL && text[at] != '\0') {
+        at++;
+    }
+    if (at < len) {
+        cJSON_Delete(root);
+        (void) err_set(err, ERR_REMOTE, "there is more after its JSON");
+        return NULL;
+    }
+    return (struct json *) (void *) root;
+}
+
+const struct json *json_get(const struct json *object, const char *key)
+{
+    return view_of(cJSON_GetObjectItemCaseSensitive(view(object), key));
+}
+
+const char *json_string(const struct json *object, const char *key)
+{
+    return cJSON_GetStringValue(view(json_get(object, key)));
+}
+
+double json_number(const struct json *object, const char *key, double absent)
+{
+    return json_item_number(json_get(object, key), absent);
+}
+
+bool json_bool(const struct json *object, const char *key, bool absent)
+{
+    const cJSON *node = view(json_get(object, key));
+    return cJSON_IsBool(node) ? cJSON_IsTrue(node) : absent;
+}
+
+const struct json *json_first(const struct json *json)
+{
+    const cJSON *node = view(json);
+    return cJSON_IsArray(node) || cJSON_IsObject(node) ? view_of(node->child) : NULL;
+}
+
+const struct json *json_next(const struct json *item)
+{
+    return view_of(view(item)->next);
+}
+
+size_t json_count(const struct json *json)
+{
+    size_t count = 0;
+    for (const struct json *item = json_first(json); item != NULL; item = json_next(item)) {
+        count++;
+    }
+    return count;
+}
+
+const char *json_item_string(const struct json *item)
+{
+    return cJSON_GetStringValue(view(item));
+}
+
+const char *json_item_key(const struct json *item)
+{
+    return view(item)->string;
+}
+
+double json_item_number(const struct json *item, double absent)
+{
+    const cJSON *node = view(item);
+    return cJSON_IsNumber(node) ? node->valuedouble : absent;
+}
+
+bool json_is_array(const struct json *json)
+{
+    return cJSON_IsArray(view(json));
+}
+
+bool json_is_object(const struct json *json)
+{
+    return cJSON_IsObject(view(json));
+}

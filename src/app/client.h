@@ -1,0 +1,51 @@
+/*
+ * client: what the commands ask of an agent, and how they say what it answers.
+ */
+#ifndef EDGIBLE_CLIENT_H
+#define EDGIBLE_CLIENT_H
+
+#include "commands.h"
+#include "edgible/buf.h"
+#include "edgible/http.h"
+#include "edgible/json_doc.h"
+
+/* The path of the agent's socket; NULL after it was said what is wrong (*ret_code). The caller
+ * frees. */
+char *client_socket(const struct command_options *options, int *ret_code);
+
+/* One request. EXIT_OK and the answer's JSON in *ret (NULL where the caller does not want it), or
+ * what the command is to exit with, after it has been said on stderr. ok_status: a further status
+ * that is an answer, such as 503 of health; 0: none. */
+int client_call(const struct command_options *options, const char *method, const char *path,
+                const struct buf *body, long ok_status, struct json **ret);
+int client_get(const struct command_options *options, const char *path, struct json **ret);
+/* The status of the answer too; says nothing of a 404. */
+int client_find(const struct command_options *options, const char *path, long *ret_status,
+                struct json **ret);
+
+/* An answer that goes on; on_data gets it as it comes. */
+int client_stream(const struct command_options *options, const char *path, const char *accept,
+                  http_data_fn on_data, void *arg);
+/* The same to stdout. */
+int client_stream_out(const struct command_options *options, const char *path);
+
+/* "/v1/applications/NAME" and what follows. The caller frees. */
+char *client_app_path(const char *id, const char *rest);
+
+/* "edgible: " and the message, to stderr; returns code. */
+int client_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The document as it came, to stdout. */
+void client_print_json(const struct json *json);
+
+/* Text from elsewhere, made fit for a terminal: control characters become '?'. The caller frees. */
+char *client_clean(const char *text);
+/* "3 d 4 h", "5 m 3 s", "1.2 s" */
+const char *client_format_age(double seconds, char *buf, size_t size);
+/* failed, rejected, unhealthy, backoff */
+bool client_is_bad(const char *status);
+/* The status, in colour where stdout takes it. */
+const char *client_color(const struct command_options *options, const char *status);
+const char *client_color_end(const struct command_options *options);
+
+#endif

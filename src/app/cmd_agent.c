@@ -1,0 +1,125 @@
+/* edgible agent … */
+#include "client.h"
+#include "edgible/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static void print_line(const char *label, const char *value)
+{
+    if (value != NULL) {
+        CLEANUP(free) char *clean = client_clean(value);
+        (void) printf("%-13s %s\n", label, clean);
+    }
+}
+
+static void print_workloads(const struct json *workloads)
+{
+    CLEANUP(buf) struct buf text = {0};
+    for (const struct json *count = json_first(workloads); count != NULL;
+         count = json_next(count)) {
+        bool is_total = strcmp(json_item_key(count), "total") == 0;
+        const char *before = text.len == 0 ? "" : strchr(text.data, ':') == NULL ? ": " : ", ";
+        buf_printf(&text, "%s%.0f%s%s", before, json_item_number(count, 0), is_total ? "" : " ",
+                   is_total ? "" : json_item_key(count));
+    }
+    print_line("Workloads:", buf_str(&text));
+}
+
+static void print_status(const struct json *agent)
+{
+    char age[48];
+    const struct json *source = json_get(agent, "source");
+    const struct json *self = json_get(agent, "resources");
+    const char *error = json_string(source, "error");
+    const char *contact = json_string(source, "lastContactAt");
+    CLEANUP(free)
+    char *version = xasprintf(
+        "%s, PID %.0f, up for %s", json_string(agent, "version"), json_number(agent, "pid", 0),
+        client_format_age(json_number(agent, "uptimeSeconds", 0), age, sizeof(age)));
+    CLEANUP(free)
+    char *where = xasprintf("%s '%s': %s%s%s%s%s", json_string(source, "type"),
+                            json_string(source, "location"), json_string(source, "state"),
+                            error != NULL ? ": " : "", error != NULL ? error : "",
+                            contact != NULL ? ", last read " : "", contact != NULL ? contact : "");
+    CLEANUP(free)
+    char *uses = xasprintf("%.1f MiB, %.0f descriptors, %.1f s of CPU",
+                           json_number(self, "memoryBytes", 0) / (1024.0 * 1024.0),
+                           json_number(self, "openFiles", 0), json_number(self, "cpuSeconds", 0));
+    CLEANUP(free) char *count = xasprintf("%.0f", json_number(agent, "applications", 0));
+    print_line("Agent:", version);
+    print_line("Device:", json_string(json_get(agent, "device"), "name"));
+    print_line("Configuration:", json_string(agent, "configFile"));
+    print_line("Source:", where);
+    print_line("Applications:", count);
+    print_workloads(json_get(agent, "workloads"));
+    print_line("Uses:", uses);
+    print_line("Log level:", json_string(agent, "logLevel"));
+}
+
+static int show_status(const struct command_options *options)
+{
+    CLEANUP(json) struct json *agent = NULL;
+    int code = client_get(options, "/v1/agent", &agent);
+    if (code != EXIT_OK) {
+        return code;
+    }
+    if (options->json) {
+        client_print_json(agent);
+    } else {
+        print_status(agent);
+    }
+    return EXIT_OK;
+}
+
+int cmd_agent_status(const struct command_options *options)
+{
+    bool rewrites = isatty(STDOUT_FILENO) == 1 && !options->plain && !options->json;
+    int code = show_status(options);
+    while (options->watch && code == EXIT_OK && fflush(stdout) == 0) {
+        struct timespec second = {.tv_sec = 1};
+        (void) nanosleep(&second, NULL);
+        if (!options->json) {
+            (void) fputs(rewrites ? "\033[H\033[2J" : "\n", stdout);
+        }
+        code = show_status(options);
+    }
+    return code;
+}
+
+int cmd_agent_logs(const struct command_options *options)
+{
+    CLEANUP(buf) struct buf path = {0};
+    long long lines = options->lines >= 0 ? (long long) options->lines : 100;
+    buf_printf(&path, "/v1/agent/logs?lines=%lld&follow=%s", lines < 1000 ? lines : 1000,
+               options->follow ? "true" : "false");
+    if (options->level != NULL) {
+        buf_add_str(&path, "&level=");
+        http_add_escaped(&path, options->level);
+    }
+    if (options->module != NULL) {
+        buf_add_str(&path, "&module=");
+        http_add_escaped(&path, options->module);
+    }
+    return client_stream_out(options, path.data);
+}
+
+int cmd_agent_set_log_level(const struct command_options *options)
+{
+    CLEANUP(json) struct json *wanted = json_object();
+    CLEANUP(json) struct json *agent = NULL;
+    CLEANUP(buf) struct buf body = {0};
+    json_set_string(wanted, "logLevel", options->argument);
+    CLEANUP(free) char *text = json_text(wanted);
+    buf_add_str(&body, text);
+    int code = client_call(options, "PATCH", "/v1/agent", &body, 0, &agent);
+    if (code == EXIT_OK && options->json) {
+        client_print_json(agent);
+    } else if (code == EXIT_OK) {
+        (void) printf("the log level is %s now\n", json_string(agent, "logLevel"));
+    }
+    return code;
+}

@@ -1,0 +1,235 @@
+/* edgible stack deploy: puts the applications, and shows how they come up. */
+#include "client.h"
+#include "cmd_stack.h"
+#include "edgible/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A workload is taken for up once it has run so long: what ends at once never was. */
+#define SETTLED_S 1.0
+#define LOG_LINES 20
+
+enum part { PART_WAITS, PART_UP, PART_BROKEN };
+
+/* One deploy that is being watched. */
+struct watching {
+    const struct command_options *options;
+    struct strv names;
+    struct strv said; /* "app/workload status", as it was printed last; by lines */
+    bool rewrites;    /* on a terminal: the lines are written over */
+    size_t shown;     /* lines that stand there */
+    mono_ms began, until;
+    bool any_broken, any_waits;
+    char *broken_app, *broken_workload; /* the first one */
+};
+
+static const char *or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
+static enum part judge(const struct json *w)
+{
+    const char *status = or_empty(json_string(w, "status"));
+    if (strcmp(status, "failed") == 0 || strcmp(status, "rejected") == 0) {
+        return PART_BROKEN;
+    }
+    if (strcmp(status, "running") == 0) {
+        return json_number(w, "uptimeSeconds", 0) >= SETTLED_S ? PART_UP : PART_WAITS;
+    }
+    bool is_up = strcmp(status, "completed") == 0 || strcmp(status, "unsupported") == 0;
+    return is_up ? PART_UP : PART_WAITS;
+}
+
+/* --- showing -------------------------------------------------------------------------------------
+ */
+
+static void show_line(struct watching *watch, const char *app, const struct json *w)
+{
+    const char *status = or_empty(json_string(w, "status"));
+    const char *reason = json_string(w, "reason");
+    CLEANUP(free)
+    char *line = xasprintf("%s/%s %s%s%s", app, or_empty(json_string(w, "name")), status,
+                           reason != NULL ? ": " : "", or_empty(reason));
+    CLEANUP(free) char *clean = client_clean(line);
+    double elapsed = (double) (stack_now() - watch->began) / 1000;
+    if (watch->rewrites) {
+        (void) printf("\033[2K%s%-6.1f s  %.70s%s\n", client_color(watch->options, status), elapsed,
+                      clean, client_color_end(watch->options));
+        watch->shown++;
+    } else if (!strv_has(&watch->said, clean)) {
+        strv_add(&watch->said, clean);
+        (void) printf("%.1f s  %s\n", elapsed, clean);
+    }
+}
+
+static void take_workload(struct watching *watch, const char *app, const struct json *w)
+{
+    enum part part = judge(w);
+    watch->any_waits = watch->any_waits || part == PART_WAITS;
+    if (part == PART_BROKEN && !watch->any_broken) {
+        watch->any_broken = true;
+        watch->broken_app = xstrdup(app);
+        watch->broken_workload = xstrdup(or_empty(json_string(w, "name")));
+    }
+    if (!watch->options->json) {
+        show_line(watch, app, w);
+    }
+}
+
+static int look_at(struct watching *watch, const char *name)
+{
+    CLEANUP(free) char *path = client_app_path(name, "");
+    CLEANUP(json) struct json *app = NULL;
+    int code = client_get(watch->options, path, &app);
+    const struct json *workloads = json_get(app, "workloads");
+    if (code != EXIT_OK) {
+        return code;
+    }
+    if (strcmp(or_empty(json_string(app, "targetState")), "suspended") == 0) {
+        if (!strv_has(&watch->said, name)) {
+            strv_add(&watch->said, name);
+            (void) fprintf(stderr,
+                           "edgible: %s is suspended, and stays so; `edgible application "
+                           "update -i %s --target-state running` starts it\n",
+                           name, name);
+        }
+        return EXIT_OK;
+    }
+    for (const struct json *w = json_first(workloads); w != NULL; w = json_next(w)) {
+        take_workload(watch, name, w);
+    }
+    return EXIT_OK;
+}
+
+static int look(struct watching *watch)
+{
+    if (watch->rewrites && watch->shown > 0) {
+        (void) printf("\033[%zuA", watch->shown);
+    }
+    watch->shown = 0;
+    watch->any_waits = false;
+    int code = EXIT_OK;
+    for (size_t i = 0; i < watch->names.count && code == EXIT_OK; i++) {
+        code = look_at(watch, watch->names.items[i]);
+    }
+    (void) fflush(stdout);
+    return code;
+}
+
+/* --- what went wrong -----------------------------------------------------------------------------
+ */
+
+static int to_stderr(void *arg, const char *data, size_t len)
+{
+    (void) arg;
+    return fwrite(data, 1, len, stderr) == len ? 0 : -1;
+}
+
+static int fail_broken(const struct watching *watch)
+{
+    CLEANUP(free) char *path = client_app_path(watch->broken_app, "");
+    CLEANUP(json) struct json *app = NULL;
+    const char *reason = NULL;
+    if (client_get(watch->options, path, &app) == EXIT_OK) {
+        for (const struct json *w = json_first(json_get(app, "workloads")); w != NULL;
+             w = json_next(w)) {
+            if (strcmp(or_empty(json_string(w, "name")), watch->broken_workload) == 0) {
+                reason = json_string(w, "reason");
+            }
+        }
+    }
+    (void) client_fail(EXIT_NOT_OK, "%s/%s did not come up: %s", watch->broken_app,
+                       watch->broken_workload, reason != NULL ? reason : "it is refused");
+    CLEANUP(free)
+    char *rest = xasprintf("/workloads/%s/logs?lines=%d", watch->broken_workload, LOG_LINES);
+    CLEANUP(free) char *log = client_app_path(watch->broken_app, rest);
+    (void) fprintf(stderr, "The last lines of its log:\n");
+    (void) client_stream(watch->options, log, "text/plain", to_stderr, NULL);
+    return EXIT_NOT_OK;
+}
+
+static int wait_until_up(struct watching *watch)
+{
+    for (;;) {
+        int code = look(watch);
+        if (code != EXIT_OK) {
+            return code;
+        }
+        if (watch->any_broken) {
+            return fail_broken(watch);
+        }
+        if (!watch->any_waits) {
+            return EXIT_OK;
+        }
+        if (stack_now() >= watch->until) {
+            return client_fail(EXIT_NOT_OK,
+                               "not everything came up in time; `edgible stack status` "
+                               "and `edgible application why -i …` say what is missing. "
+                               "--timeout waits longer");
+        }
+        stack_pause();
+    }
+}
+
+static int print_result(const struct command_options *options, const struct strv *names)
+{
+    CLEANUP(json) struct json *apps = json_array();
+    for (size_t i = 0; i < names->count; i++) {
+        CLEANUP(free) char *path = client_app_path(names->items[i], "");
+        CLEANUP(json) struct json *app = NULL;
+        int code = client_get(options, path, &app);
+        if (code != EXIT_OK) {
+            return code;
+        }
+        json_add(apps, steal_ptr(&app));
+    }
+    client_print_json(apps);
+    return EXIT_OK;
+}
+
+static int watch_deploy(const struct command_options *options, const struct stack *stack)
+{
+    struct watching watch = {
+        .options = options,
+        .rewrites = isatty(STDOUT_FILENO) == 1 && !options->plain && !options->json,
+        .began = stack_now(),
+        .until = stack_now() + stack_timeout(options),
+    };
+    stack_names(stack, false, &watch.names);
+    int code = options->no_wait ? EXIT_OK : wait_until_up(&watch);
+    if (options->json) {
+        int printed = print_result(options, &watch.names);
+        code = code == EXIT_OK ? printed : code;
+    } else if (code == EXIT_OK) {
+        (void) printf("%zu application%s %s\n", watch.names.count,
+                      watch.names.count == 1 ? "" : "s",
+                      options->no_wait ? "deployed; not waited for" : "deployed and up");
+    }
+    strv_fini(&watch.names);
+    strv_fini(&watch.said);
+    free(watch.broken_app);
+    free(watch.broken_workload);
+    return code;
+}
+
+int cmd_stack_deploy(const struct command_options *options)
+{
+    CLEANUP(stack) struct stack stack = {0};
+    CLEANUP(json) struct json *plan = NULL;
+    int code = stack_read(options->file, &stack);
+    if (code == EXIT_OK) {
+        code = client_call(options, "PUT", "/v1/applications", &stack.text, 0, &plan);
+    }
+    if (code != EXIT_OK) {
+        return code;
+    }
+    if (!options->json) {
+        stack_print_plan(plan);
+        (void) fflush(stdout);
+    }
+    return watch_deploy(options, &stack);
+}

@@ -1,0 +1,124 @@
+/* edgible stack … */
+#include "commands.h"
+#include "documents.h"
+#include "edgible/buf.h"
+#include "edgible/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static size_t valid_count(const struct app_docs *docs)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < docs->count; i++) {
+        count += docs->docs[i].spec != NULL ? 1 : 0;
+    }
+    return count;
+}
+
+static void print_text(const struct app_docs *docs)
+{
+    size_t count = valid_count(docs);
+    (void) printf("%zu application%s\n", count, count == 1 ? "" : "s");
+    for (size_t i = 0; i < docs->count; i++) {
+        const struct app_spec *app = docs->docs[i].spec;
+        if (app == NULL) {
+            continue;
+        }
+        (void) printf("%s:", app->name);
+        for (size_t k = 0; k < app->workload_count; k++) {
+            (void) printf("%s %s (%s)", k > 0 ? "," : "", app->workloads[k].name,
+                          app->workloads[k].type);
+        }
+        (void) printf("\n");
+    }
+}
+
+static void add_string(struct buf *out, const char *s)
+{
+    buf_add_char(out, '"');
+    buf_add_json_escaped(out, s);
+    buf_add_char(out, '"');
+}
+
+static void add_app(struct buf *out, const struct app_spec *app)
+{
+    buf_add_str(out, "{\"name\":");
+    add_string(out, app->name);
+    buf_add_str(out, ",\"workloads\":[");
+    for (size_t i = 0; i < app->workload_count; i++) {
+        buf_add_str(out, i > 0 ? ",{\"name\":" : "{\"name\":");
+        add_string(out, app->workloads[i].name);
+        buf_add_str(out, ",\"type\":");
+        add_string(out, app->workloads[i].type);
+        buf_add_char(out, '}');
+    }
+    buf_add_str(out, "]}");
+}
+
+static void add_items(struct buf *out, const struct diag *diag, enum diag_severity severity,
+                      bool *any)
+{
+    for (size_t i = 0; i < diag->count; i++) {
+        if (diag->items[i].severity == severity) {
+            CLEANUP(free) char *line = diag_item_text(&diag->items[i]);
+            if (*any) {
+                buf_add_char(out, ',');
+            }
+            *any = true;
+            add_string(out, line);
+        }
+    }
+}
+
+static void add_all_items(struct buf *out, const struct app_docs *docs, enum diag_severity severity)
+{
+    bool any = false;
+    for (size_t i = 0; i < docs->count; i++) {
+        add_items(out, &docs->docs[i].diag, severity, &any);
+    }
+    add_items(out, &docs->diag, severity, &any);
+}
+
+static void print_json(const struct app_docs *docs, bool valid)
+{
+    CLEANUP(buf) struct buf out = {0};
+    buf_printf(&out, "{\"valid\":%s,\"applications\":[", valid ? "true" : "false");
+    bool any = false;
+    for (size_t i = 0; i < docs->count; i++) {
+        if (docs->docs[i].spec != NULL) {
+            buf_add_str(&out, any ? "," : "");
+            any = true;
+            add_app(&out, docs->docs[i].spec);
+        }
+    }
+    buf_add_str(&out, "],\"errors\":[");
+    add_all_items(&out, docs, DIAG_ERROR);
+    buf_add_str(&out, "],\"warnings\":[");
+    add_all_items(&out, docs, DIAG_WARNING);
+    buf_add_str(&out, "]}");
+    (void) printf("%s\n", out.data);
+}
+
+int cmd_stack_validate(const struct command_options *options)
+{
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    if (documents_read(options->file, &docs, &err) < 0) {
+        (void) fprintf(stderr, "edgible: %s\n", err_text(&err, text, sizeof(text)));
+        return EXIT_NOT_OK;
+    }
+    bool valid = app_docs_error_count(&docs) == 0 && !docs.is_empty;
+    if (options->json) {
+        print_json(&docs, valid);
+        return valid ? EXIT_OK : EXIT_NOT_OK;
+    }
+    documents_print_diag(&docs);
+    if (docs.is_empty) {
+        (void) fprintf(stderr, "edgible: '%s' is empty: there is no document to validate\n",
+                       options->file);
+    }
+    print_text(&docs);
+    return valid ? EXIT_OK : EXIT_NOT_OK;
+}
