@@ -412,6 +412,8 @@ static void want_member(struct member *m, bool suspended)
     m->stop_sent = m->stop_sent && m->suspending;
     if (!suspended) {
         workload_start(m->workload);
+    } else if (!m->suspending) {
+        workload_stop(m->workload); /* one that failed or is completed is neither any more */
     }
 }
 

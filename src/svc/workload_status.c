@@ -22,9 +22,9 @@ static enum status status_of(const struct workload *w)
     case WL_BACKOFF:
         return STATUS_BACKOFF;
     case WL_COMPLETED:
-        return w->fsm.wanted ? STATUS_COMPLETED : STATUS_STOPPED;
+        return STATUS_COMPLETED;
     case WL_FAILED:
-        return w->fsm.wanted ? STATUS_FAILED : STATUS_STOPPED;
+        return STATUS_FAILED;
     case WL_STOPPED:
     case WL_STATE_COUNT:
         break;

@@ -335,6 +335,7 @@ def test_reexec_leaks_nothing(make_agent):
         since = agent.mark()
         agent.send(signal.SIGUSR2)
         adopted(agent, "app", "b", since)
+        agent.wait(lambda: "listens at" in "".join(agent.lines()[since:]), "the API to be there")
         return len(os.listdir(f"/proc/{agent.pid}/fd"))
     upgrade()
     first = upgrade()
