@@ -161,8 +161,8 @@ static bool go_on(struct log_reader *reader, struct log_files *files, bool in_li
     if (quitting || (next == FILES_WAIT && !reader->follow)) {
         return false;
     }
-    bool is_told = files->fd >= 0 && files->is_managed && files->inotify_fd >= 0;
-    wait_for_more(reader, files, next == FILES_RETRY ? RETRY_MS : is_told ? -1 : POLL_MS);
+    int wait_ms = log_files_is_told(files) ? -1 : POLL_MS;
+    wait_for_more(reader, files, next == FILES_RETRY ? RETRY_MS : wait_ms);
     (void) pthread_mutex_lock(&reader->lock);
     quitting = reader->quitting;
     (void) pthread_mutex_unlock(&reader->lock);

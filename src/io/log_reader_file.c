@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BACK_BLOCK (64UL * 1024)
@@ -60,6 +61,13 @@ static int open_number(const struct log_files *files, uint64_t n)
         return -1;
     }
     return fd;
+}
+
+/* Until a rotation under way is over. */
+static void pause_briefly(void)
+{
+    struct timespec pause = {.tv_nsec = 1000000};
+    (void) nanosleep(&pause, NULL);
 }
 
 static struct log_standing standing_of(const struct log_files *files)
@@ -132,7 +140,7 @@ void log_files_seek_current(struct log_files *files)
             take_file(files, steal_fd(&fd), 0, &now);
             return;
         }
-        (void) usleep(1000);
+        pause_briefly();
     }
 }
 
@@ -207,7 +215,7 @@ int log_files_seek_back(struct log_files *files, size_t lines, struct err *err)
         if (cause.code != EAGAIN) {
             return err_set(err, cause.code, "%s", cause.msg);
         }
-        (void) usleep(1000);
+        pause_briefly();
     }
     log_files_seek_current(files); /* rotated faster than it is read: what there is now */
     return 0;
@@ -353,4 +361,11 @@ enum files_next log_files_advance(struct log_files *files, uint64_t *missed)
     }
     files->is_drained = false;
     return go_on_by_path(files);
+}
+
+bool log_files_is_told(const struct log_files *files)
+{
+    struct stat st;
+    return files->fd >= 0 && files->is_managed && files->inotify_fd >= 0 &&
+           stat(files->path, &st) == 0 && st.st_ino == files->inode;
 }

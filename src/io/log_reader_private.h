@@ -45,5 +45,8 @@ void log_files_seek_current(struct log_files *files);
 ssize_t log_files_read(struct log_files *files, char *data, size_t max, struct err *err);
 /* At the end of a file: what is next. *missed receives the bytes that are gone. */
 enum files_next log_files_advance(struct log_files *files, uint64_t *missed);
+/* Whether the inotify descriptor tells of all that can follow. Not so where somebody took the file
+ * away: its writer makes another once it notices. */
+bool log_files_is_told(const struct log_files *files);
 
 #endif

@@ -27,42 +27,6 @@
 #define CONNECTION_MEMORY (32UL * 1024)
 #define STREAM_BLOCK (32UL * 1024)
 
-struct server {
-    struct server_params params;
-    char *socket;
-    ino_t inode; /* of the socket's path */
-    int listen_fd;
-    bool keeps_socket;
-    struct MHD_Daemon *daemon;
-    struct loop_io *listen_io, *daemon_io, *gone_io;
-    struct loop_timer *run_timer;    /* when libmicrohttpd wants to be called */
-    struct loop_timer *accept_timer; /* after a pause for want of descriptors */
-    struct loop_timer *deadline_timer;
-    int gone_fd; /* epoll of the sockets of streams that sleep */
-    struct list connections;
-    struct list dead_streams; /* answers that could not be queued */
-    size_t accepted, refused; /* connections of each kind */
-    struct connection *accepting;
-};
-
-struct connection {
-    struct list link;
-    struct server *server;
-    struct server_peer peer;
-    int fd;
-    unsigned refusal; /* HTTP status that it is told; 0: it is served */
-    mono_ms deadline; /* for its request to be there; 0: there is none under way */
-};
-
-/* During its handler's call; kept until its answer is complete. */
-struct server_request {
-    struct connection *connection;
-    struct MHD_Connection *mhd;
-    const char *method, *path;
-    struct buf body;
-    bool is_too_large, is_answered;
-};
-
 struct server_stream {
     struct list link; /* in dead_streams */
     struct server *server;
@@ -74,16 +38,10 @@ struct server_stream {
     bool sleeps, is_gone;
 };
 
-static mono_ms request_timeout(const struct server *server)
-{
-    return server->params.request_timeout_ms > 0 ? server->params.request_timeout_ms
-                                                 : SERVER_REQUEST_TIMEOUT_MS;
-}
-
 /* --- running libmicrohttpd -----------------------------------------------------------------------
  */
 
-static void run_soon(struct server *server)
+void server_run_soon(struct server *server)
 {
     loop_timer_arm(server->run_timer, 0);
 }
@@ -114,44 +72,6 @@ static void on_run_timer(void *arg)
     run(arg);
 }
 
-/* --- deadlines -----------------------------------------------------------------------------------
- */
-
-static void arm_deadline(struct server *server)
-{
-    mono_ms earliest = 0;
-    list_each (it, &server->connections) {
-        const struct connection *c = list_entry(it, struct connection, link);
-        if (c->deadline != 0 && (earliest == 0 || c->deadline < earliest)) {
-            earliest = c->deadline;
-        }
-    }
-    if (earliest != 0) {
-        loop_timer_arm(server->deadline_timer, earliest);
-    } else {
-        loop_timer_disarm(server->deadline_timer);
-    }
-}
-
-static void on_deadline(void *arg)
-{
-    struct server *server = arg;
-    mono_ms now = loop_now();
-    list_each (it, &server->connections) {
-        struct connection *c = list_entry(it, struct connection, link);
-        if (c->deadline != 0 && c->deadline <= now) {
-            /* Nothing of an answer is under way: it may be written past libmicrohttpd, which then
-             * sees the end. */
-            c->deadline = 0;
-            server_socket_refuse(c->fd, 408, "Request Timeout",
-                                 "the request did not arrive in time");
-            (void) shutdown(c->fd, SHUT_RDWR);
-        }
-    }
-    arm_deadline(server);
-    run_soon(server);
-}
-
 /* --- connections ---------------------------------------------------------------------------------
  */
 
@@ -170,7 +90,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
     server->accepted -= c->refusal == 0 ? 1 : 0;
     server->refused -= c->refusal != 0 ? 1 : 0;
     free(c);
-    arm_deadline(server);
+    server_arm_deadline(server);
 }
 
 static unsigned judge(const struct server *server, const struct server_peer *peer)
@@ -210,7 +130,8 @@ static void take_connection(struct server *server, int take_fd)
         return;
     }
     server->accepting = c;
-    c->deadline = loop_now() + (c->refusal != 0 ? REFUSED_TIMEOUT_MS : request_timeout(server));
+    c->deadline =
+        loop_now() + (c->refusal != 0 ? REFUSED_TIMEOUT_MS : server_request_timeout(server));
     server->accepted += c->refusal == 0 ? 1 : 0;
     server->refused += c->refusal != 0 ? 1 : 0;
     list_add_tail(&server->connections, &c->link);
@@ -226,7 +147,7 @@ static void take_connection(struct server *server, int take_fd)
         }
     }
     server->accepting = NULL;
-    arm_deadline(server);
+    server_arm_deadline(server);
 }
 
 static bool on_listen_readable(void *arg)
@@ -247,7 +168,7 @@ static bool on_listen_readable(void *arg)
         }
     }
     if (any) {
-        run_soon(server);
+        server_run_soon(server);
     }
     return any;
 }
@@ -287,7 +208,7 @@ static void end_request(struct server_request *request)
 {
     struct server *server = request->connection->server;
     request->connection->deadline = 0;
-    arm_deadline(server);
+    server_arm_deadline(server);
     if (request->is_too_large) {
         reply_problem(request, 413, "Content Too Large", "a body may have 2 MiB at most");
         return;
@@ -305,6 +226,8 @@ static struct connection *connection_of(struct MHD_Connection *mhd)
     return info->socket_context;
 }
 
+/* The parameters are libmicrohttpd's. */
+// NOLINTNEXTLINE(readability-function-size)
 static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const char *url,
                                  const char *method, const char *version, const char *data,
                                  size_t *data_len, void **req_cls)
@@ -354,8 +277,8 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,
         *req_cls = NULL;
     }
     if (c != NULL) {
-        c->deadline = loop_now() + request_timeout(server);
-        arm_deadline(server);
+        c->deadline = loop_now() + server_request_timeout(server);
+        server_arm_deadline(server);
     }
 }
 
@@ -493,7 +416,7 @@ void server_stream_wake(struct server_stream *stream)
         stream->sleeps = false;
         (void) epoll_ctl(stream->server->gone_fd, EPOLL_CTL_DEL, stream->fd, NULL);
         MHD_resume_connection(stream->mhd);
-        run_soon(stream->server);
+        server_run_soon(stream->server);
     }
 }
 
@@ -531,7 +454,7 @@ struct server_stream *server_reply_stream(struct server_request *request, const 
     } else {
         /* The caller is to have it until the next turn. */
         list_add_tail(&server->dead_streams, &stream->link);
-        run_soon(server);
+        server_run_soon(server);
     }
     return stream;
 }
@@ -589,7 +512,7 @@ struct server *server_new(const struct server_params *params, struct err *err)
     list_init(&server->dead_streams);
     server->run_timer = loop_timer_new(params->loop, on_run_timer, server);
     server->accept_timer = loop_timer_new(params->loop, on_accept_again, server);
-    server->deadline_timer = loop_timer_new(params->loop, on_deadline, server);
+    server->deadline_timer = loop_timer_new(params->loop, server_on_deadline, server);
     if (open_socket(server, err) < 0 || start_daemon(server, err) < 0) {
         return NULL;
     }

@@ -1,11 +1,53 @@
 /*
- * The inside of the server, shared by server.c (requests and answers, on libmicrohttpd) and
- * server_socket.c (the socket, and who connects).
+ * The inside of the server, shared by server.c (requests and answers, on libmicrohttpd),
+ * server_socket.c (the socket, and who connects) and server_deadline.c (requests that take too
+ * long).
  */
 #ifndef EDGIBLE_SERVER_PRIVATE_H
 #define EDGIBLE_SERVER_PRIVATE_H
 
+#include "edgible/buf.h"
+#include "edgible/list.h"
 #include "edgible/server.h"
+
+struct MHD_Connection;
+struct MHD_Daemon;
+
+struct server {
+    struct server_params params;
+    char *socket;
+    ino_t inode; /* of the socket's path */
+    int listen_fd;
+    bool keeps_socket;
+    struct MHD_Daemon *daemon;
+    struct loop_io *listen_io, *daemon_io, *gone_io;
+    struct loop_timer *run_timer;    /* when libmicrohttpd wants to be called */
+    struct loop_timer *accept_timer; /* after a pause for want of descriptors */
+    struct loop_timer *deadline_timer;
+    int gone_fd; /* epoll of the sockets of streams that sleep */
+    struct list connections;
+    struct list dead_streams; /* answers that could not be queued */
+    size_t accepted, refused; /* connections of each kind */
+    struct connection *accepting;
+};
+
+struct connection {
+    struct list link;
+    struct server *server;
+    struct server_peer peer;
+    int fd;
+    unsigned refusal; /* HTTP status that it is told; 0: it is served */
+    mono_ms deadline; /* for its request to be there; 0: there is none under way */
+};
+
+/* During its handler's call; kept until its answer is complete. */
+struct server_request {
+    struct connection *connection;
+    struct MHD_Connection *mhd;
+    const char *method, *path;
+    struct buf body;
+    bool is_too_large, is_answered;
+};
 
 /* A new socket that listens at path; mode and group are as they are to be before it does. */
 int server_socket_open(const char *path, gid_t group, struct err *err) MUST_CHECK;
@@ -15,5 +57,15 @@ int server_socket_read_peer(int fd, struct server_peer *ret);
 void server_socket_refuse(int fd, unsigned status, const char *title, const char *detail);
 /* The problem document of such an answer; the caller frees. */
 char *server_problem_text(unsigned status, const char *title, const char *detail);
+
+/* server_deadline.c */
+mono_ms server_request_timeout(const struct server *server);
+/* After any connection's deadline has changed. */
+void server_arm_deadline(struct server *server);
+void server_on_deadline(void *arg);
+
+/* server.c */
+/* libmicrohttpd is called with the loop's next turn. */
+void server_run_soon(struct server *server);
 
 #endif

@@ -69,7 +69,7 @@ static int bind_in(int folder, const char *name, gid_t group, struct err *err)
 
 int server_socket_open(const char *path, gid_t group, struct err *err)
 {
-    const char *name = NULL;
+    const char *name = path;
     CLEANUP(close_fd) int folder = open_folder(path, &name, err);
     if (folder < 0 || check_place(folder, path, name, err) < 0) {
         return -1;

@@ -139,7 +139,8 @@ static struct app_report *add_app(struct taking *t, const char *name)
     }
     struct app_report *report = &device->apps[device->count++];
     *report = (struct app_report){0};
-    map_put(t->by_name, name, (void *) (uintptr_t) device->count);
+    map_put(t->by_name, name,
+            (void *) (uintptr_t) device->count); // NOLINT(performance-no-int-to-ptr)
     return report;
 }
 

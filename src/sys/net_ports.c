@@ -72,7 +72,7 @@ static int send_request(int fd, int family, int protocol, struct err *err)
     return 0;
 }
 
-static uint64_t find_cgroup_id(const struct nlmsghdr *header)
+static uint64_t find_cgroup_id(struct nlmsghdr *header)
 {
     const char *at = (const char *) NLMSG_DATA(header) + NLMSG_ALIGN(sizeof(struct inet_diag_msg));
     const char *end = (const char *) header + header->nlmsg_len;
@@ -93,7 +93,7 @@ static uint64_t find_cgroup_id(const struct nlmsghdr *header)
     return 0;
 }
 
-static void take_message(struct net_ports *ports, const struct nlmsghdr *header, int protocol)
+static void take_message(struct net_ports *ports, struct nlmsghdr *header, int protocol)
 {
     struct inet_diag_msg message;
     if (header->nlmsg_len < NLMSG_LENGTH(sizeof(message))) {
@@ -112,11 +112,11 @@ static void take_message(struct net_ports *ports, const struct nlmsghdr *header,
 }
 
 /* 1 at the end of the dump, 0 where more is to come, -1 on error. */
-static int take_messages(struct net_ports *ports, const char *data, size_t len, int protocol,
+static int take_messages(struct net_ports *ports, char *data, size_t len, int protocol,
                          struct err *err)
 {
     while (len >= sizeof(struct nlmsghdr)) {
-        const struct nlmsghdr *header = (const void *) data;
+        struct nlmsghdr *header = (void *) data; /* the buffer is aligned, and so is each */
         if (!NLMSG_OK(header, len)) {
             break;
         }
@@ -271,20 +271,32 @@ static bool any_has_open(const pid_t *pids, size_t count, uint64_t inode, bool i
     return !any_asked && count > 0 && if_unknown;
 }
 
-/* One line of /proc/PID/net/tcp: the port listened on, and the socket's inode. */
+/* The n-th word of a line, from 0; NULL where there are fewer. */
+static const char *word_at(const char *line, int n)
+{
+    line += strspn(line, " ");
+    for (; n > 0 && *line != '\0'; n--) {
+        line += strcspn(line, " ");
+        line += strspn(line, " ");
+    }
+    return *line != '\0' ? line : NULL;
+}
+
+/* One line of /proc/PID/net/tcp, "0: 0100007F:1F90 00000000:0000 0A …": the port listened on, and
+ * the socket's inode. */
 static bool parse_line(const char *line, enum net_protocol protocol, uint16_t *ret_port,
                        uint64_t *ret_inode)
 {
-    unsigned port = 0;
-    unsigned state = 0;
-    uint64_t inode = 0;
-    if (sscanf(line, " %*u: %*[0-9A-Fa-f]:%4x %*[0-9A-Fa-f]:%*x %2x %*s %*s %*s %*u %*u %" SCNu64,
-               &port, &state, &inode) != 3 ||
-        (protocol == NET_TCP && state != STATE_LISTEN)) {
+    const char *local = word_at(line, 1);
+    const char *state = word_at(line, 3);
+    const char *inode = word_at(line, 9);
+    const char *colon = local != NULL ? strchr(local, ':') : NULL;
+    if (colon == NULL || inode == NULL ||
+        (protocol == NET_TCP && strtoul(state, NULL, 16) != STATE_LISTEN)) {
         return false;
     }
-    *ret_port = (uint16_t) port;
-    *ret_inode = inode;
+    *ret_port = (uint16_t) strtoul(colon + 1, NULL, 16);
+    *ret_inode = strtoull(inode, NULL, 10);
     return true;
 }
 

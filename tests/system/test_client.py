@@ -1,0 +1,318 @@
+"""The client commands, against a real agent."""
+
+import json
+import os
+import pty
+import subprocess
+import threading
+
+import pytest
+import yaml
+
+from api import Api
+from harness import (DEADLINE, FAIL_AT_ONCE, IS_ROOT, SLEEP, agent_binary, base_environment,
+                     make_folder, own_account, sh, wait_for, workload)
+
+
+@pytest.fixture
+def edgible(agent):
+    """Runs a command against the agent, as the agent's user."""
+    Api(agent)
+
+    def run(*args, code=0, stdin="", env=None):
+        done = subprocess.run(
+            [agent_binary(), *map(str, args)], input=stdin, text=True, capture_output=True,
+            timeout=DEADLINE, cwd="/",
+            env={**base_environment(agent.account), "EDGIBLE_SOCKET":
+                 str(agent.runtime_dir / "agent.sock"), **(env or {})},
+            **agent.account.popen_options())
+        assert done.returncode == code, f"{done.returncode}: {done.stdout}{done.stderr}"
+        if code in (2, 3, 4):
+            assert done.stderr.startswith("edgible: ") and done.stdout == ""
+        return done
+    return run
+
+
+def stack_file(agent, *apps):
+    path = agent.folder / "stack.yaml"
+    path.write_text(yaml.safe_dump_all(apps, sort_keys=False))
+    return path
+
+
+# --- device, application, agent --------------------------------------------------------------------
+
+def test_health_of_the_device(agent, edgible):
+    assert edgible("device", "health").stdout == "Health check OK\n"
+    assert edgible("device", "health", "--name", agent.device).stdout == "Health check OK\n"
+    assert agent.device in edgible("device", "health", "--name", "other", code=1).stderr
+    agent.deploy("web", workload("main", sh("exit 1"), restart=FAIL_AT_ONCE))
+    agent.wait_event("failed", "web")
+    out = edgible("device", "health", code=1).stdout
+    assert out.startswith("web/main is in status failed: exited with status 1")
+    told = json.loads(edgible("device", "health", "--json", code=1).stdout)
+    assert told["status"] == "unhealthy" and len(told["reasons"]) == 1
+
+
+def test_health_of_applications(agent, edgible):
+    agent.run("web", workload("main", SLEEP))
+    lines = edgible("device", "application-health", "--name", agent.device).stdout.splitlines()
+    assert lines[0].split() == ["APPLICATION", "WORKLOAD", "STATUS", "RESTARTS", "UPTIME", "REASON"]
+    assert lines[1].split()[:4] == ["web", "main", "running", "0"]
+    [row] = json.loads(edgible("device", "application-health", "--json").stdout)
+    assert row["application"] == "web" and row["status"] == "running"
+    agent.deploy("bad", workload("main", sh("exit 1"), restart=FAIL_AT_ONCE))
+    agent.wait_event("failed", "bad")
+    edgible("device", "application-health", code=1)
+    edgible("device", "application-health", "--name", "other", code=1)
+
+
+def test_tables_fit_80_columns_and_lose_nothing(agent, edgible):
+    name = "a" * 63
+    agent.deploy(name, workload("b" * 63, ["/nonexistent/" + "c/" * 60], restart=FAIL_AT_ONCE))
+    agent.wait_event("failed", name)
+    for command in [["device", "application-health"], ["stack", "status"], ["application", "list"]]:
+        code = 1 if command[0] == "device" else 0
+        out = edgible(*command, code=code).stdout
+        assert max(len(line) for line in out.splitlines()) <= 80
+        assert out.count("a") >= 63
+
+
+def test_applications_are_listed_and_shown(agent, edgible):
+    assert edgible("application", "list").stdout == "no applications\n"
+    assert json.loads(edgible("application", "list", "--json").stdout) == []
+    agent.run("web", workload("main", SLEEP))
+    [app] = json.loads(edgible("app", "list", "--json").stdout)
+    assert "web" in edgible("application", "list").stdout
+    for identity in ["web", app["id"]]:
+        assert edgible("application", "get", "-i", identity).stdout.startswith(
+            f"web ({app['id']}): running")
+    assert json.loads(edgible("application", "get", "-i", "web", "--json").stdout)["name"] == "web"
+    error = edgible("application", "get", "-i", "nobody", code=1).stderr
+    assert "no application" in error and "edgible application list" in error
+
+
+def test_why_says_the_causes_and_what_comes_next(agent, edgible):
+    agent.deploy("web", workload("main", sh("echo no cheese; exit 3"), restart={
+        "initialDelay": "1h", "maxDelay": "1h"}))
+    agent.wait_event("backoff", "web")
+    out = edgible("application", "why", "-i", "web").stdout
+    assert "main is backoff" in out and "status 3" in out and "1 rapid failure of 5" in out
+    assert "it printed: no cheese" in out and "next: it starts again at 20" in out
+    assert "web/main exited with status 3" in out
+    assert json.loads(edgible("application", "why", "-i", "web", "--json").stdout)["workloads"]
+
+
+def test_why_says_what_a_stop_waits_for(agent, edgible):
+    [pid] = agent.run("web", workload("main", sh("trap '' TERM; while :; do sleep 1; done"),
+                                      stop={"gracePeriod": "60s"}))
+    edgible("application", "update", "-i", "web", "--target-state", "suspended")
+    out = edgible("application", "why", "-i", "web").stdout
+    assert "was sent SIGTERM; SIGKILL follows in" in out and f"PID {pid} (state" in out
+
+
+def test_logs(agent, edgible):
+    agent.run("web", workload("main", sh("echo one; echo two; sleep 1e6")))
+    agent.wait_logged("web", "main", "two")
+    assert edgible("application", "logs", "-i", "web").stdout == "one\ntwo\n"
+    assert edgible("application", "logs", "-i", "web", "-n1").stdout == "two\n"
+    assert edgible("application", "logs", "-i", "web", "-n", "0").stdout == ""
+    assert json.loads(edgible("application", "logs", "-i", "web", "--json").stdout) == ["one", "two"]
+    edgible("application", "logs", "-i", "web", "-n", "x", code=2)
+    edgible("application", "logs", "-i", "web", "--workload", "nobody", code=1)
+    agent.run("two", workload("a", SLEEP), workload("b", SLEEP))
+    assert "--workload a, b" in edgible("application", "logs", "-i", "two", code=2).stderr
+
+
+def follow(agent, *args):
+    return subprocess.Popen([agent_binary(), "--socket", str(agent.runtime_dir / "agent.sock"),
+                             *args], stdout=subprocess.PIPE, text=True,
+                            env=base_environment(agent.account), **agent.account.popen_options())
+
+
+def test_logs_and_events_are_followed(agent, edgible):
+    agent.run("web", workload("main", sh("echo one; sleep 1e6")))
+    logs = follow(agent, "application", "logs", "-i", "web", "-f")
+    assert logs.stdout.readline() == "one\n"
+    events = follow(agent, "application", "events", "-i", "web", "-n", "1", "-f")
+    assert "started with PID" in events.stdout.readline()
+    edgible("application", "restart", "-i", "web")
+    assert logs.stdout.readline() == "one\n"
+    assert "web/main is being stopped" in events.stdout.readline()
+    for program in [logs, events]:
+        program.terminate()
+        program.wait()
+
+
+def test_events(agent, edgible):
+    agent.run("web", workload("main", SLEEP))
+    lines = edgible("application", "events", "-i", "web").stdout.splitlines()
+    assert [line.split()[1] for line in lines] == ["deployed", "starting", "started"]
+    events = json.loads(edgible("application", "events", "-i", "web", "-n", "1", "--json").stdout)
+    assert [e["type"] for e in events] == ["started"]
+
+
+def test_restart_suspend_and_resume(agent, edgible):
+    [pid] = agent.run("web", workload("main", SLEEP))
+    since = agent.mark()
+    edgible("application", "restart", "-i", "web", "--workload", "main")
+    assert agent.wait_started("web", "main", since) != pid
+    edgible("application", "update", "-i", "web", "--target-state", "suspended")
+    agent.wait_event("stopped", "web", since=since)
+    assert "is suspended" in edgible("application", "restart", "-i", "web", code=1).stderr
+    since = agent.mark()
+    edgible("application", "update", "-i", "web", "--target-state", "running")
+    agent.wait_started("web", "main", since)
+    edgible("application", "update", "-i", "web", "--target-state", "gone", code=2)
+
+
+def test_the_agent_itself(agent, edgible):
+    out = edgible("agent", "status").stdout
+    assert agent.device in out and f"PID {agent.pid}" in out
+    assert json.loads(edgible("agent", "status", "--json").stdout)["pid"] == agent.pid
+    assert "debug" in edgible("agent", "set-log-level", "debug").stdout
+    edgible("agent", "set-log-level", "loud", code=1)
+    edgible("agent", "set-log-level", code=2)
+    assert "the log level is debug now" in edgible("agent", "logs", "-n", "5", "--module",
+                                                   "api").stdout
+    edgible("agent", "logs", "--level", "loud", code=1)
+
+
+# --- stacks ----------------------------------------------------------------------------------------
+
+def test_a_stack_from_diff_to_teardown(agent, edgible):
+    file = stack_file(agent, agent.app("web", workload("main", SLEEP), dependsOn=["db"]),
+                      agent.app("db", workload("main", SLEEP)))
+    out = edgible("stack", "diff", "-f", file, code=1).stdout
+    assert out.splitlines()[0] == "web: is new"
+    out = edgible("stack", "deploy", "-f", file).stdout
+    assert out.splitlines()[-1] == "2 applications deployed and up"
+    assert "db/main running" in out and "web/main running" in out
+    edgible("stack", "diff", "-f", file)
+    assert "web" in edgible("stack", "status", "-f", file).stdout
+    file = stack_file(agent, agent.app("web", workload("main", SLEEP, env={"A": "1"}),
+                                       dependsOn=["db"]),
+                      agent.app("db", workload("main", SLEEP, stop={"gracePeriod": "1s"})))
+    out = edgible("stack", "diff", "-f", "-", stdin=file.read_text(), code=1).stdout
+    assert "main changes, and is restarted\n    env.A" in out
+    assert "runs on without a restart\n    stop.gracePeriod" in out
+    [web, db] = json.loads(edgible("stack", "diff", "-f", file, "--json", code=1).stdout)
+    assert (web["workloads"][0]["change"], db["workloads"][0]["change"]) == ("restart", "live")
+    out = edgible("stack", "teardown", "-f", file).stdout
+    assert out == "web is removed\ndb is removed\n"  # what others depend on goes last
+    assert "not deployed" in edgible("stack", "status", "-f", file, code=1).stderr
+    assert list(agent.source.iterdir()) == []
+
+
+def test_a_deploy_that_does_not_come_up_shows_why(agent, edgible):
+    file = stack_file(agent, agent.app("web", workload(
+        "main", sh("echo out of cheese; exit 3"), restart=FAIL_AT_ONCE)))
+    error = edgible("stack", "deploy", "-f", file, code=1).stderr
+    assert "web/main did not come up: exited with status 3" in error and "out of cheese" in error
+    slow = stack_file(agent, agent.app("web", workload(
+        "main", sh("exit 3"), restart={"initialDelay": "1h", "maxDelay": "1h"})))
+    error = edgible("stack", "deploy", "-f", slow, "--timeout", "2s", code=1).stderr
+    assert "not everything came up in time" in error
+    assert "not waited for" in edgible("stack", "deploy", "-f", slow, "--no-wait").stdout
+
+
+def test_what_is_invalid_is_not_sent(agent, edgible):
+    file = stack_file(agent, agent.app("good", workload("main", SLEEP)),
+                      agent.app("bad", workload("main", {"no": "command"})))
+    error = edgible("stack", "deploy", "-f", file, code=1).stderr
+    assert f"{file}:" in error and "spec.workloads[0].command" in error and "nothing was sent" in error
+    assert list(agent.source.iterdir()) == []
+    edgible("stack", "deploy", "-f", "/nonexistent", code=1)
+    edgible("stack", "deploy", code=2)
+    edgible("stack", "deploy", "-f", file, "--timeout", "soon", code=2)
+
+
+def test_teardown_by_name(agent, edgible):
+    agent.run("web", workload("main", SLEEP))
+    assert json.loads(edgible("stack", "teardown", "--name", "web", "--json").stdout) == ["web"]
+    edgible("stack", "teardown", "--name", "web", code=1)
+    edgible("stack", "teardown", code=2)
+
+
+@pytest.mark.as_root
+def test_a_deploy_against_the_policy_is_refused(make_agent):
+    agent = make_agent(policy={"users": ["nobody"]}).start()
+    Api(agent)
+    file = stack_file(agent, agent.app("web", workload("main", SLEEP)))
+    done = subprocess.run([agent_binary(), "--config", str(agent.config_file), "stack", "deploy",
+                           "-f", str(file)], capture_output=True, text=True,
+                          env=base_environment(agent.account))
+    assert done.returncode == 4 and "policy.users" in done.stderr
+
+
+@pytest.mark.once
+def test_live_progress_on_a_terminal(agent, edgible):
+    file = stack_file(agent, agent.app("web", workload("main", SLEEP)))
+    master, slave = pty.openpty()
+    program = subprocess.Popen(
+        [agent_binary(), "--socket", str(agent.runtime_dir / "agent.sock"), "stack", "deploy", "-f",
+         str(file)], stdout=slave, stdin=slave, env=base_environment(agent.account),
+        **agent.account.popen_options())
+    os.close(slave)
+    got = []
+
+    def read():
+        while True:
+            try:
+                piece = os.read(master, 4096)
+            except OSError:
+                return
+            if not piece:
+                return
+            got.append(piece)
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert program.wait(DEADLINE) == 0
+    reader.join(DEADLINE)
+    os.close(master)
+    text = b"".join(got)
+    assert b"\x1b[1A" in text and b"\x1b[32m" in text and b"deployed and up" in text
+
+
+# --- usage and errors ------------------------------------------------------------------------------
+
+def test_help_of_everything(edgible):
+    for args in [["--help"], ["stack", "--help"], ["app", "logs", "--help"], ["agent", "-h"]]:
+        done = edgible(*args)
+        assert "edgible" in done.stdout and done.stderr == ""
+    edgible("stack", code=2)
+    assert "did you mean 'app logs'" in edgible("app", "log", code=2).stderr
+    assert "did you mean '--json'" in edgible("app", "list", "--jsn", code=2).stderr
+    assert "needs a value" in edgible("app", "get", "-i", code=2).stderr
+    assert "too much" in edgible("app", "list", "web", code=2).stderr
+
+
+def test_no_agent_and_no_permission(edgible, agent):
+    error = edgible("--socket", "/nonexistent/agent.sock", "app", "list", code=3).stderr
+    assert "no agent listens at '/nonexistent/agent.sock'" in error and "--socket" in error
+    if not agent.account.is_root:
+        hidden = make_folder(own_account())
+        if IS_ROOT:
+            hidden.chmod(0o700)
+            edgible("--socket", f"{hidden}/agent.sock", "app", "list", code=4)
+        hidden.rmdir()
+    done = subprocess.run([agent_binary(), "app", "list"], env={"PATH": "/usr/bin"}, text=True,
+                          capture_output=True, **agent.account.popen_options())
+    assert done.returncode == 3
+
+
+def test_the_agent_of_a_configuration(edgible, agent):
+    agent.run("web", workload("main", SLEEP))
+    out = edgible("--config", agent.config_file, "app", "list", env={"EDGIBLE_SOCKET": "/no"})
+    assert "web" in out.stdout
+    assert "web" in edgible("app", "list", "--config", agent.config_file,
+                            env={"EDGIBLE_SOCKET": "/no"}).stdout
+
+
+def test_what_a_hostile_workload_prints_does_not_drive_the_terminal(agent, edgible):
+    agent.deploy("web", workload("main", sh("printf '\\033[31mred\\007\\n'; exit 1"),
+                                 restart=FAIL_AT_ONCE))
+    agent.wait_event("failed", "web")
+    wait_for(lambda: "red" in edgible("application", "why", "-i", "web").stdout, "its output")
+    for command in [["application", "why", "-i", "web"], ["application", "get", "-i", "web"],
+                    ["application", "events", "-i", "web"]]:
+        assert "\033" not in edgible(*command).stdout
