@@ -21,6 +21,8 @@ struct overview {
 
 /* What costs a look at the system, and is only done when asked for. */
 enum { OVERVIEW_PORTS = 1 << 0, OVERVIEW_RESOURCES = 1 << 1 };
+/* The opposite: of a workload its status, reason, process, restarts and uptime alone. */
+enum { OVERVIEW_BRIEF = 1 << 2 };
 
 struct device_report {
     struct app_report *apps; /* by name */

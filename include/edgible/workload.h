@@ -96,8 +96,10 @@ void workload_update(struct workload *workload, const struct workload_spec *spec
 void workload_restart(struct workload *workload);
 
 /* Fills all but what has to be looked for in the system: ports' listening, resources. *report must
- * be zeroed; the caller finishes it before the workload changes. */
-void workload_fill_report(const struct workload *workload, struct workload_report *report);
+ * be zeroed; the caller finishes it before the workload changes. brief: without last exit, ports
+ * and log. */
+void workload_fill_report(const struct workload *workload, bool brief,
+                          struct workload_report *report);
 /* What it waits for just now, as a sentence: what a stop still waits for; NULL: nothing. The caller
  * frees. */
 char *workload_waits_for(const struct workload *workload);

@@ -69,6 +69,17 @@ static void notify_locked(const struct log_reader *reader)
     }
 }
 
+/* What was taken makes room for what comes: the buffer does not grow beyond its bound. */
+static void drop_taken(struct log_reader *reader)
+{
+    size_t rest = reader->out.len - reader->taken;
+    if (reader->taken > 0) {
+        memmove(reader->out.data, reader->out.data + reader->taken, rest);
+        reader->out.len = rest;
+        reader->taken = 0;
+    }
+}
+
 /* Waits for room; false where it is to end. */
 static bool deliver(struct log_reader *reader, const char *data, size_t len)
 {
@@ -78,11 +89,8 @@ static bool deliver(struct log_reader *reader, const char *data, size_t len)
     }
     bool goes_on = !reader->quitting;
     if (goes_on) {
-        if (reader->taken == reader->out.len) {
-            buf_clear(&reader->out);
-            reader->taken = 0;
-        }
-        bool was_empty = reader->out.len == 0;
+        bool was_empty = reader->taken == reader->out.len;
+        drop_taken(reader);
         buf_add(&reader->out, data, len);
         if (was_empty) {
             notify_locked(reader);
@@ -285,11 +293,6 @@ ssize_t log_reader_take(struct log_reader *reader, char *data, size_t max, struc
     bool is_over = n == 0 && reader->ended;
     if (is_over && reader->err.msg[0] != '\0' && err != NULL) {
         *err = reader->err;
-    }
-    /* What is added to an empty buffer is told of: so one that was emptied is to look empty. */
-    if (reader->taken == reader->out.len) {
-        buf_clear(&reader->out);
-        reader->taken = 0;
     }
     (void) pthread_mutex_unlock(&reader->lock);
     return is_over ? -1 : (ssize_t) n;

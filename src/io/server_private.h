@@ -29,6 +29,7 @@ struct server {
     struct list dead_streams; /* answers that could not be queued */
     size_t accepted, refused; /* connections of each kind */
     struct connection *accepting;
+    unsigned idle_runs; /* of libmicrohttpd in a row, at its own wish and without any progress */
 };
 
 struct connection {

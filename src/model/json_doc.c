@@ -3,7 +3,7 @@
 #include "edgible/buf.h"
 #include "edgible/utf8.h"
 
-#include <stdio.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,12 +87,24 @@ void json_set_string(struct json *object, const char *key, const char *value)
 
 void json_set_int(struct json *object, const char *key, int64_t value)
 {
-    set_node(object, key, cJSON_CreateNumber((double) value));
+    /* As text: cJSON prints numbers as floats, reads them again to compare, and takes its time. */
+    char text[24];
+    (void) snprintf(text, sizeof(text), "%" PRId64, value);
+    set_node(object, key, cJSON_CreateRaw(text));
 }
 
 void json_set_seconds(struct json *object, const char *key, int64_t ms)
 {
-    set_node(object, key, cJSON_CreateNumber((double) ms / 1000));
+    char text[32];
+    const char *sign = ms < 0 ? "-" : "";
+    int64_t size = ms < 0 ? -ms : ms;
+    int len =
+        snprintf(text, sizeof(text), "%s%" PRId64 ".%03d", sign, size / 1000, (int) (size % 1000));
+    while (text[len - 1] == '0') {
+        text[--len] = '\0';
+    }
+    text[text[len - 1] == '.' ? len - 1 : len] = '\0';
+    set_node(object, key, cJSON_CreateRaw(text));
 }
 
 void json_set_bool(struct json *object, const char *key, bool value)

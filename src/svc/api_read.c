@@ -74,7 +74,7 @@ void api_get_agent(struct api *api, const struct api_call *call)
     const struct config *config = api->params.config;
     CLEANUP(device_report) struct device_report device = {0};
     struct overview view = api_overview(api);
-    overview_take(&view, 0, &device);
+    overview_take(&view, OVERVIEW_BRIEF, &device);
     CLEANUP(json) struct json *json = json_object();
     json_set_string(json, "version", EDGIBLE_VERSION);
     json_set_int(json, "pid", getpid());
@@ -120,7 +120,7 @@ static void collect_reasons(const struct api *api, struct strv *reasons)
 {
     CLEANUP(device_report) struct device_report device = {0};
     struct overview view = api_overview(api);
-    overview_take(&view, 0, &device);
+    overview_take(&view, OVERVIEW_BRIEF, &device);
     const char *trouble = api->source != NULL ? source_directory_trouble(api->source) : NULL;
     struct err err = {0};
     char text[ERR_MSG_MAX];
@@ -188,7 +188,7 @@ void api_get_application_health(struct api *api, const struct api_call *call)
     }
     CLEANUP(device_report) struct device_report device = {0};
     struct overview view = api_overview(api);
-    overview_take(&view, 0, &device);
+    overview_take(&view, OVERVIEW_BRIEF, &device);
     CLEANUP(json) struct json *rows = json_array();
     for (size_t i = 0; i < device.count; i++) {
         const struct app_report *app = &device.apps[i];

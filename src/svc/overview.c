@@ -38,7 +38,7 @@ char *overview_app_id(const struct config *config, const struct app_spec *app, c
 static void fill_workload(const struct taking *t, const struct workload *w,
                           struct workload_report *report)
 {
-    workload_fill_report(w, report);
+    workload_fill_report(w, (t->what & OVERVIEW_BRIEF) != 0, report);
     if ((t->what & OVERVIEW_PORTS) != 0) {
         probe_fill_ports(t->probe, w, report);
     }

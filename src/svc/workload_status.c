@@ -164,7 +164,7 @@ static void fill_log(const struct workload *w, struct workload_report *report)
     }
 }
 
-void workload_fill_report(const struct workload *w, struct workload_report *report)
+void workload_fill_report(const struct workload *w, bool brief, struct workload_report *report)
 {
     report->name = xstrdup(w->spec.name);
     report->type = xstrdup(w->spec.type);
@@ -183,6 +183,9 @@ void workload_fill_report(const struct workload *w, struct workload_report *repo
     bool will_start = w->fsm.wanted && w->fsm.deadline != 0 &&
                       (w->fsm.state == WL_BACKOFF || w->fsm.state == WL_FAILED);
     report->next_start_unix_ms = will_start ? clock_unix_ms() + w->fsm.deadline - loop_now() : 0;
+    if (brief) {
+        return;
+    }
     struct run_end end;
     workload_fill_end(w, &end); /* borrowed */
     fill_exit(end.at_unix_ms != 0 ? &end : &w->before, &report->last_exit);

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from api import Api, Answer, Connection, connect
-from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, agent_binary, base_environment,
+from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, agent_binary, base_environment, cpu_seconds,
                      free_port, is_alive, ordinary_account, python, sh, wait_for, workload)
 
 
@@ -730,3 +730,14 @@ def test_a_request_that_drips_is_ended_after_its_time(agent, api):
             break
     assert b" 408 " in got and 25 < time.monotonic() - begun < 45
     assert api.get("/v1/agent")["pid"] == agent.pid
+
+
+@pytest.mark.once
+def test_a_connection_that_libmicrohttpd_does_not_end_costs_nothing(agent, api):
+    """An Expect header without a body: 0.9.75 asked to be called at once, for ever."""
+    got = raw(api, b"PUT /v1/applications HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n"
+                   b"5\r\nhello\r\n", shut=True)
+    assert b" 400 " in got
+    before = cpu_seconds(agent.pid)
+    time.sleep(1)
+    assert cpu_seconds(agent.pid) - before < 0.5

@@ -268,17 +268,21 @@ static void eight_followers_lose_and_double_nothing_over_rotations(void **state)
     }
 }
 
-/* What was delivered and what was missed is what was written, to the byte. */
+/* What was delivered and what was missed is what was written, to the byte; but where it breaks off
+ * in the middle of a line, a line feed is added before the sentence that says so. */
 static void check_sum(const struct watcher *watcher, uint64_t written)
 {
     uint64_t sum = 0;
+    uint64_t breaks = 0;
     for (const char *at = buf_str(&watcher->got); *at != '\0';) {
         static const char mark[] = "[edgible: ";
         size_t len = strcspn(at, "\n") + 1;
-        sum += strncmp(at, mark, strlen(mark)) == 0 ? strtoull(at + strlen(mark), NULL, 10) : len;
+        bool is_said = strncmp(at, mark, strlen(mark)) == 0;
+        sum += is_said ? strtoull(at + strlen(mark), NULL, 10) : len;
+        breaks += is_said ? 1 : 0;
         at += len;
     }
-    assert_int_equal(sum, written);
+    assert_in_range(sum, written, written + breaks);
 }
 
 static uint64_t bytes_of_lines(int to)
