@@ -3,12 +3,16 @@ many, no process left over, no line of log lost, no unit lost, counters kept.
 
 Needs a build with EDGIBLE_FAULT_POINTS, as tests/run makes one."""
 
+import contextlib
+import http.client
+import json
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from api import Api
 from harness import RESTART_AT_ONCE, SLEEP, agent_binary, is_alive, python, sh, wait_for, workload
 
 FAULT_EXIT = 86
@@ -72,6 +76,17 @@ def play(agent):
         step("the removal", lambda: agent.events("removed", "extra"))
         step("the disk", lambda: not (agent.runtime_dir / "pending").stat().st_size)
         step("rotations", lambda: len(agent.events("log-rotated")) > 50)
+    if not ended():
+        deploy_by_api(agent)
+
+
+def deploy_by_api(agent):
+    """Through the API, five times; the agent may end at any of them."""
+    with contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
+        api = Api(agent)
+        for n in range(5):
+            api.request("PUT", "/v1/applications", json.dumps(
+                agent.app("sent", workload("main", SLEEP, env={"N": str(n)}))))
 
 
 def numbers_logged(agent):
