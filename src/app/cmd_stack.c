@@ -17,6 +17,7 @@
 
 #define MAX_BODY_BYTES (2UL * 1024 * 1024)
 #define POLL_MS 200
+#define POLL_FIRST_MS 10
 #define DEFAULT_TIMEOUT_MS 60000
 
 static const char *or_empty(const char *text)
@@ -63,9 +64,10 @@ mono_ms stack_now(void)
     return (mono_ms) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-void stack_pause(void)
+void stack_pause(unsigned looks)
 {
-    struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+    long ms = looks < POLL_MS / POLL_FIRST_MS ? POLL_FIRST_MS * (long) looks : POLL_MS;
+    struct timespec pause = {.tv_nsec = ms * 1000000L};
     (void) nanosleep(&pause, NULL);
 }
 
@@ -271,7 +273,7 @@ int cmd_stack_status(const struct command_options *options)
 static int wait_until_gone(const struct command_options *options, const char *name, mono_ms until)
 {
     CLEANUP(free) char *path = client_app_path(name, "");
-    for (;;) {
+    for (unsigned looks = 1;; looks++) {
         CLEANUP(json) struct json *app = NULL;
         long status = 0;
         int code = client_find(options, path, &status, &app);
@@ -284,7 +286,7 @@ static int wait_until_gone(const struct command_options *options, const char *na
                                "why -i %s` says what it waits for",
                                name, or_empty(json_string(app, "status")), name);
         }
-        stack_pause();
+        stack_pause(looks);
     }
 }
 

@@ -25,8 +25,8 @@ void stack_names(const struct stack *stack, bool reversed, struct strv *names);
 void stack_print_plan(const struct json *plan);
 
 mono_ms stack_now(void);
-/* Between two looks. */
-void stack_pause(void);
+/* After so many looks: short at first, a fifth of a second later on. */
+void stack_pause(unsigned looks);
 mono_ms stack_timeout(const struct command_options *options);
 
 #endif

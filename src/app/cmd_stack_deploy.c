@@ -154,7 +154,7 @@ static int fail_broken(const struct watching *watch)
 
 static int wait_until_up(struct watching *watch)
 {
-    for (;;) {
+    for (unsigned looks = 1;; looks++) {
         int code = look(watch);
         if (code != EXIT_OK) {
             return code;
@@ -171,7 +171,7 @@ static int wait_until_up(struct watching *watch)
                                "and `edgible application why -i …` say what is missing. "
                                "--timeout waits longer");
         }
-        stack_pause();
+        stack_pause(looks);
     }
 }
 

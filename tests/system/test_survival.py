@@ -376,6 +376,7 @@ def test_second_agent_names_the_first(agent):
 
 
 def test_second_agent_in_the_same_runtime_directory_is_refused(agent):
+    agent.wait(lambda: any("runs as PID" in line for line in agent.lines()), "it to have the lock")
     config = agent.folder / "second.yaml"
     config.write_text(json.dumps(agent.config(stateDir=str(agent.folder / "state2"))))
     config.chmod(0o644)
