@@ -1,5 +1,6 @@
 """The local API: what it tells, what it does, who may use it, and what hostile clients get."""
 
+import contextlib
 import json
 import os
 import signal
@@ -11,8 +12,8 @@ import pytest
 import yaml
 
 from api import Api, Answer, Connection, connect
-from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, agent_binary, base_environment, cpu_seconds,
-                     free_port, is_alive, ordinary_account, python, sh, wait_for, workload)
+from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, agent_binary, base_environment,
+                     cpu_seconds, free_port, is_alive, ordinary_account, python, sh, wait_for, workload)
 
 
 @pytest.fixture
@@ -539,8 +540,10 @@ def test_a_prometheus_scrapes_it(agent, api, tmp_path):
                 ["curl", "-s", "-g", f"http://127.0.0.1:{server}/api/v1/query?query="
                  'edgible_workload_state{application="web",state="running"}'],
                 capture_output=True, text=True)
-            found = json.loads(done.stdout or "{}").get("data", {}).get("result", [])
-            return found and found[0]["value"][1] == "1"
+            with contextlib.suppress(ValueError):  # while it starts it answers something else
+                found = json.loads(done.stdout or "{}").get("data", {}).get("result", [])
+                return found and found[0]["value"][1] == "1"
+            return False
         wait_for(scraped, "Prometheus to have scraped the agent")
     finally:
         for program in programs:
