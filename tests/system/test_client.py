@@ -104,7 +104,7 @@ def test_why_says_the_causes_and_what_comes_next(agent, edgible):
 
 def test_why_says_what_a_stop_waits_for(agent, edgible):
     [pid] = agent.run("web", workload("main", sh("trap '' TERM; while :; do sleep 1; done"),
-                                      stop={"gracePeriod": "60s"}))
+                                      stop={"gracePeriod": "5s"}))
     edgible("application", "update", "-i", "web", "--target-state", "suspended")
     out = edgible("application", "why", "-i", "web").stdout
     assert "was sent SIGTERM; SIGKILL follows in" in out and f"PID {pid} (state" in out
