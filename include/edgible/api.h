@@ -30,7 +30,7 @@ DEFINE_CLEANUP(api, struct api, api_free)
 
 /* From now on these count. source: NULL while there is none. */
 void api_set_config(struct api *api, const struct config *config);
-void api_set_source(struct api *api, struct source_directory *source);
+void api_set_source(struct api *api, struct source *source);
 
 /* For an exec in this process: the listening socket, inheritable where keep. */
 int api_keep_socket(struct api *api, bool keep);

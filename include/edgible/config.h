@@ -68,6 +68,8 @@ struct config_env {
 struct config *config_parse(const char *file, const char *data, size_t len,
                             const struct config_env *env, struct diag *diag);
 void config_free(struct config *config);
+/* Both name the same control plane, in the same way. */
+bool config_is_same_source(const struct config *a, const struct config *b);
 DEFINE_CLEANUP(config, struct config, config_free)
 
 #endif

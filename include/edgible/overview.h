@@ -8,7 +8,7 @@
 #include "edgible/config.h"
 #include "edgible/reconcile.h"
 #include "edgible/report.h"
-#include "edgible/source_directory.h"
+#include "edgible/source.h"
 #include "edgible/supervisor.h"
 
 /* All borrowed. */
@@ -16,7 +16,7 @@ struct overview {
     const struct config *config;
     const struct reconcile *reconcile;
     const struct supervisor *supervisor;
-    const struct source_directory *source; /* NULL: none just now */
+    const struct source *source; /* NULL: none just now */
 };
 
 /* What costs a look at the system, and is only done when asked for. */

@@ -8,6 +8,7 @@
 #include "edgible/config.h"
 #include "edgible/events.h"
 #include "edgible/persist.h"
+#include "edgible/source.h"
 #include "edgible/state_doc.h"
 #include "edgible/supervisor.h"
 
@@ -40,7 +41,7 @@ bool reconcile_is_blocked(const struct reconcile *rec, const char *app);
 void reconcile_resume(struct reconcile *rec);
 
 /* As source_view_fn; arg is the struct reconcile. */
-void reconcile_view(void *arg, const struct app_spec *const *apps, size_t count);
+void reconcile_view(void *arg, const struct source_view *view);
 
 /* An application as it stands; all borrowed, until the loop's next turn. */
 struct reconcile_app {

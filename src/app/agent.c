@@ -126,23 +126,22 @@ static int open_supervisor(struct agent *agent, struct err *err)
 
 int agent_open_source(struct agent *agent, struct err *err)
 {
-    if (agent->config->source != SOURCE_DIRECTORY) {
-        return err_set(err, ERR_SPEC,
-                       "controlPlane: this version reads its applications from a directory only; "
-                       "set controlPlane.directory");
-    }
     struct source_params params = {
         .loop = agent->loop,
         .events = agent->events,
-        .directory = agent->config->directory,
+        .persist = agent->persist,
+        .config = agent->config,
+        .reconcile = agent->reconcile,
+        .supervisor = agent->supervisor,
+        .boot_id = agent->boot_id,
         .on_view = reconcile_view,
         .arg = agent->reconcile,
     };
-    agent->source = source_directory_new(&params);
+    agent->source = source_open(&params, err);
     if (agent->api != NULL) {
         api_set_source(agent->api, agent->source);
     }
-    return 0;
+    return agent->source != NULL ? 0 : -1;
 }
 
 static void on_api_retry(void *arg)
@@ -288,7 +287,7 @@ static void agent_fini(struct agent *agent)
     loop_timer_free(agent->api_timer);
     api_free(agent->api);
     fd_close(&agent->api_socket);
-    source_directory_free(agent->source);
+    source_free(agent->source);
     reconcile_free(agent->reconcile);
     supervisor_free(agent->supervisor);
     events_free(agent->events);

@@ -12,7 +12,7 @@
 #include "edgible/loop.h"
 #include "edgible/persist.h"
 #include "edgible/reconcile.h"
-#include "edgible/source_directory.h"
+#include "edgible/source.h"
 #include "edgible/supervisor.h"
 
 #define AGENT_SIGNALS 5
@@ -31,7 +31,7 @@ struct agent {
     struct cgroup_root *cgroups;
     struct supervisor *supervisor;
     struct reconcile *reconcile;
-    struct source_directory *source;
+    struct source *source;
     struct api *api;              /* NULL: it could not be opened, and is tried again */
     struct loop_timer *api_timer; /* for that */
     int api_socket;               /* of the agent that executed this program; -1: none */

@@ -19,7 +19,7 @@ static void on_stop_signal(void *arg)
     if (agent->api != NULL) {
         api_set_source(agent->api, NULL);
     }
-    source_directory_free(steal_ptr(&agent->source));
+    source_free(steal_ptr(&agent->source));
     supervisor_shutdown(agent->supervisor);
 }
 
@@ -61,10 +61,6 @@ static void on_reload_signal(void *arg)
     struct err err = {0};
     struct config *fresh = config_file_load(agent->config_path, &diag, &err);
     agent_log_diag(&diag);
-    if (fresh != NULL && fresh->source != SOURCE_DIRECTORY) {
-        (void) err_set(&err, ERR_SPEC, "controlPlane: only a directory can be followed");
-        config_free(steal_ptr(&fresh));
-    }
     if (fresh == NULL) {
         agent_log_err("config", &err);
         log_error("config", "nothing was changed; correct '%s' and send SIGHUP again",
@@ -79,14 +75,14 @@ static void on_reload_signal(void *arg)
     if (agent->api != NULL) {
         api_set_config(agent->api, fresh);
     }
-    if (strcmp(old->directory, fresh->directory) != 0) {
+    if (agent->source == NULL || !source_set_config(agent->source, fresh)) {
         if (agent->api != NULL) {
             api_set_source(agent->api, NULL);
         }
-        source_directory_free(steal_ptr(&agent->source));
-        (void) !agent_open_source(agent, &err);
-    } else {
-        source_directory_give_view(agent->source);
+        source_free(steal_ptr(&agent->source));
+        if (agent_open_source(agent, &err) < 0) {
+            agent_log_err("source", &err);
+        }
     }
     config_free(old);
     log_info("config", "reloaded '%s'", agent->config_path);

@@ -187,7 +187,7 @@ int client_call(const struct command_options *options, const char *method, const
     CLEANUP(http_answer) struct http_answer answer = {0};
     struct http_request request = {
         .method = method,
-        .path = path,
+        .url = path,
         .body = body != NULL ? buf_str(body) : NULL,
         .body_len = body != NULL ? body->len : 0,
         .content_type = "application/json",
@@ -212,7 +212,7 @@ int client_find(const struct command_options *options, const char *path, long *r
                 struct json **ret)
 {
     CLEANUP(http_answer) struct http_answer answer = {0};
-    struct http_request request = {.method = "GET", .path = path, .timeout_ms = TIMEOUT_MS};
+    struct http_request request = {.method = "GET", .url = path, .timeout_ms = TIMEOUT_MS};
     int code = perform(options, &request, &answer);
     if (code != EXIT_OK) {
         return code;
@@ -230,7 +230,7 @@ int client_stream(const struct command_options *options, const char *path, const
     CLEANUP(http_answer) struct http_answer answer = {0};
     struct http_request request = {
         .method = "GET",
-        .path = path,
+        .url = path,
         .accept = accept,
         .on_data = on_data,
         .arg = arg,

@@ -237,3 +237,31 @@ void config_resolve_paths(struct config *config)
         resolve(paths[i], slash != NULL ? config->file : ".", slash != NULL ? folder_len : 1);
     }
 }
+
+static bool is_same(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool is_same_https(const struct https_config *a, const struct https_config *b)
+{
+    return is_same(a->url, b->url) && is_same(a->token_file, b->token_file) &&
+           is_same(a->ca_file, b->ca_file) && is_same(a->cert_file, b->cert_file) &&
+           is_same(a->key_file, b->key_file) && a->poll_interval_ms == b->poll_interval_ms &&
+           a->report_interval_ms == b->report_interval_ms;
+}
+
+static bool is_same_etcd(const struct etcd_config *a, const struct etcd_config *b)
+{
+    return strv_is_equal(&a->endpoints, &b->endpoints) && is_same(a->prefix, b->prefix) &&
+           is_same(a->ca_file, b->ca_file) && is_same(a->cert_file, b->cert_file) &&
+           is_same(a->key_file, b->key_file) && is_same(a->username, b->username) &&
+           is_same(a->password_file, b->password_file) &&
+           a->report_interval_ms == b->report_interval_ms;
+}
+
+bool config_is_same_source(const struct config *a, const struct config *b)
+{
+    return a->source == b->source && is_same(a->directory, b->directory) &&
+           is_same_https(&a->https, &b->https) && is_same_etcd(&a->etcd, &b->etcd);
+}

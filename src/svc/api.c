@@ -333,7 +333,7 @@ void api_set_config(struct api *api, const struct config *config)
     api->params.config = config;
 }
 
-void api_set_source(struct api *api, struct source_directory *source)
+void api_set_source(struct api *api, struct source *source)
 {
     api->source = source;
 }

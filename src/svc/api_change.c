@@ -3,6 +3,7 @@
 #include "deploy.h"
 #include "edgible/docread.h"
 #include "edgible/log.h"
+#include "edgible/source_directory.h"
 #include "edgible/yaml_doc.h"
 
 #include <stdlib.h>

@@ -13,7 +13,7 @@
 
 struct api {
     struct api_params params;
-    struct source_directory *source;
+    struct source *source;
     struct server *server;
     gid_t group; /* who else may use it; (gid_t) -1: nobody */
     struct list log_streams;

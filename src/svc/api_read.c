@@ -18,15 +18,28 @@
 static struct json *source_json(const struct api *api)
 {
     struct json *json = json_object();
-    json_set_string(json, "type", "directory");
-    json_set_string(json, "location", api->params.config->directory);
-    mono_ms contact = api->source != NULL ? source_directory_last_contact(api->source) : -1;
-    const char *trouble = api->source != NULL ? source_directory_trouble(api->source) : NULL;
-    json_set_string(json, "state", trouble != NULL ? "lost" : contact >= 0 ? "ok" : "unknown");
-    if (contact >= 0) {
-        json_set_time(json, "lastContactAt", clock_unix_ms() - (loop_now() - contact));
+    if (api->source == NULL) {
+        json_set_string(json, "state", "closed");
+        return json;
     }
-    json_set_string(json, "error", trouble);
+    struct source_state state;
+    source_describe(api->source, &state);
+    json_set_string(json, "type", state.type);
+    json_set_string(json, "location", state.location);
+    json_set_string(json, "mode", state.mode);
+    json_set_string(json, "state",
+                    state.trouble != NULL     ? "lost"
+                    : state.last_contact >= 0 ? "ok"
+                                              : "unknown");
+    int64_t to_unix_ms = clock_unix_ms() - loop_now();
+    if (state.last_contact >= 0) {
+        json_set_time(json, "lastContactAt", to_unix_ms + state.last_contact);
+    }
+    if (state.next_contact >= 0) {
+        json_set_time(json, "nextContactAt", to_unix_ms + state.next_contact);
+    }
+    json_set_string(json, "error", state.trouble);
+    source_add_details(api->source, json);
     return json;
 }
 
@@ -121,12 +134,15 @@ static void collect_reasons(const struct api *api, struct strv *reasons)
     CLEANUP(device_report) struct device_report device = {0};
     struct overview view = api_overview(api);
     overview_take(&view, OVERVIEW_BRIEF, &device);
-    const char *trouble = api->source != NULL ? source_directory_trouble(api->source) : NULL;
+    struct source_state state = {0};
     struct err err = {0};
     char text[ERR_MSG_MAX];
-    if (trouble != NULL) {
-        strv_add_take(reasons, xasprintf("the source '%s' cannot be read: %s",
-                                         api->params.config->directory, trouble));
+    if (api->source != NULL) {
+        source_describe(api->source, &state);
+    }
+    if (state.trouble != NULL) {
+        strv_add_take(reasons,
+                      xasprintf("the source '%s' cannot be read: %s", state.location, state.trouble));
     }
     if (persist_has_trouble(api->params.persist, &err)) {
         strv_add_take(reasons, xasprintf("records cannot be written, and a reboot would lose what "

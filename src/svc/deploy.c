@@ -2,6 +2,7 @@
 
 #include "edgible/appspec_json.h"
 #include "edgible/creds.h"
+#include "edgible/source_directory.h"
 #include "edgible/spec_diff.h"
 #include "source_deploy.h"
 
@@ -171,6 +172,15 @@ static bool check_source(const struct overview *view, struct deploy_refusal *ref
         refuse(refusal, 409, "the agent is stopping");
         return false;
     }
+    if (source_as_directory(view->source) == NULL) {
+        struct source_state state;
+        source_describe(view->source, &state);
+        refuse(refusal, 409,
+               "this device does what its control plane says, which is to be changed there (%s, "
+               "'%s'): `edgible --config %s stack …` speaks to it",
+               state.type, state.location, view->config->file);
+        return false;
+    }
     return true;
 }
 
@@ -182,7 +192,8 @@ static bool write_documents(const struct overview *view, const struct app_docs *
     struct err err = {0};
     for (size_t i = 0; i < docs->count; i++) {
         const struct app_doc *doc = &docs->docs[i];
-        const char *file = source_directory_file_of(view->source, doc->spec->name);
+        const char *file =
+            source_directory_file_of(source_as_directory(view->source), doc->spec->name);
         CLEANUP(json) struct json *json = doc->is_in_list ? appspec_to_json(doc->spec) : NULL;
         CLEANUP(free) char *item = json != NULL ? json_text(json) : NULL;
         const char *from = item != NULL ? item : text + doc->offset;
@@ -224,7 +235,7 @@ int deploy_remove(const struct overview *view, const char *application,
         refuse(refusal, 409, "application '%s' cannot be changed: %s", application, now.refused);
         return -1;
     }
-    const char *file = source_directory_file_of(view->source, application);
+    const char *file = source_directory_file_of(source_as_directory(view->source), application);
     if (file == NULL && now.is_leaving) {
         return 0;
     }

@@ -227,10 +227,14 @@ static void print_events(const struct events *events, struct buf *out)
     buf_printf(out, "edgible_events_lost_total %" PRIu64 "\n", events_lost(events));
 }
 
-static void print_source(const struct source_directory *source, struct buf *out)
+static void print_source(const struct source *source, struct buf *out)
 {
-    mono_ms contact = source != NULL ? source_directory_last_contact(source) : -1;
-    bool is_up = contact >= 0 && source_directory_trouble(source) == NULL;
+    struct source_state state = {.last_contact = -1};
+    if (source != NULL) {
+        source_describe(source, &state);
+    }
+    mono_ms contact = state.last_contact;
+    bool is_up = contact >= 0 && state.trouble == NULL;
     add_family(out, "edgible_source_up", "gauge", "1 while the control plane can be read.");
     buf_printf(out, "edgible_source_up %d\n", is_up ? 1 : 0);
     add_family(out, "edgible_source_last_contact_time_seconds", "gauge",

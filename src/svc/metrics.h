@@ -15,7 +15,7 @@ struct metrics_params {
     const struct device_report *device; /* with resources */
     const struct supervisor *supervisor;
     const struct events *events;
-    const struct source_directory *source; /* NULL: none */
+    const struct source *source; /* NULL: none */
     int64_t started_unix_ms;
 };
 

@@ -190,7 +190,7 @@ void overview_take(const struct overview *view, unsigned what, struct device_rep
         .view = view, .what = what, .probe = probe, .device = report, .by_name = by_name};
     reconcile_each_app(view->reconcile, take_app, &t);
     if (view->source != NULL) {
-        source_directory_each_problem(view->source, take_problem, &t);
+        source_each_problem(view->source, take_problem, &t);
     }
     for (size_t i = 0; i < report->count; i++) {
         app_report_judge(&report->apps[i]);
@@ -253,7 +253,7 @@ static char *resolve(const struct overview *view, const char *id)
     }
     reconcile_each_app(view->reconcile, match_app, &one);
     if (one.name == NULL && view->source != NULL) {
-        source_directory_each_problem(view->source, match_problem, &one);
+        source_each_problem(view->source, match_problem, &one);
     }
     return one.name;
 }
@@ -290,7 +290,7 @@ bool overview_take_app(const struct overview *view, const char *id, unsigned wha
         take_app(&t, &app);
     }
     if (view->source != NULL) {
-        source_directory_each_problem(view->source, take_problem_of, &only);
+        source_each_problem(view->source, take_problem_of, &only);
     }
     if (device.count == 0) {
         return false;

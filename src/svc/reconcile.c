@@ -21,6 +21,7 @@ struct accepted {
     bool has_record; /* of an earlier agent: not put together from units */
     bool removing;   /* as an earlier agent left it */
     bool present;    /* in the view */
+    bool was_seen;   /* in a view of this agent's */
     bool seen;       /* in the view, and for this device */
 };
 
@@ -256,6 +257,7 @@ static void take(struct reconcile *rec, const struct app_spec *app)
 {
     struct accepted *a = get_accepted(rec, app->name);
     a->present = true;
+    a->was_seen = true;
     if (a->blocked != NULL) {
         a->seen = true;
         refuse(rec, a, app->name, EVENT_REJECTED, a->blocked);
@@ -456,7 +458,33 @@ void reconcile_resume(struct reconcile *rec)
     }
 }
 
-void reconcile_view(void *arg, const struct app_spec *const *apps, size_t count)
+/* Some source says something of it that cannot be read, and nothing else is known of it. */
+static bool is_in_doubt(const struct accepted *a, const char *name, const struct source_view *view)
+{
+    if (a->running == NULL || a->removing) {
+        return false;
+    }
+    const char *origin = a->running->file;
+    bool may_be_there =
+        origin != NULL ? strv_has(&view->unsure, origin) : view->unsure.count > 0;
+    return strv_has(&view->kept, name) || (!a->was_seen && may_be_there);
+}
+
+static void keep_doubtful(struct reconcile *rec, const struct source_view *view)
+{
+    size_t at = 0;
+    const char *name = NULL;
+    void *value = NULL;
+    while (map_next(rec->apps, &at, &name, &value)) {
+        struct accepted *a = value;
+        if (!a->present && is_in_doubt(a, name, view)) {
+            a->present = true;
+            a->seen = true;
+        }
+    }
+}
+
+void reconcile_view(void *arg, const struct source_view *view)
 {
     struct reconcile *rec = arg;
     size_t at = 0;
@@ -466,9 +494,10 @@ void reconcile_view(void *arg, const struct app_spec *const *apps, size_t count)
         a->seen = false;
         a->present = false;
     }
-    for (size_t i = 0; i < count; i++) {
-        take(rec, apps[i]);
+    for (size_t i = 0; i < view->count; i++) {
+        take(rec, view->apps[i]);
     }
+    keep_doubtful(rec, view);
     remove_unseen(rec);
     forget_absent(rec);
 }

@@ -4,6 +4,7 @@
 #include "edgible/watch.h"
 #include "source_deploy.h"
 #include "source_file.h"
+#include "source_private.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,7 +20,7 @@
 #define MAX_FILES 10000
 
 struct source_directory {
-    struct source_params params;
+    struct source base;
     char *directory;
     struct watch *watch; /* NULL while it cannot be watched */
     struct loop_timer *timer;
@@ -32,6 +33,11 @@ struct source_directory {
 };
 
 static void on_scan(void *arg);
+
+static struct source_directory *from_base(struct source *base)
+{
+    return (struct source_directory *) base;
+}
 
 bool source_directory_takes(const char *name)
 {
@@ -99,7 +105,7 @@ static void watch_again(struct source_directory *source)
 {
     struct err err = {0};
     if (source->watch == NULL) {
-        source->watch = watch_new(source->params.loop, source->directory, on_change, source, &err);
+        source->watch = watch_new(source->base.params.loop, source->directory, on_change, source, &err);
         if (source->watch == NULL) {
             log_debug("source", "%s; it is looked at each minute", err.msg);
         }
@@ -118,26 +124,16 @@ static void say_duplicate(struct source_directory *source, const struct app_spec
         .application = app->name,
         .fields = (struct log_field[]){{"status", "rejected"}, {0}},
     };
-    events_emit(source->params.events, &event,
-                "%s:%zu: application '%s' is rejected: '%s' has one of that name", file->path,
-                app->line, app->name, holder->path);
-}
-
-static bool has_app(const struct source_file *file, const char *name)
-{
-    for (size_t i = 0; i < file->app_count; i++) {
-        if (strcmp(file->apps[i]->name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
+    events_emit(source->base.params.events, &event,
+                "%s:%zu: application '%s' is rejected: '%s' has one of that name", file->docs.origin,
+                app->line, app->name, holder->docs.origin);
 }
 
 /* The file that an application is taken from stays the one while it has it. */
 static struct source_file *holder_of(const struct source_directory *source, const char *name)
 {
     struct source_file *holder = map_get(source->holders, name);
-    return holder != NULL && has_app(holder, name) ? holder : NULL;
+    return holder != NULL && source_docs_has_app(&holder->docs, name) ? holder : NULL;
 }
 
 struct view {
@@ -148,8 +144,8 @@ struct view {
 static void add_to_view(struct source_directory *source, struct view *view,
                         struct source_file *file, bool changed)
 {
-    for (size_t i = 0; i < file->app_count; i++) {
-        const struct app_spec *app = file->apps[i];
+    for (size_t i = 0; i < file->docs.app_count; i++) {
+        const struct app_spec *app = file->docs.apps[i];
         struct source_file *holder = holder_of(source, app->name);
         if (holder == NULL) {
             map_put(source->holders, app->name, file);
@@ -163,7 +159,7 @@ static void add_to_view(struct source_directory *source, struct view *view,
             view->apps[view->count++] = app;
         } else if (changed) {
             log_error("source", "%s:%zu: application '%s' is refused: more than %d documents",
-                      file->path, app->line, app->name, APPSPEC_MAX_DOCUMENTS);
+                      file->docs.origin, app->line, app->name, APPSPEC_MAX_DOCUMENTS);
         }
     }
 }
@@ -175,7 +171,7 @@ static int compare_files(const void *a, const void *b)
     return strcmp((*x)->name, (*y)->name);
 }
 
-void source_directory_give_view(struct source_directory *source)
+static void give_view(struct source_directory *source)
 {
     size_t count = map_count(source->files);
     CLEANUP(free) struct source_file **files = xcalloc(count, sizeof(struct source_file *));
@@ -188,10 +184,15 @@ void source_directory_give_view(struct source_directory *source)
     }
     qsort(files, count, sizeof(struct source_file *), compare_files);
     struct view view = {.apps = apps};
+    struct source_view given = {.apps = apps};
     for (size_t i = 0; i < count; i++) {
         add_to_view(source, &view, files[i], source->force_view);
+        source_docs_add_doubts(&files[i]->docs, &given);
     }
-    source->params.on_view(source->params.arg, view.apps, view.count);
+    given.count = view.count;
+    source->base.params.on_view(source->base.params.arg, &given);
+    strv_fini(&given.kept);
+    strv_fini(&given.unsure);
 }
 
 /* --- scanning ------------------------------------------------------------------------------------
@@ -203,7 +204,7 @@ static void say_source(struct source_directory *source, enum event_type type, co
         .type = type,
         .level = type == EVENT_SOURCE_LOST ? LOG_ERROR : LOG_INFO,
     };
-    events_emit(source->params.events, &event,
+    events_emit(source->base.params.events, &event,
                 type == EVENT_SOURCE_LOST
                     ? "cannot read the directory '%s': %s; everything goes on as it is"
                     : "the directory '%s' can be read%s",
@@ -229,7 +230,7 @@ static bool refresh(struct source_directory *source, const char *name, bool *wai
         return false;
     }
     file->is_present = true;
-    enum source_read result = source_file_refresh(file, source->params.events, loop_now());
+    enum source_read result = source_file_refresh(file, source->base.params.events, loop_now());
     *waits = *waits || result == SOURCE_READ_WAIT;
     return result == SOURCE_READ_LOADED;
 }
@@ -250,9 +251,9 @@ static bool forget_absent(struct source_directory *source)
     }
     for (size_t i = 0; i < count; i++) {
         struct source_file *file = map_remove(source->files, absent[i]);
-        for (size_t k = 0; k < file->app_count; k++) {
-            if (map_get(source->holders, file->apps[k]->name) == file) {
-                (void) map_remove(source->holders, file->apps[k]->name);
+        for (size_t k = 0; k < file->docs.app_count; k++) {
+            if (map_get(source->holders, file->docs.apps[k]->name) == file) {
+                (void) map_remove(source->holders, file->docs.apps[k]->name);
             }
         }
         source_file_free(file);
@@ -302,35 +303,14 @@ static void on_scan(void *arg)
     if (changed || !source->was_scanned) {
         source->was_scanned = true;
         source->force_view = true;
-        source_directory_give_view(source);
+        give_view(source);
         source->force_view = false;
     }
 }
 
-struct source_directory *source_directory_new(const struct source_params *params)
+static void directory_free(struct source *base)
 {
-    struct source_directory *source = xcalloc(1, sizeof(*source));
-    source->params = *params;
-    source->last_contact = -1;
-    source->directory = xstrdup(params->directory);
-    source->files = map_new();
-    source->holders = map_new();
-    source->timer = loop_timer_new(params->loop, on_scan, source);
-    struct err err = {0};
-    char text[ERR_MSG_MAX];
-    if (source_deploy_recover(source->directory, &err) < 0) {
-        log_error("source", "a deploy that was cut off cannot be finished: %s",
-                  err_text(&err, text, sizeof(text)));
-    }
-    scan_at(source, 0);
-    return source;
-}
-
-void source_directory_free(struct source_directory *source)
-{
-    if (source == NULL) {
-        return;
-    }
+    struct source_directory *source = from_base(base);
     size_t at = 0;
     void *value = NULL;
     while (map_next(source->files, &at, NULL, &value)) {
@@ -345,56 +325,96 @@ void source_directory_free(struct source_directory *source)
     free(source);
 }
 
+static void directory_reload(struct source *base)
+{
+    struct source_directory *source = from_base(base);
+    if (source->was_scanned) {
+        give_view(source);
+    }
+}
+
 /* --- what is asked of it -------------------------------------------------------------------------
  */
 
-mono_ms source_directory_last_contact(const struct source_directory *source)
+static void directory_describe(const struct source *base, struct source_state *ret)
 {
-    return source->last_contact;
-}
-
-const char *source_directory_trouble(const struct source_directory *source)
-{
-    return source->trouble;
+    const struct source_directory *source = (const struct source_directory *) base;
+    ret->type = "directory";
+    ret->location = source->directory;
+    ret->mode = source->watch != NULL ? "watch" : "poll";
+    ret->trouble = source->trouble;
+    ret->last_contact = source->last_contact;
+    ret->next_contact = source->scan_at;
 }
 
 const char *source_directory_file_of(const struct source_directory *source, const char *app)
 {
     const struct source_file *holder = holder_of(source, app);
-    return holder != NULL ? holder->path : NULL;
+    return holder != NULL ? holder->docs.origin : NULL;
 }
 
 static void give_duplicates(const struct source_directory *source, const struct source_file *file,
                             source_problem_fn *fn, void *arg)
 {
-    for (size_t i = 0; i < file->app_count; i++) {
-        const struct app_spec *app = file->apps[i];
+    for (size_t i = 0; i < file->docs.app_count; i++) {
+        const struct app_spec *app = file->docs.apps[i];
         const struct source_file *holder = holder_of(source, app->name);
         if (holder != NULL && holder != file) {
             CLEANUP(strv) struct strv lines = {0};
             strv_add_take(&lines, xasprintf("%s:%zu: application '%s' is rejected: '%s' has one of "
                                             "that name",
-                                            file->path, app->line, app->name, holder->path));
-            fn(arg, app->name, file->path, &lines);
+                                            file->docs.origin, app->line, app->name,
+                                            holder->docs.origin));
+            fn(arg, app->name, file->docs.origin, &lines);
         }
     }
 }
 
-void source_directory_each_problem(const struct source_directory *source, source_problem_fn *fn,
-                                   void *arg)
+static void directory_each_problem(const struct source *base, source_problem_fn *fn, void *arg)
 {
+    const struct source_directory *source = (const struct source_directory *) base;
     size_t at = 0;
     void *value = NULL;
     while (map_next(source->files, &at, NULL, &value)) {
         const struct source_file *file = value;
-        for (size_t i = 0; i < file->problem_count; i++) {
-            fn(arg, file->problems[i].application, file->path, &file->problems[i].errors);
-        }
+        source_docs_each_problem(&file->docs, fn, arg);
         give_duplicates(source, file, fn, arg);
     }
 }
 
-void source_directory_scan(struct source_directory *source)
+void source_directory_scan(struct source *source)
 {
-    on_scan(source);
+    on_scan(from_base(source));
+}
+
+static const struct source_ops directory_ops = {
+    .free = directory_free,
+    .reload = directory_reload,
+    .describe = directory_describe,
+    .each_problem = directory_each_problem,
+};
+
+struct source *source_directory_open(const struct source_params *params)
+{
+    struct source_directory *source = xcalloc(1, sizeof(*source));
+    source->base = (struct source){.ops = &directory_ops, .params = *params};
+    source->last_contact = -1;
+    source->directory = xstrdup(params->config->directory);
+    source->files = map_new();
+    source->holders = map_new();
+    source->timer = loop_timer_new(params->loop, on_scan, source);
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    if (source_deploy_recover(source->directory, &err) < 0) {
+        log_error("source", "a deploy that was cut off cannot be finished: %s",
+                  err_text(&err, text, sizeof(text)));
+    }
+    scan_at(source, 0);
+    return &source->base;
+}
+
+const struct source_directory *source_as_directory(const struct source *source)
+{
+    bool is_one = source != NULL && source->ops == &directory_ops;
+    return is_one ? (const struct source_directory *) source : NULL;
 }

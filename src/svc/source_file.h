@@ -4,23 +4,14 @@
 #ifndef EDGIBLE_SOURCE_FILE_H
 #define EDGIBLE_SOURCE_FILE_H
 
-#include "edgible/appspec.h"
-#include "edgible/events.h"
+#include "source_docs.h"
 
 #include <sys/stat.h>
 
 #define SOURCE_MAX_FILE_BYTES (8UL * 1024 * 1024)
 
-/* What is wrong with a document, or, where application is NULL, with the file or a document whose
- * name could not be read. */
-struct source_problem {
-    char *application;
-    struct strv errors;
-};
-
 struct source_file {
     char *name;
-    char *path;
     struct stat seen; /* as it was when it was read, or could not be */
     bool is_read;
     bool is_present;    /* in the scan under way */
@@ -29,15 +20,12 @@ struct source_file {
     bool is_closed;     /* inotify told of a close or a move after the last write */
     bool wait_said;
     int said_errno; /* the trouble that was said last, so that it is not said at each rescan */
-    struct app_spec **apps; /* owned */
-    size_t app_count;
-    struct source_problem *problems; /* as it was read last */
-    size_t problem_count;
+    struct source_docs docs;
 };
 
 enum source_read {
     SOURCE_READ_SAME,   /* nothing new */
-    SOURCE_READ_LOADED, /* apps may have changed */
+    SOURCE_READ_LOADED, /* the documents may have changed */
     SOURCE_READ_WAIT,   /* somebody writes to it: ask again soon */
 };
 

@@ -16,7 +16,7 @@ ALLOWED = {
 }
 HOMES = {
     "ev.h": "src/io/loop.c",
-    "curl/curl.h": "src/io/http.c",
+    "curl/curl.h": "src/io/http_private.h",
     "microhttpd.h": "src/io/server.c",
     "yaml.h": "src/model/yaml_doc.c",
     "cjson/cJSON.h": "src/model/json_doc.c",

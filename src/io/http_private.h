@@ -1,0 +1,72 @@
+/*
+ * The inside of HTTP: libcurl, and one request of it, shared by http.c (which waits for the answer)
+ * and http_client.c (which does not).
+ */
+#ifndef EDGIBLE_HTTP_PRIVATE_H
+#define EDGIBLE_HTTP_PRIVATE_H
+
+#include "edgible/http.h"
+
+#include <curl/curl.h>
+
+/* They are macros that check types, of functions that are not linked. */
+#undef curl_easy_setopt
+#undef curl_easy_getinfo
+#undef curl_multi_setopt
+
+/*
+ * libcurl is loaded with the first request: a daemon without a remote control plane, which is the
+ * same program, would carry it and the 30 libraries that it needs all its life (2 MiB on Debian 12).
+ */
+struct http_curl {
+    CURLcode (*global_init)(long flags);
+    void (*global_cleanup)(void);
+    CURL *(*easy_init)(void);
+    CURLcode (*easy_setopt)(CURL *curl, CURLoption option, ...);
+    CURLcode (*easy_getinfo)(CURL *curl, CURLINFO info, ...);
+    CURLcode (*easy_perform)(CURL *curl);
+    void (*easy_cleanup)(CURL *curl);
+    const char *(*easy_strerror)(CURLcode code);
+    CURLM *(*multi_init)(void);
+    CURLMcode (*multi_cleanup)(CURLM *multi);
+    CURLMcode (*multi_setopt)(CURLM *multi, CURLMoption option, ...);
+    CURLMcode (*multi_add_handle)(CURLM *multi, CURL *curl);
+    CURLMcode (*multi_remove_handle)(CURLM *multi, CURL *curl);
+    CURLMcode (*multi_socket_action)(CURLM *multi, curl_socket_t socket, int events, int *running);
+    CURLMsg *(*multi_info_read)(CURLM *multi, int *left);
+    struct curl_slist *(*slist_append)(struct curl_slist *list, const char *text);
+    void (*slist_free_all)(struct curl_slist *list);
+};
+
+/* NULL where it cannot be loaded. */
+const struct http_curl *http_curl_load(struct err *err);
+
+struct http_transfer {
+    const struct http_curl *lib;
+    CURL *curl;
+    struct curl_slist *headers;
+    struct http_answer *answer;
+    void *owner;  /* of http_client: the call */
+    char *target; /* who is asked, for messages */
+    bool is_get;
+    size_t max_bytes;
+    http_data_fn on_data;
+    void *arg;
+    unsigned redirects;
+    bool has_begun; /* the answer has */
+    bool is_too_big, is_cancelled;
+    char trouble[CURL_ERROR_SIZE]; /* libcurl's sentence */
+};
+
+/* transfer is zeroed and stays where it is until it is finished; answer is borrowed. */
+int http_transfer_init(struct http_transfer *transfer, const struct http_curl *lib,
+                       const struct http_request *request, struct http_answer *answer,
+                       struct err *err) MUST_CHECK;
+void http_transfer_fini(struct http_transfer *transfer);
+
+enum http_end { HTTP_END_DONE, HTTP_END_REDIRECT, HTTP_END_FAILED };
+/* libcurl is done with it: the answer is complete, or the request is to be made once more, at
+ * another place of that host, or it failed. */
+enum http_end http_transfer_end(struct http_transfer *transfer, CURLcode code, struct err *err);
+
+#endif

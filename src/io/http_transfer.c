@@ -1,0 +1,335 @@
+/* One request of libcurl: its options, its answer, and what went wrong. */
+#include "edgible/mem.h"
+#include "http_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define CONNECT_TIMEOUT_MS 30000L
+#define MAX_REDIRECTS 5
+#define MAX_HEADER_CHARS 1024
+/* Keeps a connection that says nothing for long in the tables of what lies between, and finds out
+ * about one that is dead. */
+#define KEEPALIVE_S 60L
+
+void http_answer_fini(struct http_answer *answer)
+{
+    free(answer->type);
+    free(answer->etag);
+    free(answer->retry_after);
+    free(answer->preference);
+    buf_fini(&answer->body);
+    *answer = (struct http_answer){0};
+}
+
+void cleanup_http_answer(struct http_answer *answer)
+{
+    http_answer_fini(answer);
+}
+
+/* --- the answer ----------------------------------------------------------------------------------
+ */
+
+/* The parameters' types are libcurl's. Taking less than it offers ends the request. */
+static size_t on_body(char *data, size_t size, size_t count, void *arg)
+{
+    struct http_transfer *t = arg;
+    size_t len = size * count;
+    long status = t->answer->status;
+    if (t->on_data != NULL && status >= 200 && status < 300) {
+        t->is_cancelled = t->on_data(t->arg, data, len) != 0;
+        return t->is_cancelled ? 0 : len;
+    }
+    if (t->answer->body.len + len > t->max_bytes) {
+        t->is_too_big = true;
+        return 0;
+    }
+    buf_add(&t->answer->body, data, len);
+    return len;
+}
+
+/* The value of a header of this name, its white space taken off; the caller frees. */
+static char *value_of(const char *line, size_t len, const char *name)
+{
+    size_t n = strlen(name);
+    if (len <= n || strncasecmp(line, name, n) != 0 || line[n] != ':') {
+        return NULL;
+    }
+    const char *from = line + n + 1;
+    const char *to = line + len;
+    while (from < to && strchr(" \t", *from) != NULL) {
+        from++;
+    }
+    while (to > from && strchr(" \t\r\n", to[-1]) != NULL) {
+        to--;
+    }
+    return xstrndup(from, (size_t) (to - from));
+}
+
+static void begin_answer(struct http_transfer *t)
+{
+    http_answer_fini(t->answer);
+    (void) t->lib->easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->answer->status);
+}
+
+static size_t on_header(char *line, size_t size, size_t count, void *arg)
+{
+    struct http_transfer *t = arg;
+    struct http_answer *answer = t->answer;
+    size_t len = size * count;
+    t->has_begun = true;
+    if (len >= 5 && strncmp(line, "HTTP/", 5) == 0) {
+        begin_answer(t); /* the one before was 100 Continue, or of a proxy */
+        return len;
+    }
+    struct {
+        const char *name;
+        char **to;
+    } kept[] = {
+        {"Content-Type",       &answer->type       },
+        {"ETag",               &answer->etag       },
+        {"Retry-After",        &answer->retry_after},
+        {"Preference-Applied", &answer->preference },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(kept) && len < MAX_HEADER_CHARS; i++) {
+        char *value = value_of(line, len, kept[i].name);
+        if (value != NULL) {
+            free(*kept[i].to);
+            *kept[i].to = value;
+        }
+    }
+    CLEANUP(free) char *length = value_of(line, len, "Content-Length");
+    CLEANUP(free) char *coding = value_of(line, len, "Transfer-Encoding");
+    answer->is_delimited = answer->is_delimited || length != NULL ||
+                           (coding != NULL && strcasecmp(coding, "chunked") == 0);
+    return len;
+}
+
+/* --- the request ---------------------------------------------------------------------------------
+ */
+
+/* Not to be inherited by what is executed meanwhile. */
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void) arg;
+    (void) purpose;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+static int add_header(struct http_transfer *t, const char *name, const char *value)
+{
+    CLEANUP(free)
+    char *line = xasprintf("%s%s%s", name, value[0] != '\0' ? ": " : "", value);
+    struct curl_slist *longer = t->lib->slist_append(t->headers, line);
+    if (longer == NULL) {
+        return -1;
+    }
+    t->headers = longer;
+    return 0;
+}
+
+static int make_headers(struct http_transfer *t, const struct http_request *request)
+{
+    int rc = add_header(t, "Accept", request->accept != NULL ? request->accept : "application/json");
+    if (rc == 0 && request->body != NULL) {
+        /* Without a value the header is left out: libcurl would wait for "100 Continue". */
+        rc = add_header(t, "Expect:", "");
+    }
+    if (rc == 0 && request->body != NULL && request->content_type != NULL) {
+        rc = add_header(t, "Content-Type", request->content_type);
+    }
+    for (size_t i = 0; rc == 0 && request->headers != NULL && request->headers[i] != NULL; i++) {
+        rc = add_header(t, request->headers[i], "");
+    }
+    return rc;
+}
+
+static int set_host(struct http_transfer *t, const struct http_request *request)
+{
+    const struct http_curl *lib = t->lib;
+    int bad = 0;
+    if (request->socket_path != NULL) {
+        CLEANUP(free) char *url = xasprintf("http://localhost%s", request->url);
+        bad |= lib->easy_setopt(t->curl, CURLOPT_URL, url) != CURLE_OK;
+        bad |= lib->easy_setopt(t->curl, CURLOPT_UNIX_SOCKET_PATH, request->socket_path) != CURLE_OK;
+        /* A proxy of the environment must not come between. */
+        bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
+        return bad;
+    }
+    bad |= lib->easy_setopt(t->curl, CURLOPT_URL, request->url) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_ACCEPT_ENCODING, "gzip, deflate") != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_USERAGENT, "edgible-agent/" EDGIBLE_VERSION) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_TCP_KEEPALIVE, 1L) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_TCP_KEEPINTVL, KEEPALIVE_S / 4) != CURLE_OK;
+    return bad;
+}
+
+static int set_tls(struct http_transfer *t, const struct http_request *request)
+{
+    const struct http_curl *lib = t->lib;
+    int bad = 0;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_SSL_VERIFYPEER, 1L) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_SSL_VERIFYHOST, 2L) != CURLE_OK;
+    if (request->ca_file != NULL) {
+        /* That one alone; and no copy of it is kept, as the file may change. */
+        bad |= lib->easy_setopt(t->curl, CURLOPT_CAINFO, request->ca_file) != CURLE_OK;
+        bad |= lib->easy_setopt(t->curl, CURLOPT_CAPATH, NULL) != CURLE_OK;
+        (void) lib->easy_setopt(t->curl, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+    }
+    if (request->cert_file != NULL) {
+        bad |= lib->easy_setopt(t->curl, CURLOPT_SSLCERT, request->cert_file) != CURLE_OK;
+        bad |= lib->easy_setopt(t->curl, CURLOPT_SSLKEY, request->key_file) != CURLE_OK;
+        /* A resumed session would show the certificate that it began with. */
+        bad |= lib->easy_setopt(t->curl, CURLOPT_SSL_SESSIONID_CACHE, 0L) != CURLE_OK;
+    }
+    return bad;
+}
+
+static int set_request(struct http_transfer *t, const struct http_request *request)
+{
+    const struct http_curl *lib = t->lib;
+    int bad = 0;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_PRIVATE, t) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_NOSIGNAL, 1L) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_ERRORBUFFER, t->trouble) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_CUSTOMREQUEST, request->method) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_HTTPHEADER, t->headers) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_TIMEOUT_MS, (long) request->timeout_ms) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_WRITEFUNCTION, on_body) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_WRITEDATA, t) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_HEADERFUNCTION, on_header) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_HEADERDATA, t) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_OPENSOCKETFUNCTION, open_socket) != CURLE_OK;
+    /* Of a later libcurl than the oldest that this runs with: else a name that is being looked up
+     * makes the end of its request wait. */
+    (void) lib->easy_setopt(t->curl, CURLOPT_QUICK_EXIT, 1L);
+    if (request->body != NULL) {
+        curl_off_t len = (curl_off_t) request->body_len;
+        bad |= lib->easy_setopt(t->curl, CURLOPT_POSTFIELDSIZE_LARGE, len) != CURLE_OK;
+        bad |= lib->easy_setopt(t->curl, CURLOPT_COPYPOSTFIELDS, request->body) != CURLE_OK;
+    }
+    return bad;
+}
+
+int http_transfer_init(struct http_transfer *t, const struct http_curl *lib,
+                       const struct http_request *request, struct http_answer *answer,
+                       struct err *err)
+{
+    t->lib = lib;
+    t->answer = answer;
+    t->on_data = request->on_data;
+    t->arg = request->arg;
+    t->is_get = strcmp(request->method, "GET") == 0;
+    t->max_bytes = request->max_bytes != 0 ? request->max_bytes : HTTP_MAX_ANSWER_BYTES;
+    t->target = xstrdup(request->socket_path != NULL ? request->socket_path : request->url);
+    /* libcurl would say "could not resolve host". */
+    if (request->socket_path != NULL &&
+        strlen(request->socket_path) >= sizeof(((struct sockaddr_un *) NULL)->sun_path)) {
+        return err_set(err, ENAMETOOLONG, "connect to '%s'", request->socket_path);
+    }
+    t->curl = lib->easy_init();
+    if (t->curl == NULL || make_headers(t, request) < 0 || set_request(t, request) != 0 ||
+        set_host(t, request) != 0 || set_tls(t, request) != 0) {
+        return err_set(err, ERR_HOST, "libcurl cannot be set up; is it older than 7.88?");
+    }
+    return 0;
+}
+
+void http_transfer_fini(struct http_transfer *t)
+{
+    if (t->curl != NULL) {
+        t->lib->easy_cleanup(t->curl);
+    }
+    if (t->headers != NULL) {
+        t->lib->slist_free_all(t->headers);
+    }
+    free(t->target);
+    *t = (struct http_transfer){0};
+}
+
+/* --- the end -------------------------------------------------------------------------------------
+ */
+
+static int explain(const struct http_transfer *t, CURLcode code, struct err *err)
+{
+    long os_errno = 0;
+    (void) t->lib->easy_getinfo(t->curl, CURLINFO_OS_ERRNO, &os_errno);
+    if (t->is_cancelled) {
+        return err_set(err, ECANCELED, "the answer from '%s' was not taken", t->target);
+    }
+    if (t->is_too_big) {
+        return err_set(err, EFBIG, "the answer from '%s' is longer than %zu MiB", t->target,
+                       t->max_bytes >> 20);
+    }
+    if (code == CURLE_COULDNT_CONNECT) {
+        return err_set(err, os_errno != 0 ? (int) os_errno : ECONNREFUSED, "connect to '%s'",
+                       t->target);
+    }
+    if (code == CURLE_OPERATION_TIMEDOUT) {
+        return err_set(err, ETIMEDOUT, "no answer from '%s'", t->target);
+    }
+    if (code == CURLE_GOT_NOTHING || code == CURLE_SEND_ERROR || code == CURLE_PARTIAL_FILE ||
+        (code == CURLE_RECV_ERROR && strstr(t->trouble, "SSL") == NULL)) {
+        return err_set(err, ECONNRESET, "'%s' ended the connection%s", t->target,
+                       t->has_begun ? " in the middle of its answer" : "");
+    }
+    return err_set(err, ERR_REMOTE, "'%s': %s", t->target,
+                   t->trouble[0] != '\0' ? t->trouble : t->lib->easy_strerror(code));
+}
+
+/* Scheme, host and port of a URL: what stands before the path. */
+static size_t origin_len(const char *url)
+{
+    const char *host = strstr(url, "://");
+    return host != NULL ? (size_t) (host - url) + 3 + strcspn(host + 3, "/?#") : 0;
+}
+
+static enum http_end redirect(struct http_transfer *t, struct err *err)
+{
+    char *from = NULL;
+    char *to = NULL;
+    (void) t->lib->easy_getinfo(t->curl, CURLINFO_EFFECTIVE_URL, &from);
+    (void) t->lib->easy_getinfo(t->curl, CURLINFO_REDIRECT_URL, &to);
+    if (from == NULL || to == NULL) {
+        return HTTP_END_DONE; /* a status without a place; the caller sees it */
+    }
+    size_t len = origin_len(from);
+    if (len == 0 || origin_len(to) != len || strncasecmp(from, to, len) != 0) {
+        (void) err_set(err, ERR_REMOTE,
+                       "'%s' redirects to '%.*s', which is another host or protocol and is not "
+                       "followed; correct the configured URL",
+                       t->target, (int) origin_len(to), to);
+        return HTTP_END_FAILED;
+    }
+    if (t->redirects++ >= MAX_REDIRECTS) {
+        (void) err_set(err, ERR_REMOTE, "'%s' redirects more than %d times", t->target,
+                       MAX_REDIRECTS);
+        return HTTP_END_FAILED;
+    }
+    CLEANUP(free) char *next = xstrdup(to);
+    (void) t->lib->easy_setopt(t->curl, CURLOPT_URL, next);
+    http_answer_fini(t->answer);
+    return HTTP_END_REDIRECT;
+}
+
+enum http_end http_transfer_end(struct http_transfer *t, CURLcode code, struct err *err)
+{
+    long status = t->answer->status;
+    if (code != CURLE_OK) {
+        (void) explain(t, code, err);
+        return HTTP_END_FAILED;
+    }
+    /* An answer without a body needs no length. */
+    t->answer->is_delimited = t->answer->is_delimited || t->answer->body.len == 0;
+    bool is_redirect = status == 307 || status == 308 || (t->is_get && status > 300 && status < 304);
+    return is_redirect ? redirect(t, err) : HTTP_END_DONE;
+}

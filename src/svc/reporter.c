@@ -1,0 +1,288 @@
+#include "reporter.h"
+
+#include "edgible/clock.h"
+#include "edgible/host.h"
+#include "edgible/link_fsm.h"
+#include "edgible/log.h"
+#include "reporter_backlog.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define GATHER_MS 1000
+#define MIN_GAP_MS 5000
+#define UNWANTED_MS (3600 * 1000)
+
+struct reporter {
+    struct reporter_params params;
+    struct link_fsm fsm; /* of failures, and chance */
+    struct loop_timer *timer;
+    struct events_watch *watch;
+    struct backlog *backlog;
+    int64_t started_unix_ms, applied_unix_ms; /* 0: nothing was applied yet */
+    char *etag;
+    int64_t sequence;
+    mono_ms due; /* of the next one; -1: before the start */
+    mono_ms sent_at; /* -1: never */
+    int64_t taken_unix_ms; /* the last one that was; 0: none */
+    bool is_under_way, is_dirty, is_unwanted;
+    bool is_unwanted_said;
+    char *trouble; /* why the last one was not taken; NULL: it was */
+};
+
+/* --- the report ----------------------------------------------------------------------------------
+ */
+
+static struct json *device_json(const struct config *config)
+{
+    struct json *json = json_object();
+    json_set_string(json, "name", config->device_name);
+    json_set_string(json, "id", config->device_id);
+    json_set_string(json, "organization", config->organization);
+    return json;
+}
+
+static struct json *agent_json(const struct reporter *r)
+{
+    struct json *json = json_object();
+    json_set_string(json, "version", EDGIBLE_VERSION);
+    json_set_time(json, "startedAt", r->started_unix_ms);
+    json_set_string(json, "bootId", r->params.source->boot_id);
+    json_set_int(json, "sequence", r->sequence);
+    return json;
+}
+
+static void set_if_known(struct json *json, const char *key, int64_t value)
+{
+    if (value >= 0) {
+        json_set_int(json, key, value);
+    }
+}
+
+static struct json *resources_json(const struct config *config)
+{
+    struct host_load load = host_read_load(config->state_dir);
+    struct json *json = json_object();
+    if (load.load1_thousandths >= 0) {
+        json_set_seconds(json, "load1", load.load1_thousandths);
+    }
+    set_if_known(json, "memoryBytes", load.memory_bytes);
+    set_if_known(json, "memoryAvailableBytes", load.memory_available_bytes);
+    set_if_known(json, "diskFreeBytes", load.disk_free_bytes);
+    return json;
+}
+
+static void add_applications(const struct reporter *r, struct json *json)
+{
+    const struct source_params *source = r->params.source;
+    struct overview view = {
+        .config = source->config,
+        .reconcile = source->reconcile,
+        .supervisor = source->supervisor,
+        .source = r->params.self,
+    };
+    CLEANUP(device_report) struct device_report device = {0};
+    overview_take(&view, OVERVIEW_PORTS | OVERVIEW_RESOURCES, &device);
+    enum status worst = STATUS_COUNT;
+    struct json *apps = json_array();
+    for (size_t i = 0; i < device.count; i++) {
+        worst = status_worst(worst, device.apps[i].status);
+        json_add(apps, app_report_json(&device.apps[i]));
+    }
+    json_set_string(json, "status", worst != STATUS_COUNT ? status_name_of_app(worst) : "running");
+    json_set(json, "applications", apps);
+    if (device.errors.count > 0) {
+        json_set_strings(json, "errors", &device.errors);
+    }
+}
+
+static char *make_text(struct reporter *r)
+{
+    CLEANUP(json) struct json *json = json_object();
+    struct json *desired = json_object();
+    json_set_string(desired, "etag", r->etag);
+    json_set_time(desired, "appliedAt", r->applied_unix_ms);
+    json_set_int(json, "reportVersion", 1);
+    json_set_time(json, "at", clock_unix_ms());
+    json_set(json, "device", device_json(r->params.source->config));
+    json_set(json, "agent", agent_json(r));
+    json_set(json, "desired", desired);
+    add_applications(r, json);
+    backlog_add_events(r->backlog, json);
+    json_set(json, "resources", resources_json(r->params.source->config));
+    return json_text(json);
+}
+
+/* --- when ----------------------------------------------------------------------------------------
+ */
+
+static void plan(struct reporter *r, mono_ms at)
+{
+    r->due = at;
+    loop_timer_arm(r->timer, at);
+}
+
+static void on_timer(void *arg)
+{
+    struct reporter *r = arg;
+    if (r->is_under_way) {
+        return;
+    }
+    r->sequence++;
+    r->is_under_way = true;
+    r->is_dirty = false;
+    r->sent_at = loop_now();
+    r->due = -1;
+    CLEANUP(free) char *text = make_text(r);
+    r->params.send(r->params.arg, text, strlen(text));
+}
+
+static bool is_held_back(const struct reporter *r)
+{
+    return r->due < 0 || r->is_under_way || r->is_unwanted || r->trouble != NULL;
+}
+
+static void mark(struct reporter *r, mono_ms gather_ms)
+{
+    mono_ms soon = loop_now() + gather_ms;
+    mono_ms may = r->sent_at >= 0 ? r->sent_at + MIN_GAP_MS : soon;
+    bool was_dirty = r->is_dirty;
+    r->is_dirty = true;
+    if (!is_held_back(r) && (!was_dirty || gather_ms == 0)) {
+        mono_ms at = soon > may ? soon : may;
+        plan(r, at < r->due ? at : r->due);
+    }
+}
+
+static void on_event(void *arg)
+{
+    struct reporter *r = arg;
+    mark(r, GATHER_MS);
+    backlog_on_event(r->backlog, r->trouble != NULL);
+}
+
+void reporter_poke(struct reporter *r)
+{
+    mark(r, 0);
+}
+
+void reporter_start(struct reporter *r)
+{
+    if (r->sent_at < 0 && r->due < 0 && !r->is_under_way) {
+        plan(r, loop_now() + link_fsm_spread(&r->fsm, GATHER_MS));
+    }
+}
+
+void reporter_set_desired(struct reporter *r, const char *etag)
+{
+    free(r->etag);
+    r->etag = xstrdup(etag);
+    r->applied_unix_ms = clock_unix_ms();
+    mark(r, GATHER_MS);
+}
+
+/* --- the end of one ------------------------------------------------------------------------------
+ */
+
+static void on_taken(struct reporter *r)
+{
+    link_fsm_on_success(&r->fsm);
+    r->taken_unix_ms = clock_unix_ms();
+    r->is_unwanted = false;
+    if (r->trouble != NULL) {
+        free(steal_ptr(&r->trouble));
+        log_info("report", "the control plane takes reports again");
+    }
+    bool has_more = backlog_on_taken(r->backlog, r->sequence);
+    mono_ms gap = r->sent_at + MIN_GAP_MS;
+    mono_ms later = r->sent_at + link_fsm_spread(&r->fsm, r->params.interval_ms);
+    mono_ms soon = loop_now() + GATHER_MS;
+    bool is_soon = r->is_dirty || has_more;
+    plan(r, !is_soon ? later : gap > soon ? gap : soon);
+}
+
+static void on_failed(struct reporter *r, const char *detail, mono_ms retry_after_ms)
+{
+    if (r->trouble == NULL) {
+        log_warn("report", "a report was not taken: %s; tried again until it is", detail);
+    }
+    free(r->trouble);
+    r->trouble = xstrdup(detail);
+    backlog_on_event(r->backlog, true);
+    mono_ms wait = link_fsm_on_failure(&r->fsm, retry_after_ms);
+    plan(r, loop_now() + (wait > GATHER_MS ? wait : GATHER_MS));
+}
+
+static void on_unwanted(struct reporter *r, const char *detail)
+{
+    if (!r->is_unwanted_said) {
+        log_info("report", "this control plane takes no reports (%s); it is asked again each hour",
+                 detail);
+    }
+    r->is_unwanted_said = true;
+    r->is_unwanted = true;
+    backlog_drop(r->backlog);
+    plan(r, loop_now() + link_fsm_spread(&r->fsm, UNWANTED_MS));
+}
+
+void reporter_on_end(struct reporter *r, enum report_end end, const char *detail,
+                     mono_ms retry_after_ms)
+{
+    r->is_under_way = false;
+    switch (end) {
+    case REPORT_TAKEN:
+        on_taken(r);
+        break;
+    case REPORT_FAILED:
+        on_failed(r, detail, retry_after_ms);
+        break;
+    case REPORT_UNWANTED:
+        on_unwanted(r, detail);
+        break;
+    }
+}
+
+void reporter_add_details(const struct reporter *r, struct json *json)
+{
+    struct json *reports = json_object();
+    json_set_string(reports, "state",
+                    r->is_unwanted           ? "unwanted"
+                    : r->trouble != NULL     ? "lost"
+                    : r->taken_unix_ms != 0 ? "ok"
+                                             : "unknown");
+    json_set_time(reports, "lastTakenAt", r->taken_unix_ms);
+    json_set_string(reports, "error", r->trouble);
+    json_set(json, "reports", reports);
+}
+
+/* --- life ----------------------------------------------------------------------------------------
+ */
+
+struct reporter *reporter_new(const struct reporter_params *params)
+{
+    struct reporter *r = xcalloc(1, sizeof(*r));
+    uint64_t seed = (uint64_t) loop_now();
+    (void) !getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
+    r->params = *params;
+    r->started_unix_ms = clock_unix_ms();
+    r->due = -1;
+    r->sent_at = -1;
+    link_fsm_init(&r->fsm, seed);
+    r->timer = loop_timer_new(params->source->loop, on_timer, r);
+    r->backlog = backlog_new(params->source, &r->sequence);
+    r->watch = events_watch(params->source->events, on_event, r);
+    return r;
+}
+
+void reporter_free(struct reporter *r)
+{
+    if (r != NULL) {
+        events_unwatch(r->watch);
+        backlog_free(r->backlog);
+        loop_timer_free(r->timer);
+        free(r->etag);
+        free(r->trouble);
+        free(r);
+    }
+}

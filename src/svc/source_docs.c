@@ -1,0 +1,185 @@
+#include "source_docs.h"
+
+#include "edgible/buf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void free_apps(struct app_spec **apps, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        app_spec_free(apps[i]);
+    }
+    free(apps);
+}
+
+void source_docs_forget_problems(struct source_docs *docs)
+{
+    for (size_t i = 0; i < docs->problem_count; i++) {
+        free(docs->problems[i].application);
+        strv_fini(&docs->problems[i].errors);
+    }
+    free(steal_ptr(&docs->problems));
+    docs->problem_count = 0;
+}
+
+void source_docs_init(struct source_docs *docs, const char *origin)
+{
+    *docs = (struct source_docs){.origin = xstrdup(origin)};
+}
+
+void source_docs_fini(struct source_docs *docs)
+{
+    free_apps(docs->apps, docs->app_count);
+    source_docs_forget_problems(docs);
+    free(docs->origin);
+    *docs = (struct source_docs){0};
+}
+
+static struct strv *add_problem(struct source_docs *docs, const char *application)
+{
+    docs->problems = xrealloc(docs->problems, docs->problem_count + 1, sizeof(*docs->problems));
+    struct source_problem *problem = &docs->problems[docs->problem_count++];
+    *problem = (struct source_problem){.application = xstrdup_or_null(application)};
+    return &problem->errors;
+}
+
+/* --- saying what is wrong -------------------------------------------------------------------- */
+
+static void say_rejected(struct events *events, const char *application, const char *errors,
+                         const char *message)
+{
+    struct event event = {
+        .type = EVENT_REJECTED,
+        .level = LOG_ERROR,
+        .application = application,
+        .fields = (struct log_field[]){{"status", "rejected"}, {"errors", errors}, {0}},
+    };
+    events_emit(events, &event, "%s", message);
+}
+
+void source_docs_refuse(struct source_docs *docs, struct events *events, const char *sentence)
+{
+    source_docs_forget_problems(docs);
+    CLEANUP(free)
+    char *message = xasprintf("'%s' %s; what it said before stays in force", docs->origin, sentence);
+    strv_add(add_problem(docs, NULL), message);
+    say_rejected(events, NULL, message, message);
+}
+
+static void join_errors(const struct diag *diag, struct buf *text, struct strv *lines)
+{
+    for (size_t i = 0; i < diag->count; i++) {
+        CLEANUP(free) char *line = diag_item_text(&diag->items[i]);
+        if (diag->items[i].severity == DIAG_WARNING) {
+            log_warn("source", "%s", line);
+        } else {
+            buf_printf(text, "%s%s", text->len > 0 ? "\n" : "", line);
+            strv_add(lines, line);
+        }
+    }
+}
+
+static void say_diag(struct source_docs *docs, struct events *events, const char *application,
+                     const struct diag *diag)
+{
+    CLEANUP(buf) struct buf text = {0};
+    CLEANUP(strv) struct strv lines = {0};
+    join_errors(diag, &text, &lines);
+    if (lines.count == 0) {
+        return;
+    }
+    strv_copy(add_problem(docs, application), &lines);
+    CLEANUP(buf) struct buf message = {0};
+    buf_printf(&message, "%s is rejected, what ran before goes on: %s",
+               application != NULL ? application : "a document", text.data);
+    say_rejected(events, application, text.data, message.data);
+}
+
+/* --- taking ------------------------------------------------------------------------------------ */
+
+/* An application of this name that they had, taken out of the old list; NULL where none. */
+static struct app_spec *take_old(struct source_docs *docs, const char *name)
+{
+    for (size_t i = 0; i < docs->app_count; i++) {
+        if (docs->apps[i] != NULL && strcmp(docs->apps[i]->name, name) == 0) {
+            return steal_ptr(&docs->apps[i]);
+        }
+    }
+    return NULL;
+}
+
+/* Puts the documents in the old ones' place. An invalid document keeps the last good version of
+ * its name; where it cannot be told which applications are meant, all that are missing stay. */
+static void replace_apps(struct source_docs *docs, struct app_docs *parsed, bool keep_missing)
+{
+    keep_missing = keep_missing || parsed->diag.error_count > 0;
+    struct app_spec **apps = xcalloc(parsed->count + docs->app_count, sizeof(struct app_spec *));
+    size_t count = 0;
+    for (size_t i = 0; i < parsed->count; i++) {
+        struct app_doc *doc = &parsed->docs[i];
+        struct app_spec *old = doc->name != NULL ? take_old(docs, doc->name) : NULL;
+        if (doc->spec != NULL) {
+            apps[count++] = steal_ptr(&doc->spec);
+            app_spec_free(old);
+        } else if (old != NULL) {
+            apps[count++] = old;
+        }
+        keep_missing = keep_missing || (doc->spec == NULL && doc->name == NULL);
+    }
+    for (size_t i = 0; i < docs->app_count && keep_missing; i++) {
+        if (docs->apps[i] != NULL) {
+            apps[count++] = steal_ptr(&docs->apps[i]);
+        }
+    }
+    free_apps(docs->apps, docs->app_count);
+    docs->apps = apps;
+    docs->app_count = count;
+}
+
+void source_docs_take(struct source_docs *docs, struct events *events, struct app_docs *parsed,
+                      bool keep_missing)
+{
+    source_docs_forget_problems(docs);
+    say_diag(docs, events, NULL, &parsed->diag);
+    for (size_t i = 0; i < parsed->count; i++) {
+        say_diag(docs, events, parsed->docs[i].name, &parsed->docs[i].diag);
+    }
+    replace_apps(docs, parsed, keep_missing);
+    docs->is_known = docs->is_known || !keep_missing;
+}
+
+/* --- what is asked of them -----------------------------------------------------------------------
+ */
+
+bool source_docs_has_app(const struct source_docs *docs, const char *name)
+{
+    for (size_t i = 0; i < docs->app_count; i++) {
+        if (strcmp(docs->apps[i]->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void source_docs_add_doubts(const struct source_docs *docs, struct source_view *view)
+{
+    bool is_unsure = !docs->is_known;
+    for (size_t i = 0; i < docs->problem_count; i++) {
+        const char *name = docs->problems[i].application;
+        is_unsure = is_unsure || name == NULL;
+        if (name != NULL && !source_docs_has_app(docs, name)) {
+            strv_add(&view->kept, name);
+        }
+    }
+    if (is_unsure) {
+        strv_add(&view->unsure, docs->origin);
+    }
+}
+
+void source_docs_each_problem(const struct source_docs *docs, source_problem_fn *fn, void *arg)
+{
+    for (size_t i = 0; i < docs->problem_count; i++) {
+        fn(arg, docs->problems[i].application, docs->origin, &docs->problems[i].errors);
+    }
+}

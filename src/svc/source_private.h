@@ -1,0 +1,28 @@
+/*
+ * What a kind of source is made of.
+ */
+#ifndef EDGIBLE_SOURCE_PRIVATE_H
+#define EDGIBLE_SOURCE_PRIVATE_H
+
+#include "edgible/source.h"
+
+struct source_ops {
+    void (*free)(struct source *source);
+    /* The configuration in params is another one, of the same source. */
+    void (*reload)(struct source *source);
+    void (*describe)(const struct source *source, struct source_state *ret);
+    void (*add_details)(const struct source *source, struct json *json); /* NULL: none */
+    void (*each_problem)(const struct source *source, source_problem_fn *fn, void *arg);
+};
+
+/* Stands first in each kind's struct. */
+struct source {
+    const struct source_ops *ops;
+    struct source_params params;
+};
+
+struct source *source_directory_open(const struct source_params *params);
+struct source *source_https_open(const struct source_params *params, struct err *err);
+struct source *source_etcd_open(const struct source_params *params, struct err *err);
+
+#endif
