@@ -65,13 +65,16 @@ static curl_off_t count_moved(const struct http_call *call)
     return down + up;
 }
 
-static void be_patient(struct http_call *call)
+static void be_patient(void *arg)
 {
+    struct http_call *call = arg;
     mono_ms ms = call->transfer.has_begun ? STALL_WINDOW_MS : call->wait_ms;
     bool has_end = call->transfer.has_begun ? !call->is_endless : ms > 0;
     call->moved_bytes = count_moved(call);
     if (has_end) {
         loop_timer_arm(call->patience, loop_now() + ms);
+    } else {
+        loop_timer_disarm(call->patience);
     }
 }
 
@@ -79,12 +82,7 @@ static void on_patience_over(void *arg)
 {
     struct http_call *call = arg;
     struct err err = {0};
-    if (call->is_endless && call->transfer.has_begun) {
-        return;
-    }
-    bool moves = count_moved(call) - call->moved_bytes >= STALL_MIN_BYTES;
-    bool began_late = call->transfer.has_begun && call->moved_bytes == 0;
-    if (moves || (began_late && count_moved(call) > 0)) {
+    if (count_moved(call) - call->moved_bytes >= STALL_MIN_BYTES) {
         be_patient(call);
         return;
     }
@@ -265,6 +263,7 @@ struct http_call *http_call_new(struct http_client *client, const struct http_re
     call->wait_ms = request->wait_ms;
     call->is_endless = request->is_endless;
     call->transfer.owner = call;
+    call->transfer.on_begin = be_patient;
     call->patience = loop_timer_new(client->loop, on_patience_over, call);
     if (http_transfer_init(&call->transfer, client->lib, request, &call->answer, err) < 0) {
         return NULL;

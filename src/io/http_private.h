@@ -47,6 +47,7 @@ struct http_transfer {
     struct curl_slist *headers;
     struct http_answer *answer;
     void *owner;  /* of http_client: the call */
+    void (*on_begin)(void *owner); /* the answer begins; NULL: nobody asks */
     char *target; /* who is asked, for messages */
     bool is_get;
     size_t max_bytes;

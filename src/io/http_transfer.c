@@ -81,6 +81,10 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
     struct http_transfer *t = arg;
     struct http_answer *answer = t->answer;
     size_t len = size * count;
+    if (!t->has_begun && t->on_begin != NULL) {
+        t->has_begun = true;
+        t->on_begin(t->owner);
+    }
     t->has_begun = true;
     if (len >= 5 && strncmp(line, "HTTP/", 5) == 0) {
         begin_answer(t); /* the one before was 100 Continue, or of a proxy */

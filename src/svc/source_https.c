@@ -106,6 +106,13 @@ static void give_view(struct source_https *s)
     strv_fini(&view.unsure);
 }
 
+/* A list says itself where it ends, and that it is empty. */
+static bool is_list(const struct http_answer *answer)
+{
+    const char *body = buf_str(&answer->body);
+    return body[strspn(body, " \t\r\n")] == '[';
+}
+
 /* NULL where it is what a control plane answers, else why it is none. The caller frees. */
 static char *judge(const struct http_answer *answer, const struct app_docs *parsed)
 {
@@ -117,7 +124,7 @@ static char *judge(const struct http_answer *answer, const struct app_docs *pars
     if (is_page) {
         return xstrdup("the answer is a web page (text/html), and no documents");
     }
-    if (parsed->is_empty) {
+    if (parsed->count == 0 && parsed->diag.error_count == 0 && !is_list(answer)) {
         return xstrdup("the answer is empty, which says nothing; no applications are []");
     }
     if (parsed->diag.error_count > 0) {
@@ -133,14 +140,6 @@ static char *judge(const struct http_answer *answer, const struct app_docs *pars
     return NULL;
 }
 
-/* A body whose end was not told may have been cut off, but for a list, which says itself where it
- * ends. */
-static bool may_be_cut(const struct http_answer *answer)
-{
-    const char *body = buf_str(&answer->body);
-    return !answer->is_delimited && body[strspn(body, " \t\r\n")] != '[';
-}
-
 static void take_answer(struct source_https *s, const struct http_answer *answer)
 {
     struct source_params *params = &s->base.params;
@@ -151,7 +150,7 @@ static void take_answer(struct source_https *s, const struct http_answer *answer
         source_link_lost(&s->link, -1, "'%s': %s", s->docs.origin, why);
         return;
     }
-    bool is_cut = may_be_cut(answer);
+    bool is_cut = !answer->is_delimited && !is_list(answer);
     if (is_cut) {
         log_warn("source", "'%s': the server does not say how long its answer is; nothing is "
                            "removed by it, as it may be cut off",

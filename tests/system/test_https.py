@@ -42,7 +42,7 @@ def plane(planes, make_agent):
 
 
 def source(agent):
-    return Api(agent).get("/v1/agent").json()["source"]
+    return Api(agent).get("/v1/agent")["source"]
 
 
 def test_applications_run_change_and_go(plane):
@@ -116,7 +116,6 @@ WRONG = {
     "404": lambda plane: plane.status(404),
     "500": lambda plane: plane.status(500),
     "502": lambda plane: plane.status(502),
-    "304 to nothing": lambda plane: lambda handler: plane.reply(handler, 304, None),
     "204": lambda plane: lambda handler: plane.reply(handler, 204, None),
     "empty": lambda plane: plane.documents(""),
     "white space": lambda plane: plane.documents("\n  \n"),
@@ -139,16 +138,12 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_answer_changes_nothing(plane, wrong):
     agent = plane.agent
+    plane.waits = False
     plane.set(agent.app("web", workload("w", SLEEP)))
     agent.start()
     pid = agent.wait_started("web", "w")
     plane.default = WRONG[wrong](plane)
-    with plane.changed:  # ends the request that is held
-        plane.applications = {}
-        plane.changed.notify_all()
-    plane.applications = {"web": to_text([agent.app("web", workload("w", SLEEP))])}
-    plane.polls()
-    lost = agent.wait_event("source-lost") if wrong != "none" else None
+    lost = agent.wait_event("source-lost")
     assert lost["reason"]
     assert is_alive(pid) and not agent.events("removed")
     state = source(agent)
@@ -157,3 +152,274 @@ def test_a_wrong_answer_changes_nothing(plane, wrong):
     plane.default = None
     agent.wait_event("source-back", since=since)
     assert is_alive(pid) and len(agent.events("started")) == 1
+
+
+@pytest.mark.once
+def test_not_modified_without_anything_before_is_no_answer(plane):
+    plane.script = [lambda handler: plane.reply(handler, 304, None)]
+    agent = plane.agent
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    agent.start()
+    assert "304" in agent.wait_event("source-lost")["reason"]
+    agent.wait_started("web", "w")
+
+
+@pytest.mark.once
+def test_an_invalid_document_is_rejected_alone(plane):
+    agent = plane.agent
+    good, other = agent.app("good", workload("w", SLEEP)), agent.app("other", workload("w", SLEEP))
+    plane.set(good, other)
+    agent.start()
+    pid = agent.wait_started("other", "w")
+    broken = agent.app("other", workload("w", SLEEP, restart={"policy": "perhaps"}))
+    plane.set(good, broken, agent.app("third", workload("w", SLEEP)))
+    agent.wait_started("third", "w")
+    assert "perhaps" in agent.wait_event("rejected", "other")["message"]
+    assert is_alive(pid)
+    api = Api(agent)
+    assert "perhaps" in api.app("other")["errors"][0]
+    assert source(agent)["state"] == "ok"
+    # An agent that starts anew knows the good version from its records alone.
+    since = agent.mark()
+    agent.send(signal.SIGKILL)
+    agent.wait_exit()
+    agent.start()
+    agent.wait_event("rejected", "other", since=since)
+    agent.wait_event("adopted", "other", "w", since=since)
+    plane.set(good, broken)
+    agent.wait_event("removed", "third", since=since)
+    assert is_alive(pid)
+    plane.set(good)
+    agent.wait_event("removed", "other", since=since)
+
+
+@pytest.mark.once
+def test_documents_for_others_are_ignored(plane):
+    agent = plane.agent
+    plane.set(agent.app("mine", workload("w", SLEEP)),
+              agent.app("theirs", workload("w", SLEEP), file_device="another"))
+    agent.start()
+    agent.wait_started("mine", "w")
+    assert "another" in agent.wait_event("rejected", "theirs")["message"]
+    assert [a["name"] for a in Api(agent).get("/v1/applications")] == ["mine"]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("how", ["seconds", "date"])
+def test_retry_after_is_obeyed(plane, how):
+    agent = plane.agent
+    value = "3" if how == "seconds" else email.utils.formatdate(time.time() + 4, usegmt=True)
+    plane.script = [plane.status(429 if how == "date" else 503, Retry_After=value)]
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    agent.start().wait_started("web", "w")
+    first, second = plane.polls()[:2]
+    assert 2.5 < second.at - first.at < 20
+
+
+@pytest.mark.once
+def test_a_redirect_on_the_same_host_is_followed(plane):
+    agent = plane.agent
+    text = to_text([agent.app("web", workload("w", SLEEP))])
+    serve = plane._serve
+    plane.script = [plane.status(302, Location="/elsewhere")]
+    plane._serve = lambda handler: plane.documents(text)(handler) \
+        if handler.path == "/elsewhere" else serve(handler)
+    agent.start().wait_started("web", "w")
+
+
+@pytest.mark.once
+def test_gzip_and_bodies_without_a_length(plane):
+    agent = plane.agent
+    web, job = agent.app("web", workload("w", SLEEP)), agent.app("job", workload("j", SLEEP))
+    plane.waits = False
+    plane.default = plane.gzipped(to_text([web, job]))
+    agent.start()
+    pid = agent.wait_started("job", "j")
+    # It may have been cut off: it adds, and removes nothing.
+    third = agent.app("third", workload("w", SLEEP))
+    plane.default = plane.without_length(to_text([web, third]))
+    agent.wait_started("third", "w")
+    assert is_alive(pid) and not agent.events("removed")
+    plane.default = plane.without_length("[]")
+    agent.wait_event("removed", "job")
+
+
+@pytest.mark.once
+def test_a_slow_drip_is_ended_and_holds_up_nothing(plane):
+    """What is as slow as that is given up after a while; meanwhile all goes on."""
+    agent = plane.agent
+    plane.set(agent.app("web", workload("w", ["/bin/sleep", "0.2"], restart={
+        "policy": "always", "initialDelay": "10ms", "maxDelay": "20ms", "rapidAfter": "0s"})))
+    agent.start().wait_started("web", "w")
+    since = agent.mark()
+    plane.default = plane.drip(pause=0.5)
+    with plane.changed:
+        plane.waits = False
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    lost = agent.wait_event("source-lost", since=since, timeout=120)
+    assert "stands still" in lost["reason"]
+    assert len(agent.events("exited", "web", since=since)) > 20
+
+
+# --- credentials ---------------------------------------------------------------------------------
+
+def secret(agent, name, text):
+    path = agent.folder / name
+    path.write_text(text)
+    path.chmod(0o600)
+    os.chown(path, agent.account.uid, agent.account.gid)
+    return path
+
+
+def test_a_token_and_its_rotation(planes, make_agent):
+    agent = make_agent()
+    plane = planes(agent.device, token="first", waits=False)
+    token = secret(agent, "token", "first\n")
+    point(agent, plane, tokenFile=str(token))
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    agent.start()
+    pid = agent.wait_started("web", "w")
+    plane.token = "second"
+    assert "401" in agent.wait_event("source-lost")["reason"]
+    token.write_text("second\n")
+    agent.wait_event("source-back")
+    assert is_alive(pid)
+    token.chmod(0o644)
+    lost = agent.wait_event("source-lost", count=2)
+    assert "chmod" in lost["reason"]
+    token.chmod(0o600)
+    agent.wait_event("source-back", count=2)
+
+
+def test_tls_with_client_certificates_and_their_rotation(planes, make_agent):
+    agent = make_agent()
+    folder = agent.folder / "pki"
+    first = Authority(folder)
+    second = Authority(folder, "second")
+    server = first.issue("server")
+    plane = planes(agent.device, tls=server, client_ca=first.file, waits=False)
+    cert, key = first.issue("device")
+    for path in folder.iterdir():
+        os.chown(path, agent.account.uid, agent.account.gid)
+        path.chmod(0o600)
+    folder.chmod(0o755)
+    ca_file, cert_file, key_file = (agent.folder / n for n in ("ca.pem", "crt.pem", "key.pem"))
+
+    def install(ca, pair):
+        for source_file, target in ((ca, ca_file), (pair[0], cert_file), (pair[1], key_file)):
+            target.write_bytes(source_file.read_bytes())
+            target.chmod(0o600)
+            os.chown(target, agent.account.uid, agent.account.gid)
+
+    install(first.file, (cert, key))
+    point(agent, plane, caFile=str(ca_file), certFile=str(cert_file), keyFile=str(key_file))
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    agent.start()
+    pid = agent.wait_started("web", "w")
+    # The server has another authority now, and wants certificates of it.
+    new_server, new_device = second.issue("server2"), second.issue("device2")
+    install(second.file, new_device)
+    renewed = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    renewed.load_cert_chain(*map(str, new_server))
+    renewed.verify_mode = ssl.CERT_REQUIRED
+    renewed.load_verify_locations(str(second.file))
+    plane.server.socket._context = renewed
+    plane.set(agent.app("web", workload("w", SLEEP)), agent.app("more", workload("w", SLEEP)))
+    agent.wait_started("more", "w")
+    assert is_alive(pid)
+    key_file.chmod(0o644)
+    assert "chmod" in agent.wait_event("source-lost")["reason"]
+
+
+UNTRUSTED = {
+    "expired": lambda ca: dict(tls=ca.issue("server", days=-1)),
+    "another name": lambda ca: dict(tls=ca.issue("server", hosts="DNS:example.com")),
+    "another authority": lambda ca: dict(tls=Authority(ca.folder, "other").issue("server")),
+    "TLS 1.1": lambda ca: dict(tls=ca.issue("server"), tls_version=ssl.TLSVersion.TLSv1_1),
+}
+
+
+@pytest.mark.once
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("why", UNTRUSTED)
+def test_a_server_that_cannot_be_trusted(planes, make_agent, why):
+    agent = make_agent()
+    ca = Authority(agent.folder / "pki")
+    plane = planes(agent.device, **UNTRUSTED[why](ca))
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    point(agent, plane, caFile=str(ca.file))
+    agent.start()
+    lost = agent.wait_event("source-lost")
+    print(lost["reason"])
+    assert not agent.events("started") and not plane.polls()
+
+
+@pytest.mark.once
+def test_a_name_that_does_not_resolve_holds_up_nothing(make_agent):
+    agent = make_agent()
+    agent.write_config(controlPlane={"https": {"url": "https://no-such-host.invalid"}})
+    agent.start()
+    agent.wait_event("source-lost")
+    assert source(agent)["state"] == "lost"
+
+
+# --- reports -------------------------------------------------------------------------------------
+
+def test_reports_say_how_the_device_is(plane):
+    agent = point(plane.agent, plane, reportInterval="2s")
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    agent.start().wait_started("web", "w")
+    report = plane.wait_report(lambda r: r["applications"] and r["status"] == "running")
+    assert report["reportVersion"] == 1 and report["device"]["name"] == agent.device
+    assert report["agent"]["bootId"] and report["agent"]["sequence"] >= 1
+    assert report["desired"]["etag"] == plane.etag() and report["desired"]["appliedAt"]
+    assert report["applications"][0]["workloads"][0]["status"] == "running"
+    assert {"load1", "memoryBytes", "memoryAvailableBytes", "diskFreeBytes"} <= \
+        report["resources"].keys()
+    wait_for(lambda: len(plane.reports) >= 3, "reports at their interval")
+    numbers = [e["seq"] for r in plane.reports for e in r["events"]]
+    assert numbers == list(range(1, len(numbers) + 1)), "each event once, and in order"
+    sequences = [r["agent"]["sequence"] for r in plane.reports]
+    assert sequences == sorted(set(sequences))
+
+
+@pytest.mark.once
+def test_reports_survive_failures_and_agents(plane):
+    agent = plane.agent
+    plane.report_status = 500
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    agent.start().wait_started("web", "w")
+    wait_for(lambda: [r for r in plane.requests if r.method == "PUT"], "a report")
+    agent.send(signal.SIGKILL)
+    agent.wait_exit()
+    agent.start()
+    agent.wait_event("adopted", "web")
+    plane.report_status = 204
+    wait_for(lambda: any(e["type"] == "adopted" for r in plane.reports for e in r["events"]),
+             "the last event in a report")
+    numbers = [e["seq"] for r in plane.reports for e in r["events"]]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.once
+def test_a_server_without_reports_is_told_none(planes, make_agent):
+    agent = make_agent()
+    plane = planes(agent.device, reports=False)
+    point(agent, plane, reportInterval="1s")
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    agent.start().wait_started("web", "w")
+    wait_for(lambda: source(agent)["reports"]["state"] == "unwanted", "the answer to a report")
+    plane.set()
+    agent.wait_event("removed", "web")
+    assert len([r for r in plane.requests if r.method == "PUT"]) == 1
+
+
+@pytest.mark.once
+def test_the_local_api_refuses_a_deploy(plane):
+    agent = plane.agent
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    agent.start().wait_started("web", "w")
+    api = Api(agent)
+    for method, path in (("PUT", "/v1/applications"), ("DELETE", "/v1/applications/web")):
+        answer = api.request(method, path, to_text([agent.app("x", workload("w", SLEEP))]))
+        assert answer.status == 409 and plane.url in answer.json()["detail"]
