@@ -1,7 +1,612 @@
+/* The desired state is what the keys below this device's prefix say in etcd. */
+#include "edgible/buf.h"
+#include "edgible/clock.h"
+#include "edgible/map.h"
+#include "etcd_session.h"
+#include "reporter.h"
+#include "source_docs.h"
 #include "source_private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_VALUES_BYTES (8UL * 1024 * 1024)
+/* etcd tells of its progress each 10 minutes; a stream that says nothing for twice as long is not
+ * trusted. */
+#define SILENCE_MS (2 * 600 * 1000)
+/* Of the lease of `online`, that many intervals. */
+#define ONLINE_INTERVALS 3
+#define STRANGE_PAUSE_MS 5000
+
+struct source_etcd {
+    struct source base;
+    struct etcd_session session;
+    struct reporter *reporter;
+    char *prefix; /* of the documents: ends with a slash */
+    char *report_key, *online_key;
+    struct http_call *range, *watch, *report, *online; /* under way; NULL: none */
+    struct etcd_stream stream; /* of watch */
+    int64_t revision;          /* up to which all is known; 0: nothing is */
+    struct map *docs;          /* key → struct source_docs */
+    struct loop_timer *online_timer;
+    int64_t lease; /* 0: none */
+    struct err watch_end; /* why the watch was ended from inside */
+    bool is_compacted;    /* as what it was to begin with is not kept any more */
+};
+
+static struct source_etcd *from_base(struct source *base)
+{
+    return (struct source_etcd *) base;
+}
+
+static const struct etcd_config *config_of(const struct source_etcd *s)
+{
+    return &s->base.params.config->etcd;
+}
+
+/* --- the view ------------------------------------------------------------------------------------
+ */
+
+static int compare_docs(const void *a, const void *b)
+{
+    const struct source_docs *const *x = a;
+    const struct source_docs *const *y = b;
+    return strcmp((*x)->origin, (*y)->origin);
+}
+
+static void give_view(struct source_etcd *s)
+{
+    size_t count = map_count(s->docs);
+    CLEANUP(free) struct source_docs **sorted = xcalloc(count + 1, sizeof(struct source_docs *));
+    CLEANUP(free)
+    const struct app_spec **apps = xcalloc(APPSPEC_MAX_DOCUMENTS, sizeof(struct app_spec *));
+    struct source_view view = {.apps = apps};
+    size_t at = 0;
+    void *value = NULL;
+    for (size_t i = 0; map_next(s->docs, &at, NULL, &value); i++) {
+        sorted[i] = value;
+    }
+    qsort(sorted, count, sizeof(struct source_docs *), compare_docs);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < sorted[i]->app_count && view.count < APPSPEC_MAX_DOCUMENTS; k++) {
+            apps[view.count++] = sorted[i]->apps[k];
+        }
+        source_docs_add_doubts(sorted[i], &view);
+    }
+    s->base.params.on_view(s->base.params.arg, &view);
+    strv_fini(&view.kept);
+    strv_fini(&view.unsure);
+}
+
+static void free_docs(struct source_docs *docs)
+{
+    if (docs != NULL) {
+        source_docs_fini(docs);
+        free(docs);
+    }
+}
+
+static struct source_docs *get_docs(struct source_etcd *s, const char *key)
+{
+    struct source_docs *docs = map_get(s->docs, key);
+    if (docs == NULL) {
+        docs = xcalloc(1, sizeof(*docs));
+        source_docs_init(docs, key);
+        map_put(s->docs, key, docs);
+    }
+    return docs;
+}
+
+/* One application a key, under its own name. */
+static bool is_under_its_name(const struct source_etcd *s, const char *key,
+                              const struct app_docs *parsed)
+{
+    const char *name = key + strlen(s->prefix);
+    for (size_t i = 0; i < parsed->count; i++) {
+        if (parsed->docs[i].name != NULL && strcmp(parsed->docs[i].name, name) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void take_value(struct source_etcd *s, const struct etcd_kv *kv)
+{
+    struct source_docs *docs = get_docs(s, kv->key);
+    CLEANUP(app_docs) struct app_docs parsed = {0};
+    appspec_parse(kv->key, kv->value, kv->value_len, &parsed);
+    if (parsed.count == 0 && parsed.diag.error_count == 0) {
+        source_docs_refuse(docs, s->base.params.events,
+                           "is empty; to remove the application delete the key");
+    } else if (!is_under_its_name(s, kv->key, &parsed)) {
+        source_docs_refuse(docs, s->base.params.events,
+                           "holds an application of another name than the key's");
+    } else {
+        source_docs_take(docs, s->base.params.events, &parsed, false);
+    }
+}
+
+/* What is deeper than the applications' names, or has none, is somebody else's. */
+static bool is_document(const struct source_etcd *s, const struct etcd_kv *kv)
+{
+    size_t len = strlen(s->prefix);
+    return kv->key_len == strlen(kv->key) && strncmp(kv->key, s->prefix, len) == 0 &&
+           kv->key[len] != '\0' && strchr(kv->key + len, '/') == NULL;
+}
+
+/* What was applied is named by its revision. */
+static void set_desired(struct source_etcd *s)
+{
+    char etag[24];
+    (void) snprintf(etag, sizeof(etag), "%" PRId64, s->revision);
+    reporter_set_desired(s->reporter, etag);
+}
+
+/* --- range ---------------------------------------------------------------------------------------
+ */
+
+static void begin(void *arg);
+static void begin_watch(struct source_etcd *s);
+
+static void forget_absent(struct source_etcd *s, const struct etcd_answer *answer)
+{
+    CLEANUP(map) struct map *present = map_new();
+    CLEANUP(strv) struct strv absent = {0};
+    for (size_t i = 0; i < answer->count; i++) {
+        map_put(present, answer->kvs[i].key, s);
+    }
+    size_t at = 0;
+    const char *key = NULL;
+    void *value = NULL;
+    while (map_next(s->docs, &at, &key, &value)) {
+        if (!map_has(present, key)) {
+            strv_add(&absent, key);
+        }
+    }
+    for (size_t i = 0; i < absent.count; i++) {
+        free_docs(map_remove(s->docs, absent.items[i]));
+    }
+}
+
+static int check_bounds(const struct etcd_answer *answer, struct err *err)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < answer->count; i++) {
+        bytes += answer->kvs[i].value_len;
+    }
+    if (answer->has_more || answer->count > APPSPEC_MAX_DOCUMENTS) {
+        return err_set(err, ERR_REMOTE, "there are more than %d documents", APPSPEC_MAX_DOCUMENTS);
+    }
+    if (bytes > MAX_VALUES_BYTES) {
+        return err_set(err, EFBIG, "the documents have more than %lu MiB", MAX_VALUES_BYTES >> 20);
+    }
+    return 0;
+}
+
+/* Something is wrong with this endpoint, or with all. */
+static void fail(struct source_etcd *s, const struct err *err)
+{
+    http_call_free(steal_ptr(&s->range));
+    http_call_free(steal_ptr(&s->watch));
+    etcd_session_failed(&s->session, err);
+    reporter_start(s->reporter);
+}
+
+static void on_range(void *arg, const struct http_answer *http, const struct err *http_err)
+{
+    struct source_etcd *s = arg;
+    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
+    struct err err = {0};
+    if (etcd_session_read(&s->session, http, http_err, &answer, &err) < 0 ||
+        check_bounds(&answer, &err) < 0) {
+        fail(s, &err);
+        return;
+    }
+    http_call_free(steal_ptr(&s->range));
+    for (size_t i = 0; i < answer.count; i++) {
+        if (is_document(s, &answer.kvs[i])) {
+            take_value(s, &answer.kvs[i]);
+        }
+    }
+    forget_absent(s, &answer);
+    s->revision = answer.revision;
+    etcd_session_found(&s->session);
+    give_view(s);
+    set_desired(s);
+    reporter_start(s->reporter);
+    begin_watch(s);
+}
+
+static void begin_range(struct source_etcd *s)
+{
+    struct err err = {0};
+    CLEANUP(free) char *body = etcd_range_text(s->prefix, APPSPEC_MAX_DOCUMENTS + 1);
+    struct etcd_request request = {.path = "/v3/kv/range", .body = body, .done = on_range, .arg = s};
+    s->range = etcd_session_call(&s->session, &request, &err);
+    if (s->range == NULL) {
+        fail(s, &err);
+    }
+}
+
+/* --- watch ---------------------------------------------------------------------------------------
+ */
+
+/* Of the stream: -1 ends it, with the reason in watch_end. */
+static int take_changes(struct source_etcd *s, const struct etcd_answer *answer)
+{
+    size_t taken = 0;
+    if (answer->is_canceled) {
+        s->revision = 0; /* all is to be read again */
+        s->is_compacted = answer->compact_revision != 0;
+        return err_set(&s->watch_end, ERR_REMOTE, "etcd ends the watch: %s",
+                       answer->compact_revision != 0 ? "the history is compacted"
+                       : answer->reason != NULL      ? answer->reason
+                                                     : "no reason given");
+    }
+    etcd_session_found(&s->session);
+    if (answer->is_created && answer->revision < s->revision) {
+        s->revision = 0;
+        s->is_compacted = true; /* or the store is another one: the range tells */
+        return err_set(&s->watch_end, ERR_REMOTE, "etcd is behind what was known already");
+    }
+    if (map_count(s->docs) + answer->count > 2UL * APPSPEC_MAX_DOCUMENTS) {
+        s->revision = 0;
+        return err_set(&s->watch_end, ERR_REMOTE, "there are more than %d documents",
+                       APPSPEC_MAX_DOCUMENTS);
+    }
+    for (size_t i = 0; i < answer->count; i++) {
+        const struct etcd_kv *kv = &answer->kvs[i];
+        if (!is_document(s, kv)) {
+            continue;
+        }
+        taken++;
+        if (kv->is_deleted) {
+            free_docs(map_remove(s->docs, kv->key));
+        } else {
+            take_value(s, kv);
+        }
+    }
+    s->revision = answer->revision > s->revision ? answer->revision : s->revision;
+    if (taken > 0) {
+        give_view(s);
+        set_desired(s);
+    }
+    return 0;
+}
+
+static int on_line(void *arg, const char *line, size_t len)
+{
+    struct source_etcd *s = arg;
+    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
+    if (etcd_answer_read(line, len, &answer, &s->watch_end) < 0) {
+        s->revision = 0;
+        return -1;
+    }
+    return take_changes(s, &answer);
+}
+
+static int on_watch_data(void *arg, const char *data, size_t len)
+{
+    struct source_etcd *s = arg;
+    struct err err = {0};
+    source_link_plan(&s->session.link, SILENCE_MS);
+    if (etcd_stream_feed(&s->stream, data, len, on_line, s, &err) < 0) {
+        s->watch_end = s->watch_end.code != 0 ? s->watch_end : err;
+        return -1;
+    }
+    return 0;
+}
+
+static void on_watch_end(void *arg, const struct http_answer *http, const struct err *http_err)
+{
+    struct source_etcd *s = arg;
+    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
+    struct err err = s->watch_end;
+    if (err.code == 0 && etcd_session_read(&s->session, http, http_err, &answer, &err) == 0) {
+        (void) err_set(&err, ERR_REMOTE, "etcd ended the stream of changes");
+    }
+    bool is_ours = s->watch_end.code == ERR_REMOTE;
+    http_call_free(steal_ptr(&s->watch));
+    log_debug("source", "%s", err.msg);
+    if (!is_ours) {
+        fail(s, &err);
+    } else if (s->is_compacted) {
+        source_link_plan(&s->session.link, 0);
+    } else { /* the endpoint is well; what was read is not */
+        source_link_lost(&s->session.link, STRANGE_PAUSE_MS, "%s", err.msg);
+    }
+}
+
+static void begin_watch(struct source_etcd *s)
+{
+    struct err err = {0};
+    CLEANUP(free) char *body = etcd_watch_text(s->prefix, s->revision + 1);
+    struct etcd_request request = {
+        .path = "/v3/watch",
+        .body = body,
+        .on_data = on_watch_data,
+        .done = on_watch_end,
+        .arg = s,
+    };
+    etcd_stream_fini(&s->stream);
+    s->watch_end = (struct err){0};
+    s->is_compacted = false;
+    s->watch = etcd_session_call(&s->session, &request, &err);
+    if (s->watch == NULL) {
+        fail(s, &err);
+        return;
+    }
+    source_link_plan(&s->session.link, SILENCE_MS);
+}
+
+/* The link's timer: the first contact, a try again, or a stream that says nothing. */
+static void begin(void *arg)
+{
+    struct source_etcd *s = arg;
+    struct err err = {0};
+    if (s->watch != NULL) {
+        log_warn("source", "etcd has said nothing for too long; it is asked anew");
+        s->revision = 0;
+    }
+    http_call_free(steal_ptr(&s->range));
+    http_call_free(steal_ptr(&s->watch));
+    bool is_idle = s->report == NULL && s->online == NULL;
+    if (is_idle && etcd_session_renew(&s->session, &err) < 0) {
+        fail(s, &err);
+    } else if (!etcd_session_is_ready(&s->session)) {
+        etcd_session_authenticate(&s->session);
+    } else if (s->revision == 0) {
+        begin_range(s);
+    } else {
+        begin_watch(s);
+    }
+}
+
+/* --- online --------------------------------------------------------------------------------------
+ */
+
+static mono_ms online_interval(const struct source_etcd *s)
+{
+    return config_of(s)->report_interval_ms;
+}
+
+static void plan_online(struct source_etcd *s, mono_ms delay)
+{
+    loop_timer_arm(s->online_timer, loop_now() + delay);
+}
+
+/* Nothing of it is reported: that the link is down is known from the watch, and where it is not
+ * yet, this is how. */
+static void fail_online(struct source_etcd *s, const struct err *err)
+{
+    bool is_transport = err->code != EACCES && err->code != ENOKEY;
+    log_debug("source", "online: %s", err->msg);
+    plan_online(s, link_fsm_spread(&s->session.link.fsm, online_interval(s) / 4));
+    if (s->watch != NULL && is_transport) {
+        fail(s, err);
+    }
+}
+
+static void call_online(struct source_etcd *s, const char *path, const char *body,
+                        http_done_fn *done)
+{
+    struct err err = {0};
+    struct etcd_request request = {.path = path, .body = body, .done = done, .arg = s};
+    s->online = etcd_session_call(&s->session, &request, &err);
+    if (s->online == NULL) {
+        fail_online(s, &err);
+    }
+}
+
+static int read_online(struct source_etcd *s, const struct http_answer *http,
+                       const struct err *http_err, struct etcd_answer *answer)
+{
+    struct err err = {0};
+    int rc = etcd_session_read(&s->session, http, http_err, answer, &err);
+    http_call_free(steal_ptr(&s->online));
+    if (rc < 0) {
+        s->lease = 0;
+        fail_online(s, &err);
+    }
+    return rc;
+}
+
+static void on_online_put(void *arg, const struct http_answer *http, const struct err *http_err)
+{
+    struct source_etcd *s = arg;
+    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
+    if (read_online(s, http, http_err, &answer) == 0) {
+        plan_online(s, link_fsm_spread(&s->session.link.fsm, online_interval(s)));
+    }
+}
+
+static void put_online(struct source_etcd *s)
+{
+    CLEANUP(json) struct json *json = json_object();
+    json_set_string(json, "version", EDGIBLE_VERSION);
+    json_set_string(json, "bootId", s->base.params.boot_id);
+    json_set_time(json, "since", clock_unix_ms());
+    CLEANUP(free) char *value = json_text(json);
+    CLEANUP(free) char *body = etcd_put_text(s->online_key, value, strlen(value), s->lease);
+    call_online(s, "/v3/kv/put", body, on_online_put);
+}
+
+static void on_grant(void *arg, const struct http_answer *http, const struct err *http_err)
+{
+    struct source_etcd *s = arg;
+    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
+    if (read_online(s, http, http_err, &answer) == 0) {
+        s->lease = answer.lease;
+        put_online(s);
+    }
+}
+
+static void grant(struct source_etcd *s)
+{
+    int64_t ttl = ONLINE_INTERVALS * online_interval(s) / 1000;
+    CLEANUP(free) char *body = etcd_grant_text(ttl > 0 ? ttl : 1);
+    call_online(s, "/v3/lease/grant", body, on_grant);
+}
+
+static void on_keepalive(void *arg, const struct http_answer *http, const struct err *http_err)
+{
+    struct source_etcd *s = arg;
+    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
+    if (read_online(s, http, http_err, &answer) < 0) {
+        return;
+    }
+    if (answer.ttl_s > 0) {
+        plan_online(s, link_fsm_spread(&s->session.link.fsm, online_interval(s)));
+    } else {
+        s->lease = 0; /* it is gone, as after a long while without contact */
+        grant(s);
+    }
+}
+
+static void on_online_timer(void *arg)
+{
+    struct source_etcd *s = arg;
+    if (s->online != NULL) {
+        return;
+    }
+    if (!etcd_session_is_ready(&s->session) || s->revision == 0) {
+        plan_online(s, 1000); /* until there is contact */
+    } else if (s->lease == 0) {
+        grant(s);
+    } else {
+        CLEANUP(free) char *body = etcd_keepalive_text(s->lease);
+        call_online(s, "/v3/lease/keepalive", body, on_keepalive);
+    }
+}
+
+/* --- reports -------------------------------------------------------------------------------------
+ */
+
+static void on_report_done(void *arg, const struct http_answer *http, const struct err *http_err)
+{
+    struct source_etcd *s = arg;
+    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
+    struct err err = {0};
+    int rc = etcd_session_read(&s->session, http, http_err, &answer, &err);
+    http_call_free(steal_ptr(&s->report));
+    reporter_on_end(s->reporter, rc == 0 ? REPORT_TAKEN : REPORT_FAILED, err.msg, -1);
+}
+
+static void send_report(void *arg, const char *text, size_t len)
+{
+    struct source_etcd *s = arg;
+    struct err err = {0};
+    CLEANUP(free) char *body = etcd_put_text(s->report_key, text, len, 0);
+    struct etcd_request request = {
+        .path = "/v3/kv/put", .body = body, .done = on_report_done, .arg = s};
+    s->report = etcd_session_call(&s->session, &request, &err);
+    if (s->report == NULL) {
+        reporter_on_end(s->reporter, REPORT_FAILED, err.msg, -1);
+    }
+}
+
+/* --- the source ----------------------------------------------------------------------------------
+ */
+
+static void etcd_free(struct source *base)
+{
+    struct source_etcd *s = from_base(base);
+    http_call_free(s->range);
+    http_call_free(s->watch);
+    http_call_free(s->report);
+    http_call_free(s->online);
+    reporter_free(s->reporter);
+    loop_timer_free(s->online_timer);
+    etcd_session_fini(&s->session);
+    etcd_stream_fini(&s->stream);
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(s->docs, &at, NULL, &value)) {
+        free_docs(value);
+    }
+    map_free(s->docs);
+    free(s->prefix);
+    free(s->report_key);
+    free(s->online_key);
+    free(s);
+}
+
+static void etcd_reload(struct source *base)
+{
+    struct source_etcd *s = from_base(base);
+    etcd_session_set_config(&s->session, config_of(s));
+    if (s->revision != 0) {
+        give_view(s);
+    }
+}
+
+static void etcd_describe(const struct source *base, struct source_state *ret)
+{
+    const struct source_etcd *s = (const struct source_etcd *) base;
+    ret->type = "etcd";
+    ret->location = etcd_session_endpoint(&s->session);
+    ret->mode = "watch";
+    source_link_describe(&s->session.link, ret);
+    if (s->watch != NULL) {
+        ret->next_contact = -1; /* changes come by themselves */
+    }
+}
+
+static void etcd_add_details(const struct source *base, struct json *json)
+{
+    const struct source_etcd *s = (const struct source_etcd *) base;
+    char etag[24];
+    if (s->revision != 0) {
+        (void) snprintf(etag, sizeof(etag), "%" PRId64, s->revision);
+        json_set_string(json, "etag", etag);
+    }
+    reporter_add_details(s->reporter, json);
+}
+
+static void etcd_each_problem(const struct source *base, source_problem_fn *fn, void *arg)
+{
+    const struct source_etcd *s = (const struct source_etcd *) base;
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(s->docs, &at, NULL, &value)) {
+        source_docs_each_problem(value, fn, arg);
+    }
+}
+
+static const struct source_ops etcd_ops = {
+    .free = etcd_free,
+    .reload = etcd_reload,
+    .describe = etcd_describe,
+    .add_details = etcd_add_details,
+    .each_problem = etcd_each_problem,
+};
+
 struct source *source_etcd_open(const struct source_params *params, struct err *err)
 {
-    (void) params;
-    (void) err_set(err, ERR_SPEC, "etcd: not yet");
-    return NULL;
+    struct source_etcd *s = xcalloc(1, sizeof(*s));
+    s->base = (struct source){.ops = &etcd_ops, .params = *params};
+    const char *device = params->config->device_name;
+    const char *prefix = config_of(s)->prefix;
+    s->prefix = xasprintf("%s/v3/devices/%s/applications/", prefix, device);
+    s->report_key = xasprintf("%s/v3/devices/%s/report", prefix, device);
+    s->online_key = xasprintf("%s/v3/devices/%s/online", prefix, device);
+    s->docs = map_new();
+    s->online_timer = loop_timer_new(params->loop, on_online_timer, s);
+    struct reporter_params reports = {
+        .source = &s->base.params,
+        .self = &s->base,
+        .interval_ms = online_interval(s),
+        .send = send_report,
+        .arg = s,
+    };
+    s->reporter = reporter_new(&reports);
+    if (etcd_session_init(&s->session, &s->base.params, begin, s, err) < 0) {
+        etcd_free(&s->base);
+        return NULL;
+    }
+    plan_online(s, link_fsm_spread(&s->session.link.fsm, 1000));
+    return &s->base;
 }

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import http.server
 import json
-import shutil
 import socket
 import ssl
 import subprocess

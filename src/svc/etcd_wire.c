@@ -1,0 +1,314 @@
+#include "edgible/etcd_wire.h"
+
+#include "edgible/crypto.h"
+#include "edgible/json_doc.h"
+#include "edgible/parse.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Codes of gRPC, which the gateway hands on. */
+enum { GRPC_PERMISSION_DENIED = 7, GRPC_UNAUTHENTICATED = 16 };
+
+/* --- requests ------------------------------------------------------------------------------------
+ */
+
+static void set_bytes(struct json *json, const char *key, const void *data, size_t len)
+{
+    CLEANUP(free) char *text = crypto_base64_encode(data, len);
+    json_set_string(json, key, text);
+}
+
+static void set_number(struct json *json, const char *key, int64_t number)
+{
+    char text[24];
+    (void) snprintf(text, sizeof(text), "%" PRId64, number);
+    json_set_string(json, key, text);
+}
+
+/* The first key behind all that begin with the prefix: its last byte is one higher. */
+static void set_prefix(struct json *json, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    CLEANUP(free) char *end = xstrdup(prefix);
+    end[len - 1]++;
+    set_bytes(json, "key", prefix, len);
+    set_bytes(json, "range_end", end, len);
+}
+
+static char *finish(struct json *json)
+{
+    char *text = json_text(json);
+    json_free(json);
+    return text;
+}
+
+char *etcd_range_text(const char *prefix, int64_t limit)
+{
+    struct json *json = json_object();
+    set_prefix(json, prefix);
+    set_number(json, "limit", limit);
+    return finish(json);
+}
+
+char *etcd_get_text(const char *key)
+{
+    struct json *json = json_object();
+    set_bytes(json, "key", key, strlen(key));
+    return finish(json);
+}
+
+char *etcd_watch_text(const char *prefix, int64_t revision)
+{
+    struct json *json = json_object();
+    struct json *create = json_object();
+    set_prefix(create, prefix);
+    set_number(create, "start_revision", revision);
+    json_set_bool(create, "progress_notify", true);
+    json_set(json, "create_request", create);
+    return finish(json);
+}
+
+static struct json *put_json(const char *key, const char *value, size_t len, int64_t lease)
+{
+    struct json *json = json_object();
+    set_bytes(json, "key", key, strlen(key));
+    set_bytes(json, "value", value, len);
+    if (lease != 0) {
+        set_number(json, "lease", lease);
+    }
+    return json;
+}
+
+char *etcd_put_text(const char *key, const char *value, size_t len, int64_t lease)
+{
+    return finish(put_json(key, value, len, lease));
+}
+
+/* { name: inner } in an array of one. */
+static struct json *one_operation(const char *name, struct json *take_inner)
+{
+    struct json *array = json_array();
+    struct json *json = json_object();
+    json_set(json, name, take_inner);
+    json_add(array, json);
+    return array;
+}
+
+static struct json *key_json(const char *key)
+{
+    struct json *json = json_object();
+    set_bytes(json, "key", key, strlen(key));
+    return json;
+}
+
+char *etcd_swap_text(const char *key, int64_t mod_revision, const char *value, size_t len)
+{
+    struct json *json = json_object();
+    struct json *compare = key_json(key);
+    struct json *compares = json_array();
+    json_set_string(compare, "target", "MOD");
+    json_set_string(compare, "result", "EQUAL");
+    set_number(compare, "mod_revision", mod_revision);
+    json_add(compares, compare);
+    json_set(json, "compare", compares);
+    json_set(json, "success",
+             value != NULL ? one_operation("request_put", put_json(key, value, len, 0))
+                           : one_operation("request_delete_range", key_json(key)));
+    json_set(json, "failure", one_operation("request_range", key_json(key)));
+    return finish(json);
+}
+
+char *etcd_grant_text(int64_t ttl_s)
+{
+    struct json *json = json_object();
+    set_number(json, "TTL", ttl_s);
+    return finish(json);
+}
+
+char *etcd_keepalive_text(int64_t lease)
+{
+    struct json *json = json_object();
+    set_number(json, "ID", lease);
+    return finish(json);
+}
+
+char *etcd_authenticate_text(const char *name, const char *password)
+{
+    struct json *json = json_object();
+    json_set_string(json, "name", name);
+    json_set_string(json, "password", password);
+    return finish(json);
+}
+
+/* --- answers -------------------------------------------------------------------------------------
+ */
+
+void etcd_answer_fini(struct etcd_answer *answer)
+{
+    for (size_t i = 0; i < answer->count; i++) {
+        free(answer->kvs[i].key);
+        free(answer->kvs[i].value);
+    }
+    free(answer->kvs);
+    free(answer->cluster);
+    free(answer->reason);
+    free(answer->token);
+    *answer = (struct etcd_answer){0};
+}
+
+void cleanup_etcd_answer(struct etcd_answer *answer)
+{
+    etcd_answer_fini(answer);
+}
+
+/* A number that stands in a string; 0 where it is absent or none. */
+static int64_t number_of(const struct json *json, const char *key)
+{
+    int64_t number = 0;
+    const char *text = json_string(json, key);
+    if (text == NULL || parse_int(text, INT64_MIN, INT64_MAX, &number, NULL) < 0) {
+        return 0;
+    }
+    return number;
+}
+
+static int read_bytes(const struct json *json, const char *key, char **ret, size_t *ret_len,
+                      struct err *err)
+{
+    const char *text = json_string(json, key);
+    *ret = crypto_base64_decode(text != NULL ? text : "", ret_len, err);
+    return *ret != NULL ? 0 : err_prefix(err, "%s", key);
+}
+
+static int add_kv(struct etcd_answer *answer, const struct json *json, bool is_deleted,
+                  struct err *err)
+{
+    answer->kvs = xrealloc(answer->kvs, answer->count + 1, sizeof(*answer->kvs));
+    struct etcd_kv *kv = &answer->kvs[answer->count++];
+    *kv = (struct etcd_kv){.is_deleted = is_deleted,
+                           .mod_revision = number_of(json, "mod_revision")};
+    if (!json_is_object(json)) {
+        return err_set(err, ERR_REMOTE, "a key is missing");
+    }
+    if (read_bytes(json, "key", &kv->key, &kv->key_len, err) < 0 ||
+        read_bytes(json, "value", &kv->value, &kv->value_len, err) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+static int read_kvs(const struct json *json, struct etcd_answer *ret, struct err *err)
+{
+    for (const struct json *kv = json_first(json_get(json, "kvs")); kv != NULL;
+         kv = json_next(kv)) {
+        if (add_kv(ret, kv, false, err) < 0) {
+            return -1;
+        }
+    }
+    for (const struct json *event = json_first(json_get(json, "events")); event != NULL;
+         event = json_next(event)) {
+        const char *type = json_string(event, "type");
+        bool is_deleted = type != NULL && strcmp(type, "DELETE") == 0;
+        if (add_kv(ret, json_get(event, "kv"), is_deleted, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Of a swap that did not come to pass, what is there. */
+static int read_responses(const struct json *json, struct etcd_answer *ret, struct err *err)
+{
+    for (const struct json *r = json_first(json_get(json, "responses")); r != NULL;
+         r = json_next(r)) {
+        if (read_kvs(json_get(r, "response_range"), ret, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int read_error(const struct json *json, struct err *err)
+{
+    const struct json *error = json_get(json, "error");
+    const char *text = json_is_object(error) ? json_string(error, "message")
+                                             : json_string(json, "error");
+    double code = json_is_object(error) ? json_number(error, "grpc_code", 0)
+                                        : json_number(json, "code", 0);
+    int known = code == GRPC_PERMISSION_DENIED  ? EACCES
+                : code == GRPC_UNAUTHENTICATED ? ENOKEY
+                                               : ERR_REMOTE;
+    return err_set(err, known, "etcd says: %.200s", text != NULL ? text : "an error");
+}
+
+static int read_body(const struct json *json, struct etcd_answer *ret, struct err *err)
+{
+    const struct json *header = json_get(json, "header");
+    if (!json_is_object(header)) {
+        return err_set(err, ERR_REMOTE, "what answers is not etcd: there is no header");
+    }
+    ret->revision = number_of(header, "revision");
+    ret->cluster = xstrdup_or_null(json_string(header, "cluster_id"));
+    ret->has_more = json_bool(json, "more", false);
+    ret->is_created = json_bool(json, "created", false);
+    ret->is_canceled = json_bool(json, "canceled", false);
+    ret->has_succeeded = json_bool(json, "succeeded", false);
+    ret->compact_revision = number_of(json, "compact_revision");
+    ret->reason = xstrdup_or_null(json_string(json, "cancel_reason"));
+    ret->lease = number_of(json, "ID");
+    ret->ttl_s = number_of(json, "TTL");
+    ret->token = xstrdup_or_null(json_string(json, "token"));
+    if (read_kvs(json, ret, err) < 0 || read_responses(json, ret, err) < 0) {
+        return err_prefix(err, "an answer of etcd");
+    }
+    return 0;
+}
+
+int etcd_answer_read(const char *text, size_t len, struct etcd_answer *ret, struct err *err)
+{
+    CLEANUP(json) struct json *json = json_parse(text, len, err);
+    if (json == NULL) {
+        return err_prefix(err, "what answers is not etcd");
+    }
+    if (json_get(json, "error") != NULL) {
+        return read_error(json, err);
+    }
+    const struct json *result = json_get(json, "result");
+    return read_body(result != NULL ? result : json, ret, err);
+}
+
+/* --- streams -------------------------------------------------------------------------------------
+ */
+
+int etcd_stream_feed(struct etcd_stream *stream, const char *data, size_t len, etcd_line_fn *fn,
+                     void *arg, struct err *err)
+{
+    while (len > 0) {
+        const char *end = memchr(data, '\n', len);
+        size_t n = end != NULL ? (size_t) (end - data) : len;
+        if (stream->line.len + n > ETCD_MAX_BYTES) {
+            return err_set(err, EFBIG, "etcd sends a line of more than %lu MiB",
+                           ETCD_MAX_BYTES >> 20);
+        }
+        buf_add(&stream->line, data, n);
+        data += end != NULL ? n + 1 : n;
+        len -= end != NULL ? n + 1 : n;
+        if (end != NULL && stream->line.len > 0) {
+            CLEANUP(buf) struct buf line = stream->line;
+            stream->line = (struct buf){0};
+            if (fn(arg, buf_str(&line), line.len) < 0) {
+                return err_set(err, ECANCELED, "the stream is not wanted any more");
+            }
+        }
+    }
+    return 0;
+}
+
+void etcd_stream_fini(struct etcd_stream *stream)
+{
+    buf_fini(&stream->line);
+}

@@ -1,0 +1,267 @@
+"""Desired state from etcd: real servers."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from api import Api
+from control_plane import Authority
+from etcd import Etcd, encode, key
+from harness import SLEEP, is_alive, wait_for, workload
+from test_https import secret, source
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    with Etcd(tmp_path / "etcd") as etcd:
+        yield etcd
+
+
+def point(agent, etcd, **options):
+    agent.write_config(controlPlane={"etcd": {"endpoints": etcd.endpoints, **options}})
+    return agent
+
+
+def report_of(etcd, agent):
+    text = etcd.get(f"/edgible/v3/devices/{agent.device}/report")
+    return json.loads(text) if text else None
+
+
+def test_applications_run_change_and_go(cluster, make_agent):
+    agent = point(make_agent(), cluster)
+    cluster.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+    agent.start()
+    agent.wait_started("web", "w")
+    state = wait_for(lambda: source(agent)["state"] == "ok" and source(agent), "contact")
+    assert (state["type"], state["mode"]) == ("etcd", "watch")
+    assert state["location"] in cluster.endpoints
+    slowest = 0
+    for number in range(5):
+        since = agent.mark()
+        begin = time.monotonic()
+        cluster.put(key(agent.device, "job"),
+                    agent.app("job", workload("j", ["/bin/sleep", str(1000000 + number)])))
+        pid = agent.wait_started("job", "j", since)
+        slowest = max(slowest, time.monotonic() - begin)
+    print(f"the slowest of 5 changes took {slowest:.3f} s")
+    cluster.delete(key(agent.device, "web"))
+    agent.wait_event("removed", "web")
+    assert is_alive(pid)
+    cluster.delete(key(agent.device, "job"))
+    agent.wait_event("removed", "job")
+
+
+@pytest.mark.once
+def test_invalid_and_strange_keys_touch_nothing(cluster, make_agent):
+    agent = point(make_agent(), cluster)
+    cluster.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+    agent.start()
+    pid = agent.wait_started("web", "w")
+    base = f"/edgible/v3/devices/{agent.device}"
+    for number, (at, value) in enumerate((
+            (key(agent.device, "web"), "{ not: [closed"),
+            (key(agent.device, "web"), ""),
+            (key(agent.device, "web"), b"\xff\xfe\x00"),
+            (key(agent.device, "web"), "# nothing\n"),
+            (key(agent.device, "web"), agent.app("other", workload("w", SLEEP))),
+            (key(agent.device, "web"), agent.app("web", workload("w", SLEEP, restart={"policy": "x"}))),
+            (base + "/applications/a/b", agent.app("b", workload("w", SLEEP))),
+            (base + "/applications/", agent.app("c", workload("w", SLEEP))),
+            (base + "/applications", agent.app("d", workload("w", SLEEP))),
+            (base + "x/applications/e", agent.app("e", workload("w", SLEEP))))):
+        cluster.put(at, value)
+        cluster.put(key(agent.device, f"n{number}"), agent.app(f"n{number}", workload("w", SLEEP)))
+        agent.wait_started(f"n{number}", "w")  # which comes after it
+        assert is_alive(pid)
+    assert not agent.events("removed") and len(agent.events("rejected")) == 6
+    names = {a["name"] for a in Api(agent).get("/v1/applications")}
+    assert names == {"web"} | {f"n{n}" for n in range(10)}
+    # The next agent knows the good version from its records alone.
+    since = agent.mark()
+    agent.send(signal.SIGKILL)
+    agent.wait_exit()
+    agent.start()
+    agent.wait_event("rejected", "web", since=since)
+    agent.wait_event("adopted", "web", "w", since=since)
+    cluster.delete(key(agent.device, "n0"))
+    agent.wait_event("removed", "n0", since=since)
+    assert is_alive(pid)
+    cluster.delete(key(agent.device, "web"))
+    agent.wait_event("removed", "web", since=since)
+
+
+def test_reports_and_online(cluster, make_agent):
+    agent = point(make_agent(), cluster, reportInterval="2s")
+    cluster.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+    agent.start().wait_started("web", "w")
+    report = wait_for(lambda: (r := report_of(cluster, agent)) and r["applications"] and
+                      r["status"] == "running" and r, "a report")
+    assert int(report["desired"]["etag"]) <= cluster.revision()
+    online = f"/edgible/v3/devices/{agent.device}/online"
+    wait_for(lambda: cluster.get(online), "the device to be online")
+    leases = cluster.call("/v3/lease/leases", {})["leases"]
+    assert len(leases) == 1
+    time_to_live = cluster.call("/v3/lease/timetolive", {"ID": leases[0]["ID"]})
+    assert time_to_live["grantedTTL"] == "6"
+    begin = time.monotonic()
+    wait_for(lambda: time.monotonic() - begin > 7 and cluster.get(online),
+             "it to be online beyond the lease")
+    agent.send(signal.SIGKILL)
+    agent.wait_exit()
+    wait_for(lambda: cluster.get(online) is None, "it to be gone with its device", 30)
+    assert report_of(cluster, agent)["applications"], "the last word stays"
+    agent.start()
+    wait_for(lambda: cluster.get(online), "it to be back")
+
+
+@pytest.mark.once
+def test_a_lease_that_is_gone_is_taken_anew(cluster, make_agent):
+    agent = point(make_agent(), cluster, reportInterval="1s")
+    agent.start()
+    online = f"/edgible/v3/devices/{agent.device}/online"
+    wait_for(lambda: cluster.get(online), "the device to be online")
+    cluster.call("/v3/lease/revoke", {"ID": cluster.call("/v3/lease/leases", {})["leases"][0]["ID"]})
+    assert cluster.get(online) is None
+    wait_for(lambda: cluster.get(online), "it to be online again")
+
+
+@pytest.mark.once
+def test_the_history_is_compacted_while_the_agent_is_away(cluster, make_agent):
+    agent = point(make_agent(), cluster)
+    cluster.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+    agent.start()
+    pid = agent.wait_started("web", "w")
+    member = cluster.members[0]
+    wait_for(lambda: source(agent)["state"] == "ok", "contact")
+    os.kill(agent.pid, signal.SIGSTOP)
+    for number in range(20):
+        cluster.put(key(agent.device, f"n{number % 2}"),
+                    agent.app(f"n{number % 2}", workload("w", ["/bin/sleep", str(10000 + number)])))
+    cluster.delete(key(agent.device, "n0"))
+    member.kill()  # the stream breaks, and with it what etcd had to send
+    member.start()
+    wait_for(cluster.is_up, "etcd")
+    cluster.call("/v3/kv/compaction", {"revision": str(cluster.revision())})
+    os.kill(agent.pid, signal.SIGCONT)
+    agent.wait_started("n1", "w")
+    wait_for(lambda: {a["name"] for a in Api(agent).get("/v1/applications")} == {"web", "n1"},
+             "exactly what etcd has")
+    assert is_alive(pid) and not agent.events("removed", "web")
+
+
+@pytest.mark.once
+def test_etcd_is_away_and_comes_back(cluster, make_agent):
+    agent = point(make_agent(), cluster)
+    cluster.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+    agent.start()
+    pid = agent.wait_started("web", "w")
+    cluster.members[0].kill()
+    agent.wait_event("source-lost")
+    cluster.members[0].start()
+    agent.wait_event("source-back")
+    wait_for(cluster.is_up, "etcd")
+    cluster.put(key(agent.device, "job"), agent.app("job", workload("w", SLEEP)))
+    agent.wait_started("job", "w")
+    assert is_alive(pid)
+
+
+@pytest.mark.once
+def test_a_cluster_of_which_members_are_killed(tmp_path, make_agent):
+    with Etcd(tmp_path / "etcd", size=3) as etcd:
+        agent = point(make_agent(), etcd)
+        etcd.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+        agent.start()
+        pid = agent.wait_started("web", "w")
+        used = next(m for m in etcd.members if m.url == source(agent)["location"])
+        number = 0
+        for victim in (lambda: used, etcd.leader, etcd.leader):
+            member = victim()
+            since = agent.mark()
+            member.kill()
+            for _ in range(3):
+                number += 1
+                wait_for(lambda: _try(lambda: etcd.put(
+                    key(agent.device, "job"),
+                    agent.app("job", workload("w", ["/bin/sleep", str(1000 + number)])))),
+                    "the two others to take a deploy")
+                wait_for(lambda: any(
+                    w["status"] == "running" and argv(w["pid"])[1] == str(1000 + number)
+                    for a in Api(agent).get("/v1/applications") if a["name"] == "job"
+                    for w in a["workloads"] if w.get("pid")), "the deploy to run")
+            member.start()
+            wait_for(lambda: _try(lambda: etcd.call("/v3/kv/range", {"key": encode("x")}, member)),
+                     "the member to be back")
+        assert is_alive(pid) and not agent.events("removed")
+
+
+def _try(do):
+    try:
+        do()
+        return True
+    except (OSError, AssertionError):
+        return False
+
+
+def argv(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return (file.read().decode().split("\0") + ["", ""])[:3]
+    except OSError:
+        return ["", "", ""]
+
+
+def test_a_user_who_is_confined_to_the_device(cluster, make_agent):
+    agent = make_agent()
+    prefix = f"/edgible/v3/devices/{agent.device}/"
+    cluster.enable_auth("device-user", "right", prefix)
+    password = secret(agent, "password", "wrong\n")
+    point(agent, cluster, username="device-user", passwordFile=str(password), reportInterval="1s")
+    cluster.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+    agent.start()
+    assert "authentication failed" in agent.wait_event("source-lost")["reason"]
+    password.write_text("right\n")
+    agent.wait_event("source-back")
+    pid = agent.wait_started("web", "w")
+    wait_for(lambda: report_of(cluster, agent), "a report")
+    # The server forgets its tokens: a new one is fetched.
+    cluster.members[0].kill()
+    cluster.members[0].start()
+    wait_for(lambda: _try(cluster.login), "etcd")
+    cluster.put(key(agent.device, "job"), agent.app("job", workload("w", SLEEP)))
+    agent.wait_started("job", "w")
+    assert is_alive(pid)
+
+
+def test_client_certificates(tmp_path, make_agent):
+    agent = make_agent()
+    ca = Authority(tmp_path / "pki")
+    with Etcd(tmp_path / "etcd", tls=ca.issue("server"), ca=ca, client_auth=True) as etcd:
+        files = {}
+        cert, private = ca.issue("device")
+        for option, path in (("caFile", ca.file), ("certFile", cert), ("keyFile", private)):
+            files[option] = str(secret(agent, option, path.read_text()))
+        point(agent, etcd, **files)
+        etcd.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+        agent.start().wait_started("web", "w")
+        other = Authority(tmp_path / "pki2")
+        stranger = point(make_agent(), etcd, caFile=str(secret(agent, "other", other.file.read_text())))
+        (agent.folder / "other").chmod(0o644)
+        stranger.start()
+        assert "certificate" in stranger.wait_event("source-lost")["reason"]
+
+
+@pytest.mark.once
+def test_an_empty_etcd_stops_nothing_of_a_stopped_watch(cluster, make_agent):
+    """No keys are an answer: they remove what there was."""
+    agent = point(make_agent(), cluster)
+    cluster.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+    agent.start().wait_started("web", "w")
+    agent.send(signal.SIGUSR1)
+    agent.wait_exit()
+    cluster.delete(key(agent.device, "web"))
+    since = agent.mark()
+    agent.start()
+    agent.wait_event("removed", "web", since=since)
