@@ -25,9 +25,14 @@ char *etcd_get_text(const char *key);
 char *etcd_watch_text(const char *prefix, int64_t revision);
 /* lease: 0 none. */
 char *etcd_put_text(const char *key, const char *value, size_t len, int64_t lease);
-/* Puts the value, or deletes the key where it is NULL, if the key's last change was at this
- * revision (0: it does not exist); else answers with what is there. */
-char *etcd_swap_text(const char *key, int64_t mod_revision, const char *value, size_t len);
+/* Puts the values, or deletes the keys where they are NULL, all at once, if each key's last change
+ * was at its revision (0: it does not exist); else answers with what is there. */
+struct etcd_swap {
+    const char *key, *value; /* the caller's */
+    size_t len;
+    int64_t mod_revision;
+};
+char *etcd_swap_text(const struct etcd_swap *swaps, size_t count);
 char *etcd_grant_text(int64_t ttl_s);
 char *etcd_keepalive_text(int64_t lease);
 char *etcd_authenticate_text(const char *name, const char *password);

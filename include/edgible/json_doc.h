@@ -50,6 +50,8 @@ void json_add_string(struct json *array, const char *value);
 void json_add_raw(struct json *array, const char *text);
 void json_add_int(struct json *array, int64_t value);
 
+struct json *json_copy(const struct json *json);
+
 /* One line, with a line feed; the caller frees. */
 char *json_text(const struct json *json);
 

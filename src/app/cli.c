@@ -2,6 +2,7 @@
 
 #include "agent.h"
 #include "commands.h"
+#include "edgible/mem.h"
 
 #include <getopt.h>
 #include <stdbool.h>
@@ -28,11 +29,34 @@ static void print_help(void)
 }
 
 struct options {
-    const char *config;
-    const char *socket; /* of commands, as are the next two */
-    bool json, plain;
+    struct command_options command; /* what stands before the noun */
     bool check, self_check, version, help;
 };
+
+/* One that commands take, too. */
+static bool take_text(struct command_options *command, int c)
+{
+    const struct {
+        int letter;
+        const char **to;
+    } texts[] = {
+        {'c', &command->config       },
+        {'S', &command->socket       },
+        {'P', &command->control_plane},
+        {'D', &command->device       },
+        {'T', &command->token_file   },
+        {'A', &command->ca_file      },
+        {'C', &command->cert_file    },
+        {'K', &command->key_file     },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        if (texts[i].letter == c) {
+            *texts[i].to = optarg;
+            return true;
+        }
+    }
+    return false;
+}
 
 static int parse(int argc, char **argv, struct options *options)
 {
@@ -45,14 +69,21 @@ static int parse(int argc, char **argv, struct options *options)
         {"socket", required_argument, NULL, 'S'},
         {"json",        no_argument, NULL, 'j'},
         {"plain",            no_argument, NULL, 'p'},
+        {"control-plane", required_argument, NULL, 'P'},
+        {"device", required_argument, NULL, 'D'},
+        {"token-file", required_argument, NULL, 'T'},
+        {"ca-file", required_argument, NULL, 'A'},
+        {"cert-file", required_argument, NULL, 'C'},
+        {"key-file", required_argument, NULL, 'K'},
         {0       },
     };
     opterr = 0;
     for (int c = getopt_long(argc, argv, "+:c:hV", known, NULL); c != -1;
          c = getopt_long(argc, argv, "+:c:hV", known, NULL)) {
-        if (c == 'c') {
-            options->config = optarg;
-        } else if (c == 'k') {
+        if (take_text(&options->command, c)) {
+            continue;
+        }
+        if (c == 'k') {
             options->check = true;
         } else if (c == 's') {
             options->self_check = true;
@@ -60,12 +91,10 @@ static int parse(int argc, char **argv, struct options *options)
             options->version = true;
         } else if (c == 'h') {
             options->help = true;
-        } else if (c == 'S') {
-            options->socket = optarg;
         } else if (c == 'j') {
-            options->json = true;
+            options->command.json = true;
         } else if (c == 'p') {
-            options->plain = true;
+            options->command.plain = true;
         } else if (c == ':') {
             return command_usage_error("'%s' needs a value", argv[optind - 1]);
         } else {
@@ -77,7 +106,7 @@ static int parse(int argc, char **argv, struct options *options)
 
 int cli_run(int argc, char **argv)
 {
-    struct options options = {0};
+    struct options options = {.command = {.lines = -1, .timeout_ms = -1}};
     int usage = parse(argc, argv, &options);
     if (usage != 0) {
         return usage;
@@ -91,24 +120,16 @@ int cli_run(int argc, char **argv)
         return EXIT_OK;
     }
     if (optind < argc && !options.check) {
-        struct command_options preset = {
-            .socket = options.socket,
-            .config = options.config,
-            .json = options.json,
-            .plain = options.plain,
-            .lines = -1,
-            .timeout_ms = -1,
-        };
-        return commands_run(argc - optind, argv + optind, &preset);
+        return commands_run(argc - optind, argv + optind, &options.command);
     }
     if (optind < argc) {
         return command_usage_error("'%s' is too much beside --check", argv[optind]);
     }
-    if (options.config == NULL) {
+    if (options.command.config == NULL) {
         return command_usage_error("--config FILE or a command is missing");
     }
     if (options.self_check) {
-        return agent_self_check(options.config);
+        return agent_self_check(options.command.config);
     }
-    return options.check ? agent_check(options.config) : agent_run(argv[0], options.config);
+    return options.check ? agent_check(options.command.config) : agent_run(argv[0], options.command.config);
 }

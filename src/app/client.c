@@ -4,6 +4,7 @@
 #include "edgible/config.h"
 #include "edgible/mem.h"
 #include "edgible/utf8.h"
+#include "plane.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -60,14 +61,6 @@ static char *socket_of_config(const char *path, int *ret_code)
             (void) fprintf(stderr, "%s\n", line);
         }
         *ret_code = client_fail(EXIT_NOT_OK, "%s", err_text(&err, text, sizeof(text)));
-        return NULL;
-    }
-    if (config->source != SOURCE_DIRECTORY) {
-        *ret_code = client_fail(EXIT_NOT_OK,
-                                "'%s' names a remote control plane, which this "
-                                "version's commands cannot speak to yet; without "
-                                "--config they speak to the agent of this machine",
-                                path);
         return NULL;
     }
     return xstrdup(config->api_socket);
@@ -185,6 +178,9 @@ int client_call(const struct command_options *options, const char *method, const
                 const struct buf *body, long ok_status, struct json **ret)
 {
     CLEANUP(http_answer) struct http_answer answer = {0};
+    if (options->plane != NULL) {
+        return plane_call(options->plane, method, path, body, ret);
+    }
     struct http_request request = {
         .method = method,
         .url = path,
@@ -212,6 +208,9 @@ int client_find(const struct command_options *options, const char *path, long *r
                 struct json **ret)
 {
     CLEANUP(http_answer) struct http_answer answer = {0};
+    if (options->plane != NULL) {
+        return plane_find(options->plane, path, ret_status, ret);
+    }
     struct http_request request = {.method = "GET", .url = path, .timeout_ms = TIMEOUT_MS};
     int code = perform(options, &request, &answer);
     if (code != EXIT_OK) {
@@ -228,6 +227,9 @@ int client_stream(const struct command_options *options, const char *path, const
                   http_data_fn on_data, void *arg)
 {
     CLEANUP(http_answer) struct http_answer answer = {0};
+    if (options->plane != NULL) {
+        return plane_call(options->plane, "GET", path, NULL, NULL);
+    }
     struct http_request request = {
         .method = "GET",
         .url = path,

@@ -155,6 +155,10 @@ static int print_json_lines(const struct command_options *options, const char *p
 
 int cmd_application_logs(const struct command_options *options)
 {
+    if (options->plane != NULL) { /* which has none, and says so */
+        CLEANUP(free) char *any = client_app_path(options->id, "/workloads/-/logs");
+        return client_get(options, any, NULL);
+    }
     int code = EXIT_OK;
     CLEANUP(free)
     char *workload =

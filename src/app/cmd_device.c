@@ -68,8 +68,9 @@ int cmd_device_application_health(const struct command_options *options)
 static int check_name(const struct command_options *options)
 {
     CLEANUP(json) struct json *agent = NULL;
-    int code = options->name != NULL ? client_get(options, "/v1/agent", &agent) : EXIT_OK;
-    if (code != EXIT_OK || options->name == NULL) {
+    bool is_asked = options->name != NULL && options->plane == NULL;
+    int code = is_asked ? client_get(options, "/v1/agent", &agent) : EXIT_OK;
+    if (code != EXIT_OK || !is_asked) {
         return code;
     }
     const char *name = or_empty(json_string(json_get(agent, "device"), "name"));

@@ -6,6 +6,7 @@
 #include "edgible/depgraph.h"
 #include "edgible/fd.h"
 #include "edgible/mem.h"
+#include "plane.h"
 #include "table.h"
 
 #include <fcntl.h>
@@ -25,8 +26,9 @@ static const char *or_empty(const char *text)
     return text != NULL ? text : "";
 }
 
-int stack_read(const char *file, struct stack *stack)
+int stack_read(const struct command_options *options, struct stack *stack)
 {
+    const char *file = options->file;
     struct err err = {0};
     char text[ERR_MSG_MAX];
     bool is_stdin = strcmp(file, "-") == 0;
@@ -47,6 +49,9 @@ int stack_read(const char *file, struct stack *stack)
     }
     if (stack->docs.count == 0) {
         return client_fail(EXIT_NOT_OK, "there is no document in '%s'", file);
+    }
+    if (options->plane != NULL) {
+        plane_learn(options->plane, &stack->docs);
     }
     return EXIT_OK;
 }
@@ -185,7 +190,7 @@ int cmd_stack_diff(const struct command_options *options)
 {
     CLEANUP(stack) struct stack stack = {0};
     CLEANUP(json) struct json *plan = NULL;
-    int code = stack_read(options->file, &stack);
+    int code = stack_read(options, &stack);
     if (code == EXIT_OK) {
         code = client_call(options, "PUT", "/v1/applications?dryRun=true", &stack.text, 0, &plan);
     }
@@ -237,7 +242,7 @@ int cmd_stack_status(const struct command_options *options)
     CLEANUP(json) struct json *apps = NULL;
     CLEANUP(json) struct json *found = json_array();
     CLEANUP(table) struct table *table = table_new(titles);
-    int code = options->file != NULL ? stack_read(options->file, &stack) : EXIT_OK;
+    int code = options->file != NULL ? stack_read(options, &stack) : EXIT_OK;
     if (code == EXIT_OK && options->file != NULL) {
         stack_names(&stack, false, &names);
     }
@@ -299,7 +304,7 @@ int cmd_stack_teardown(const struct command_options *options)
         return command_usage_error("stack teardown: one of -f FILE and --name APP is wanted");
     }
     if (options->file != NULL) {
-        code = stack_read(options->file, &stack);
+        code = stack_read(options, &stack);
         if (code == EXIT_OK) {
             stack_names(&stack, true, &names);
         }

@@ -16,7 +16,7 @@ struct stack {
 };
 
 /* EXIT_OK, or what to exit with after it was said what is wrong. */
-int stack_read(const char *file, struct stack *stack);
+int stack_read(const struct command_options *options, struct stack *stack);
 void cleanup_stack(struct stack *stack);
 /* In metadata.dependsOn order: what others depend on first, or last where reversed. */
 void stack_names(const struct stack *stack, bool reversed, struct strv *names);

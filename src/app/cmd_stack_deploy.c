@@ -10,6 +10,8 @@
 
 /* A workload is taken for up once it has run so long: what ends at once never was. */
 #define SETTLED_S 1.0
+/* A report over a control plane comes a second after the start, and the next one much later. */
+#define SETTLED_REPORTED_S 0.3
 #define LOG_LINES 20
 
 enum part { PART_WAITS, PART_UP, PART_BROKEN };
@@ -31,14 +33,15 @@ static const char *or_empty(const char *text)
     return text != NULL ? text : "";
 }
 
-static enum part judge(const struct json *w)
+static enum part judge(const struct watching *watch, const struct json *w)
 {
+    double settled_s = watch->options->plane != NULL ? SETTLED_REPORTED_S : SETTLED_S;
     const char *status = or_empty(json_string(w, "status"));
     if (strcmp(status, "failed") == 0 || strcmp(status, "rejected") == 0) {
         return PART_BROKEN;
     }
     if (strcmp(status, "running") == 0) {
-        return json_number(w, "uptimeSeconds", 0) >= SETTLED_S ? PART_UP : PART_WAITS;
+        return json_number(w, "uptimeSeconds", 0) >= settled_s ? PART_UP : PART_WAITS;
     }
     bool is_up = strcmp(status, "completed") == 0 || strcmp(status, "unsupported") == 0;
     return is_up ? PART_UP : PART_WAITS;
@@ -68,7 +71,7 @@ static void show_line(struct watching *watch, const char *app, const struct json
 
 static void take_workload(struct watching *watch, const char *app, const struct json *w)
 {
-    enum part part = judge(w);
+    enum part part = judge(watch, w);
     watch->any_waits = watch->any_waits || part == PART_WAITS;
     if (part == PART_BROKEN && !watch->any_broken) {
         watch->any_broken = true;
@@ -129,21 +132,40 @@ static int to_stderr(void *arg, const char *data, size_t len)
     return fwrite(data, 1, len, stderr) == len ? 0 : -1;
 }
 
+/* What a report has of its log. */
+static void print_last_output(const struct json *workload)
+{
+    const struct json *output = json_get(json_get(workload, "lastExit"), "output");
+    if (json_first(output) != NULL) {
+        (void) fprintf(stderr, "The last lines of its log:\n");
+    }
+    for (const struct json *line = json_first(output); line != NULL; line = json_next(line)) {
+        CLEANUP(free) char *clean = client_clean(or_empty(json_item_string(line)));
+        (void) fprintf(stderr, "%s\n", clean);
+    }
+}
+
 static int fail_broken(const struct watching *watch)
 {
     CLEANUP(free) char *path = client_app_path(watch->broken_app, "");
     CLEANUP(json) struct json *app = NULL;
     const char *reason = NULL;
+    const struct json *broken = NULL;
     if (client_get(watch->options, path, &app) == EXIT_OK) {
         for (const struct json *w = json_first(json_get(app, "workloads")); w != NULL;
              w = json_next(w)) {
             if (strcmp(or_empty(json_string(w, "name")), watch->broken_workload) == 0) {
                 reason = json_string(w, "reason");
+                broken = w;
             }
         }
     }
     (void) client_fail(EXIT_NOT_OK, "%s/%s did not come up: %s", watch->broken_app,
                        watch->broken_workload, reason != NULL ? reason : "it is refused");
+    if (watch->options->plane != NULL) {
+        print_last_output(broken);
+        return EXIT_NOT_OK;
+    }
     CLEANUP(free)
     char *rest = xasprintf("/workloads/%s/logs?lines=%d", watch->broken_workload, LOG_LINES);
     CLEANUP(free) char *log = client_app_path(watch->broken_app, rest);
@@ -220,7 +242,7 @@ int cmd_stack_deploy(const struct command_options *options)
 {
     CLEANUP(stack) struct stack stack = {0};
     CLEANUP(json) struct json *plan = NULL;
-    int code = stack_read(options->file, &stack);
+    int code = stack_read(options, &stack);
     if (code == EXIT_OK) {
         code = client_call(options, "PUT", "/v1/applications", &stack.text, 0, &plan);
     }

@@ -2,6 +2,7 @@
 
 #include "edgible/map.h"
 #include "edgible/mem.h"
+#include "plane.h"
 
 #include <getopt.h>
 #include <stdarg.h>
@@ -51,7 +52,8 @@ static const struct command table[] = {
 /* clang-format on */
 
 /* What every command takes besides its own. */
-static const char common[] = "socket config json plain help";
+static const char common[] = "socket config control-plane device token-file ca-file cert-file "
+                             "key-file json plain help";
 
 enum option_kind { OPTION_TEXT, OPTION_FLAG, OPTION_LINES, OPTION_DURATION };
 
@@ -63,6 +65,12 @@ static const struct {
 } known[] = {
     {"socket",       0,   OPTION_TEXT,     offsetof(struct command_options, socket)      },
     {"config",       'c', OPTION_TEXT,     offsetof(struct command_options, config)      },
+    {"control-plane", 0,  OPTION_TEXT,     offsetof(struct command_options, control_plane)},
+    {"device",       0,   OPTION_TEXT,     offsetof(struct command_options, device)      },
+    {"token-file",   0,   OPTION_TEXT,     offsetof(struct command_options, token_file)  },
+    {"ca-file",      0,   OPTION_TEXT,     offsetof(struct command_options, ca_file)     },
+    {"cert-file",    0,   OPTION_TEXT,     offsetof(struct command_options, cert_file)   },
+    {"key-file",     0,   OPTION_TEXT,     offsetof(struct command_options, key_file)    },
     {"file",         'f', OPTION_TEXT,     offsetof(struct command_options, file)        },
     {"id",           'i', OPTION_TEXT,     offsetof(struct command_options, id)          },
     {"name",         0,   OPTION_TEXT,     offsetof(struct command_options, name)        },
@@ -100,7 +108,10 @@ static void print_options(void)
 {
     (void) printf("\nEvery command takes:\n"
                   "  --socket PATH   the agent's socket (else $EDGIBLE_SOCKET, else the default)\n"
-                  "  --config FILE   the agent of that configuration\n"
+                  "  --config FILE   the agent of that configuration or, where that names one, its\n"
+                  "                  remote control plane\n"
+                  "  --control-plane URL   an HTTPS control plane, with --device NAME and, for who\n"
+                  "                  you are, --token-file, --ca-file, --cert-file and --key-file\n"
                   "  --json          one JSON document on stdout, and nothing else\n"
                   "  --plain         no colour, no rewriting of lines\n"
                   "\nExit codes: 0 done, healthy, no difference · 1 unhealthy, invalid, different, "
@@ -356,6 +367,12 @@ int commands_run(int argc, char **argv, const struct command_options *preset)
         print_options();
         return EXIT_OK;
     }
-    int code = command->run(&options);
+    int code = EXIT_OK;
+    options.is_of_device = is_noun(command->noun, "device");
+    options.plane = command->run == cmd_stack_validate ? NULL : plane_open(&options, &code);
+    if (code == EXIT_OK) {
+        code = command->run(&options);
+    }
+    plane_free(options.plane);
     return fflush(stdout) == 0 || code != EXIT_OK ? code : EXIT_NOT_OK;
 }

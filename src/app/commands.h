@@ -19,14 +19,21 @@ enum {
     EXIT_REFUSED = 4,   /* policy or permission */
 };
 
+struct plane;
+
 /* What the command line says; NULL, false and the values named where it says nothing. */
 struct command_options {
-    const char *socket, *config; /* which agent */
+    const char *socket, *config; /* which agent, or whose control plane */
+    const char *control_plane;   /* URL of one, with the credentials for it */
+    const char *token_file, *ca_file, *cert_file, *key_file;
+    const char *device; /* of a control plane's */
     const char *file, *id, *name, *workload, *level, *module, *target_state;
     const char *argument; /* the word that is no option */
     bool json, plain, follow, watch, no_wait, help;
+    bool is_of_device; /* the noun is `device`: --name is one's */
     int64_t lines;      /* -1 */
     mono_ms timeout_ms; /* -1 */
+    struct plane *plane; /* the control plane that is spoken to; NULL: an agent is */
 };
 
 /* Returns the exit code. */

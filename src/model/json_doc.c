@@ -165,6 +165,11 @@ static const cJSON *view(const struct json *json)
     return (const cJSON *) (const void *) json;
 }
 
+struct json *json_copy(const struct json *json)
+{
+    return json_of(checked(cJSON_Duplicate(view(json), true)));
+}
+
 static const struct json *view_of(const cJSON *node)
 {
     return (const struct json *) (const void *) node;

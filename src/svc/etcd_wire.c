@@ -88,16 +88,6 @@ char *etcd_put_text(const char *key, const char *value, size_t len, int64_t leas
     return finish(put_json(key, value, len, lease));
 }
 
-/* { name: inner } in an array of one. */
-static struct json *one_operation(const char *name, struct json *take_inner)
-{
-    struct json *array = json_array();
-    struct json *json = json_object();
-    json_set(json, name, take_inner);
-    json_add(array, json);
-    return array;
-}
-
 static struct json *key_json(const char *key)
 {
     struct json *json = json_object();
@@ -105,20 +95,42 @@ static struct json *key_json(const char *key)
     return json;
 }
 
-char *etcd_swap_text(const char *key, int64_t mod_revision, const char *value, size_t len)
+/* { name: inner } at the end of the array. */
+static void add_operation(struct json *array, const char *name, struct json *take_inner)
 {
     struct json *json = json_object();
-    struct json *compare = key_json(key);
+    json_set(json, name, take_inner);
+    json_add(array, json);
+}
+
+static struct json *compare_json(const struct etcd_swap *swap)
+{
+    struct json *json = key_json(swap->key);
+    json_set_string(json, "target", "MOD");
+    json_set_string(json, "result", "EQUAL");
+    set_number(json, "mod_revision", swap->mod_revision);
+    return json;
+}
+
+char *etcd_swap_text(const struct etcd_swap *swaps, size_t count)
+{
+    struct json *json = json_object();
     struct json *compares = json_array();
-    json_set_string(compare, "target", "MOD");
-    json_set_string(compare, "result", "EQUAL");
-    set_number(compare, "mod_revision", mod_revision);
-    json_add(compares, compare);
+    struct json *success = json_array();
+    struct json *failure = json_array();
+    for (size_t i = 0; i < count; i++) {
+        const struct etcd_swap *swap = &swaps[i];
+        json_add(compares, compare_json(swap));
+        if (swap->value != NULL) {
+            add_operation(success, "request_put", put_json(swap->key, swap->value, swap->len, 0));
+        } else {
+            add_operation(success, "request_delete_range", key_json(swap->key));
+        }
+        add_operation(failure, "request_range", key_json(swap->key));
+    }
     json_set(json, "compare", compares);
-    json_set(json, "success",
-             value != NULL ? one_operation("request_put", put_json(key, value, len, 0))
-                           : one_operation("request_delete_range", key_json(key)));
-    json_set(json, "failure", one_operation("request_range", key_json(key)));
+    json_set(json, "success", success);
+    json_set(json, "failure", failure);
     return finish(json);
 }
 

@@ -1,0 +1,198 @@
+"""The commands against a control plane: a scripted one over HTTPS, and a real etcd."""
+
+import http.server
+import json
+import signal
+import threading
+import time
+
+import pytest
+import yaml
+
+from control_plane import Authority, ControlPlane, to_text
+from etcd import Etcd, decode, encode, key
+from harness import SLEEP, TEST_USER, is_alive, run_client, wait_for, workload
+from test_https import plane, planes, point, secret  # noqa: F401 (fixtures)
+
+
+@pytest.fixture(params=["https", "etcd"])
+def fleet(request, tmp_path, make_agent):
+    """A device with its agent, and what an operator gives to the commands."""
+    agent = make_agent()
+    if request.param == "https":
+        with ControlPlane(agent.device) as server:
+            agent.write_config(controlPlane={"https": {"url": server.url, "pollInterval": "1s",
+                                                       "reportInterval": "1s"}})
+            yield agent, ["--control-plane", server.url, "--device", agent.device]
+    else:
+        with Etcd(tmp_path / "etcd") as etcd:
+            section = {"etcd": {"endpoints": etcd.endpoints, "reportInterval": "1s"}}
+            agent.write_config(controlPlane=section)
+            operator = tmp_path / "operator.yaml"
+            operator.write_text(yaml.safe_dump({"device": {"name": agent.device},
+                                                "controlPlane": section}))
+            yield agent, ["--config", operator]
+
+
+def stack(tmp_path, *documents):
+    path = tmp_path / "stack.yaml"
+    path.write_text(yaml.safe_dump_all(documents, sort_keys=False))
+    return path
+
+
+@pytest.mark.once
+def test_from_a_laptop_to_a_process_and_back(fleet, tmp_path):
+    agent, options = fleet
+    agent.start()
+    web, job = agent.app("web", workload("w", SLEEP)), agent.app("job", workload("j", SLEEP))
+    file = stack(tmp_path, web, job)
+    done = run_client(*options, "stack", "diff", "-f", file)
+    assert done.returncode == 1 and "web: is new" in done.stdout, done.stderr
+    begin = time.monotonic()
+    done = run_client(*options, "stack", "deploy", "-f", file)
+    print("the deploy took", time.monotonic() - begin, done.stdout)
+    assert done.returncode == 0, done.stderr + done.stdout
+    pid = agent.wait_started("web", "w")
+    done = run_client(*options, "stack", "status", "-f", file, "--json")
+    assert [(a["name"], a["status"]) for a in json.loads(done.stdout)] == \
+        [("job", "running"), ("web", "running")]
+    assert run_client(*options, "stack", "diff", "-f", file).returncode == 0
+    apps = json.loads(run_client(*options, "application", "list", "--json").stdout)
+    assert {a["name"] for a in apps} == {"web", "job"}
+    web_id = next(a["id"] for a in apps if a["name"] == "web")
+    got = json.loads(run_client(*options, "application", "get", "-i", web_id, "--json").stdout)
+    assert got["workloads"][0]["pid"] == pid
+    health = run_client(*options, "device", "application-health", "--name", agent.device)
+    assert health.returncode == 0 and "running" in health.stdout, health.stderr
+    assert run_client(*options, "device", "health", "--name", agent.device).stdout == \
+        "Health check OK\n"
+    changed = stack(tmp_path, agent.app("web", workload("w", ["/bin/sleep", "77777"])), job)
+    done = run_client(*options, "stack", "diff", "-f", changed)
+    assert done.returncode == 1 and "restarted" in done.stdout and "command[1]" in done.stdout
+    done = run_client(*options, "stack", "deploy", "-f", changed)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert not is_alive(pid)
+    done = run_client(*options, "stack", "teardown", "-f", changed)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert {e["application"] for e in agent.events("removed")} == {"web", "job"}
+    assert run_client(*options, "application", "get", "-i", "web").returncode == 1
+    assert run_client(*options, "stack", "teardown", "--name", "web").returncode == 1
+
+
+@pytest.mark.once
+def test_what_does_not_come_up_is_told_with_its_last_lines(fleet, tmp_path):
+    agent, options = fleet
+    agent.start()
+    broken = workload("w", ["/bin/sh", "-c", "echo it is broken; exit 3"], restart={
+        "policy": "always", "initialDelay": "10ms", "rapidAfter": "60s", "maxRapidFailures": 1})
+    file = stack(tmp_path, agent.app("web", broken))
+    done = run_client(*options, "stack", "deploy", "-f", file)
+    assert done.returncode == 1 and "did not come up" in done.stderr
+    assert "it is broken" in done.stderr
+    health = run_client(*options, "device", "health")
+    assert health.returncode == 1 and "web/w is in status failed" in health.stdout
+
+
+@pytest.mark.once
+def test_what_a_control_plane_cannot_tell_is_said(fleet):
+    agent, options = fleet
+    for command in (["application", "logs", "-i", "web"], ["application", "events", "-i", "web"],
+                    ["application", "why", "-i", "web"], ["application", "restart", "-i", "web"],
+                    ["application", "update", "-i", "web", "--target-state", "suspended"],
+                    ["agent", "status"], ["agent", "logs"]):
+        done = run_client(*options, *command)
+        assert done.returncode == 1 and "on the device" in done.stderr, done
+        assert not done.stdout
+    done = run_client(*options, "device", "health")
+    assert done.returncode == 1 and "not reported" in done.stdout
+
+
+@pytest.mark.once
+def test_wrong_usage_and_no_answer(tmp_path):
+    done = run_client("--control-plane", "http://example.com", "application", "list")
+    assert done.returncode == 2 and "https" in done.stderr
+    done = run_client("--control-plane", "https://127.0.0.1:1", "application", "list")
+    assert done.returncode == 2 and "--device" in done.stderr
+    done = run_client("--control-plane", "https://127.0.0.1:1", "application", "list",
+                      "--device", "x")
+    assert done.returncode == 3 and "did not answer" in done.stderr
+    done = run_client("--control-plane", "https://127.0.0.1:1", "--socket", "/x", "application",
+                      "list")
+    assert done.returncode == 2
+
+
+@pytest.mark.once
+def test_the_operators_credentials(planes, make_agent, tmp_path):  # noqa: F811
+    agent = make_agent()
+    ca = Authority(tmp_path / "pki")
+    server = planes(agent.device, tls=ca.issue("server"), client_ca=ca.file, token="operator")
+    cert, private = ca.issue("operator")
+    private.chmod(0o600)
+    token = tmp_path / "token"
+    token.write_text("operator\n")
+    token.chmod(0o600)
+    options = ["--control-plane", server.url, "--device", agent.device, "--ca-file", ca.file,
+               "--cert-file", cert, "--key-file", private]
+    file = stack(tmp_path, agent.app("web", workload("w", SLEEP)))
+    done = run_client(*options, "stack", "deploy", "--no-wait", "-f", file)
+    assert done.returncode == 4 and "401" in done.stderr
+    done = run_client(*options, "--token-file", token, "stack", "deploy", "--no-wait", "-f", file)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(server.applications["web"])["metadata"]["name"] == "web"
+    done = run_client("--control-plane", server.url, "--device", agent.device, "application", "list")
+    assert done.returncode == 3 and "certificate" in done.stderr
+
+
+class Racing(http.server.BaseHTTPRequestHandler):
+    """etcd in which somebody else is always a little faster."""
+
+    def log_message(self, *args):
+        pass
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = {"header": {"cluster_id": "1", "revision": "7"}}
+        if self.path == "/v3/kv/txn":
+            document = yaml.safe_dump(self.server.theirs)
+            where = body["compare"][0]["key"]
+            answer["responses"] = [{"response_range": {"header": {"revision": "7"}, "kvs": [
+                {"key": where, "mod_revision": "7", "value": encode(document)}]}}]
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.mark.once
+def test_two_people_deploy_at_once(make_agent, tmp_path):
+    agent = make_agent()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Racing)
+    server.theirs = agent.app("web", workload("w", ["/bin/sleep", "1"]))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    operator = tmp_path / "operator.yaml"
+    operator.write_text(yaml.safe_dump({"controlPlane": {"etcd": {
+        "endpoints": [f"http://127.0.0.1:{server.server_address[1]}"]}}}))
+    file = stack(tmp_path, agent.app("web", workload("w", ["/bin/sleep", "2"])))
+    done = run_client("--config", operator, "stack", "deploy", "-f", file)
+    server.shutdown()
+    server.server_close()
+    assert done.returncode == 1, done
+    assert "somebody else" in done.stderr and "web/w differs in command[1]" in done.stderr
+
+
+@pytest.mark.once
+def test_a_swap_counts_only_on_what_was_seen(make_agent, tmp_path):
+    agent = make_agent()
+    with Etcd(tmp_path / "etcd") as etcd:
+        operator = tmp_path / "operator.yaml"
+        operator.write_text(yaml.safe_dump({"controlPlane": {"etcd": {
+            "endpoints": etcd.endpoints}}}))
+        file = stack(tmp_path, agent.app("web", workload("w", SLEEP)))
+        for _ in range(2):
+            done = run_client("--config", operator, "stack", "deploy", "--no-wait", "-f", file)
+            assert done.returncode == 0, done.stderr
+        assert yaml.safe_load(etcd.get(key(agent.device, "web")))["metadata"]["name"] == "web"
+        done = run_client("--config", operator, "--device", agent.device, "stack", "teardown",
+                          "--no-wait", "--name", "web")
+        assert done.returncode == 0 and etcd.get(key(agent.device, "web")) is None
