@@ -22,7 +22,7 @@ class Authority:
 
     def __init__(self, folder, name="ca"):
         self.folder, self.name = folder, name
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.file = folder / f"{name}.pem"
         self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
                       "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "30",
