@@ -51,6 +51,9 @@ struct source *source_open(const struct source_params *params, struct err *err);
 void source_free(struct source *source);
 DEFINE_CLEANUP(source, struct source, source_free)
 
+/* No view is given from now on; what is reported goes on. */
+void source_stop(struct source *source);
+
 /* The configuration was read anew: from now on this one counts, and the view is given once more,
  * from inside this call, where there was one. False where it names another source than this: then
  * a new one is to be opened. */

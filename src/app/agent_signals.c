@@ -19,7 +19,9 @@ static void on_stop_signal(void *arg)
     if (agent->api != NULL) {
         api_set_source(agent->api, NULL);
     }
-    source_free(steal_ptr(&agent->source));
+    if (agent->source != NULL) {
+        source_stop(agent->source); /* it goes on to report */
+    }
     supervisor_shutdown(agent->supervisor);
 }
 

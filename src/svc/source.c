@@ -22,6 +22,11 @@ void source_free(struct source *source)
     }
 }
 
+void source_stop(struct source *source)
+{
+    source->ops->stop(source);
+}
+
 bool source_set_config(struct source *source, const struct config *config)
 {
     bool is_same = config_is_same_source(source->params.config, config);

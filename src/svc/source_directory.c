@@ -325,6 +325,13 @@ static void directory_free(struct source *base)
     free(source);
 }
 
+static void directory_stop(struct source *base)
+{
+    struct source_directory *source = from_base(base);
+    watch_free(steal_ptr(&source->watch));
+    loop_timer_disarm(source->timer);
+}
+
 static void directory_reload(struct source *base)
 {
     struct source_directory *source = from_base(base);
@@ -389,6 +396,7 @@ void source_directory_scan(struct source *source)
 
 static const struct source_ops directory_ops = {
     .free = directory_free,
+    .stop = directory_stop,
     .reload = directory_reload,
     .describe = directory_describe,
     .each_problem = directory_each_problem,

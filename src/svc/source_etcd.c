@@ -534,6 +534,14 @@ static void etcd_free(struct source *base)
     free(s);
 }
 
+static void etcd_stop(struct source *base)
+{
+    struct source_etcd *s = from_base(base);
+    http_call_free(steal_ptr(&s->range));
+    http_call_free(steal_ptr(&s->watch));
+    source_link_stop(&s->session.link);
+}
+
 static void etcd_reload(struct source *base)
 {
     struct source_etcd *s = from_base(base);
@@ -578,6 +586,7 @@ static void etcd_each_problem(const struct source *base, source_problem_fn *fn, 
 
 static const struct source_ops etcd_ops = {
     .free = etcd_free,
+    .stop = etcd_stop,
     .reload = etcd_reload,
     .describe = etcd_describe,
     .add_details = etcd_add_details,

@@ -14,7 +14,7 @@
 #define MAX_ANSWER_BYTES (8UL * 1024 * 1024)
 /* The server holds a request for LINK_WAIT_S; one that says nothing so much longer is gone. */
 #define POLL_WAIT_MS ((LINK_WAIT_S + 25) * 1000)
-#define REPORT_WAIT_MS 30000
+#define ANSWER_WAIT_MS 30000
 
 struct source_https {
     struct source base;
@@ -258,7 +258,7 @@ static void begin_poll(void *arg)
         .method = "GET",
         .accept = "application/yaml, application/json",
         .max_bytes = MAX_ANSWER_BYTES,
-        .wait_ms = POLL_WAIT_MS,
+        .wait_ms = s->link.fsm.waits == LINK_WAITS_NOT ? ANSWER_WAIT_MS : POLL_WAIT_MS,
     };
     CLEANUP(headers) struct headers headers = {0};
     CLEANUP(free)
@@ -311,7 +311,7 @@ static void send_report(void *arg, const char *body, size_t len)
         .body_len = len,
         .content_type = "application/json",
         .max_bytes = MAX_ANSWER_BYTES,
-        .wait_ms = REPORT_WAIT_MS,
+        .wait_ms = ANSWER_WAIT_MS,
     };
     CLEANUP(headers) struct headers headers = {0};
     s->report = start(s, &request, &headers, on_report_done, &err);
@@ -333,6 +333,13 @@ static void https_free(struct source *base)
     source_docs_fini(&s->docs);
     free(s->etag);
     free(s);
+}
+
+static void https_stop(struct source *base)
+{
+    struct source_https *s = from_base(base);
+    http_call_free(steal_ptr(&s->poll));
+    source_link_stop(&s->link);
 }
 
 static void set_files(struct source_https *s)
@@ -378,6 +385,7 @@ static void https_each_problem(const struct source *base, source_problem_fn *fn,
 
 static const struct source_ops https_ops = {
     .free = https_free,
+    .stop = https_stop,
     .reload = https_reload,
     .describe = https_describe,
     .add_details = https_add_details,

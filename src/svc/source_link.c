@@ -56,8 +56,17 @@ void source_link_fini(struct source_link *link)
 
 void source_link_plan(struct source_link *link, mono_ms delay_ms)
 {
-    link->next_contact = loop_now() + delay_ms;
-    loop_timer_arm(link->timer, link->next_contact);
+    if (!link->is_stopped) {
+        link->next_contact = loop_now() + delay_ms;
+        loop_timer_arm(link->timer, link->next_contact);
+    }
+}
+
+void source_link_stop(struct source_link *link)
+{
+    link->is_stopped = true;
+    link->next_contact = -1;
+    loop_timer_disarm(link->timer);
 }
 
 /* --- contact -------------------------------------------------------------------------------------

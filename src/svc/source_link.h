@@ -24,6 +24,7 @@ struct source_link {
     struct secret_stamp stamps[3];
     char *trouble; /* NULL: none */
     mono_ms last_contact, next_contact; /* -1 */
+    bool is_stopped;
     loop_fn try;
     void *arg;
 };
@@ -36,6 +37,8 @@ void source_link_fini(struct source_link *link);
 
 /* Calls try in so many milliseconds. */
 void source_link_plan(struct source_link *link, mono_ms delay_ms);
+/* try is not called any more. */
+void source_link_stop(struct source_link *link);
 /* There was an answer that could be used. */
 void source_link_found(struct source_link *link);
 /* There was none. Says so where there was contact before, or where it is for another reason, and

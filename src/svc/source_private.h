@@ -8,6 +8,7 @@
 
 struct source_ops {
     void (*free)(struct source *source);
+    void (*stop)(struct source *source);
     /* The configuration in params is another one, of the same source. */
     void (*reload)(struct source *source);
     void (*describe)(const struct source *source, struct source_state *ret);

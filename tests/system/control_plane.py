@@ -76,7 +76,7 @@ class ControlPlane:
     list of functions that get the handler, of which each serves one GET of the documents."""
 
     def __init__(self, device, waits=True, etags=True, tls=None, client_ca=None, token=None,
-                 tls_version=None, reports=True, port=0, hold=50):
+                 tls_version=None, reports=True, port=0, hold=50, host="127.0.0.1"):
         self.device, self.waits, self.etags, self.token = device, waits, etags, token
         self.takes_reports, self.hold = reports, hold
         self.applications = {}
@@ -111,7 +111,7 @@ class ControlPlane:
             def handle_error(self, request, address):
                 pass
 
-        self.server = Server(("127.0.0.1", port), Handler)
+        self.server = Server((host, port), Handler)
         if tls:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             if tls_version:
@@ -125,7 +125,7 @@ class ControlPlane:
             self.server.socket = self.context.wrap_socket(
                 self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self.server.server_address[1]
-        self.url = f"{'https' if tls else 'http'}://{'localhost' if tls else '127.0.0.1'}:{self.port}"
+        self.url = f"https://localhost:{self.port}" if tls else f"http://{host}:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
 
     def __enter__(self):
