@@ -47,11 +47,11 @@ struct etcd_kv {
 };
 
 struct etcd_answer {
-    int64_t revision;     /* of the store; 0: not told */
-    char *cluster;        /* its id; NULL: not told */
-    struct etcd_kv *kvs;  /* of a range, or the changes of a watch */
+    int64_t revision;    /* of the store; 0: not told */
+    char *cluster;       /* its id; NULL: not told */
+    struct etcd_kv *kvs; /* of a range, or the changes of a watch */
     size_t count;
-    bool has_more;        /* the range was cut off by its limit */
+    bool has_more;                /* the range was cut off by its limit */
     bool is_created, is_canceled; /* of a watch */
     int64_t compact_revision;     /* below it the history is gone; 0: not told */
     char *reason;                 /* of is_canceled; NULL: not told */

@@ -22,22 +22,22 @@ typedef int (*http_data_fn)(void *arg, const char *data, size_t len);
 
 /* Strings are the caller's; what is started copies them. */
 struct http_request {
-    const char *socket_path;        /* NULL: the host of the URL is asked */
-    const char *url;                /* "https://host/v3/x?y=z"; of a socket "/v1/agent": what needs
-                                       escaping is escaped already */
-    const char *method;             /* "GET" */
-    const char *body;               /* NULL: none */
-    size_t body_len;                /* of it */
-    const char *content_type;       /* of it */
-    const char *accept;             /* NULL: application/json */
-    const char *const *headers;     /* more: "Name: value", ended by NULL; NULL: none */
-    const char *ca_file;            /* PEM; NULL: what the system trusts */
+    const char *socket_path;    /* NULL: the host of the URL is asked */
+    const char *url;            /* "https://host/v3/x?y=z"; of a socket "/v1/agent": what needs
+                                   escaping is escaped already */
+    const char *method;         /* "GET" */
+    const char *body;           /* NULL: none */
+    size_t body_len;            /* of it */
+    const char *content_type;   /* of it */
+    const char *accept;         /* NULL: application/json */
+    const char *const *headers; /* more: "Name: value", ended by NULL; NULL: none */
+    const char *ca_file;        /* PEM; NULL: what the system trusts */
     const char *cert_file, *key_file; /* PEM, of a client certificate; NULL: none */
-    size_t max_bytes;               /* of the answer; 0: HTTP_MAX_ANSWER_BYTES */
-    mono_ms timeout_ms;             /* of the whole request; 0: none */
-    mono_ms wait_ms;                /* of http_client: until the answer begins; 0: none */
-    bool is_endless;                /* of http_client: once it began, it may be silent for long */
-    http_data_fn on_data;           /* gets the body of a 2xx answer; NULL: it is kept */
+    size_t max_bytes;                 /* of the answer; 0: HTTP_MAX_ANSWER_BYTES */
+    mono_ms timeout_ms;               /* of the whole request; 0: none */
+    mono_ms wait_ms;                  /* of http_client: until the answer begins; 0: none */
+    bool is_endless;                  /* of http_client: once it began, it may be silent for long */
+    http_data_fn on_data;             /* gets the body of a 2xx answer; NULL: it is kept */
     void *arg;
 };
 

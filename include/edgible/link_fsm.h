@@ -14,13 +14,13 @@
 #include <stdint.h>
 
 #define LINK_WAIT_S 50 /* that a server is asked to hold a request (RFC 7240) */
-#define LINK_MAX_RETRY_AFTER_MS (3600 * 1000)
+#define LINK_MAX_RETRY_AFTER_MS 3600000
 
 enum link_waits { LINK_WAITS_UNKNOWN, LINK_WAITS_NOT, LINK_WAITS };
 
 struct link_fsm {
-    uint64_t chance; /* state of its generator */
-    unsigned failures; /* in a row */
+    uint64_t chance;       /* state of its generator */
+    unsigned failures;     /* in a row */
     enum link_waits waits; /* the server holds requests */
     unsigned hasty;        /* changes in a row that came at once */
 };

@@ -61,21 +61,21 @@ static bool take_text(struct command_options *command, int c)
 static int parse(int argc, char **argv, struct options *options)
 {
     static const struct option known[] = {
-        {"config",     required_argument, NULL, 'c'},
-        {"check",        no_argument, NULL, 'k'},
-        {"self-check",            no_argument, NULL, 's'}, /* for agents, not for people: SIGUSR2 */
+        {"config",           required_argument, NULL, 'c'},
+        {"check",              no_argument, NULL, 'k'},
+        {"self-check",                  no_argument, NULL, 's'}, /* for agents, not for people: SIGUSR2 */
         {"version",no_argument, NULL, 'v'},
-        {"help",         no_argument, NULL, 'h'},
-        {"socket", required_argument, NULL, 'S'},
-        {"json",        no_argument, NULL, 'j'},
-        {"plain",            no_argument, NULL, 'p'},
-        {"control-plane", required_argument, NULL, 'P'},
-        {"device", required_argument, NULL, 'D'},
-        {"token-file", required_argument, NULL, 'T'},
-        {"ca-file", required_argument, NULL, 'A'},
-        {"cert-file", required_argument, NULL, 'C'},
-        {"key-file", required_argument, NULL, 'K'},
-        {0       },
+        {"help",               no_argument, NULL, 'h'},
+        {"socket",       required_argument, NULL, 'S'},
+        {"json",              no_argument, NULL, 'j'},
+        {"plain",                  no_argument, NULL, 'p'},
+        {"control-plane",              required_argument, NULL, 'P'},
+        {"device",               required_argument, NULL, 'D'},
+        {"token-file",             required_argument, NULL, 'T'},
+        {"ca-file",              required_argument, NULL, 'A'},
+        {"cert-file",                  required_argument, NULL, 'C'},
+        {"key-file",required_argument, NULL, 'K'},
+        {0              },
     };
     opterr = 0;
     for (int c = getopt_long(argc, argv, "+:c:hV", known, NULL); c != -1;
@@ -106,7 +106,9 @@ static int parse(int argc, char **argv, struct options *options)
 
 int cli_run(int argc, char **argv)
 {
-    struct options options = {.command = {.lines = -1, .timeout_ms = -1}};
+    struct options options = {
+        .command = {.lines = -1, .timeout_ms = -1}
+    };
     int usage = parse(argc, argv, &options);
     if (usage != 0) {
         return usage;
@@ -131,5 +133,6 @@ int cli_run(int argc, char **argv)
     if (options.self_check) {
         return agent_self_check(options.command.config);
     }
-    return options.check ? agent_check(options.command.config) : agent_run(argv[0], options.command.config);
+    return options.check ? agent_check(options.command.config)
+                         : agent_run(argv[0], options.command.config);
 }

@@ -63,29 +63,29 @@ static const struct {
     enum option_kind kind;
     size_t offset;
 } known[] = {
-    {"socket",       0,   OPTION_TEXT,     offsetof(struct command_options, socket)      },
-    {"config",       'c', OPTION_TEXT,     offsetof(struct command_options, config)      },
-    {"control-plane", 0,  OPTION_TEXT,     offsetof(struct command_options, control_plane)},
-    {"device",       0,   OPTION_TEXT,     offsetof(struct command_options, device)      },
-    {"token-file",   0,   OPTION_TEXT,     offsetof(struct command_options, token_file)  },
-    {"ca-file",      0,   OPTION_TEXT,     offsetof(struct command_options, ca_file)     },
-    {"cert-file",    0,   OPTION_TEXT,     offsetof(struct command_options, cert_file)   },
-    {"key-file",     0,   OPTION_TEXT,     offsetof(struct command_options, key_file)    },
-    {"file",         'f', OPTION_TEXT,     offsetof(struct command_options, file)        },
-    {"id",           'i', OPTION_TEXT,     offsetof(struct command_options, id)          },
-    {"name",         0,   OPTION_TEXT,     offsetof(struct command_options, name)        },
-    {"workload",     'w', OPTION_TEXT,     offsetof(struct command_options, workload)    },
-    {"level",        0,   OPTION_TEXT,     offsetof(struct command_options, level)       },
-    {"module",       0,   OPTION_TEXT,     offsetof(struct command_options, module)      },
-    {"target-state", 0,   OPTION_TEXT,     offsetof(struct command_options, target_state)},
-    {"json",         0,   OPTION_FLAG,     offsetof(struct command_options, json)        },
-    {"plain",        0,   OPTION_FLAG,     offsetof(struct command_options, plain)       },
-    {"follow",       'f', OPTION_FLAG,     offsetof(struct command_options, follow)      },
-    {"watch",        0,   OPTION_FLAG,     offsetof(struct command_options, watch)       },
-    {"no-wait",      0,   OPTION_FLAG,     offsetof(struct command_options, no_wait)     },
-    {"help",         'h', OPTION_FLAG,     offsetof(struct command_options, help)        },
-    {"lines",        'n', OPTION_LINES,    offsetof(struct command_options, lines)       },
-    {"timeout",      0,   OPTION_DURATION, offsetof(struct command_options, timeout_ms)  },
+    {"socket",        0,   OPTION_TEXT,     offsetof(struct command_options, socket)       },
+    {"config",        'c', OPTION_TEXT,     offsetof(struct command_options, config)       },
+    {"control-plane", 0,   OPTION_TEXT,     offsetof(struct command_options, control_plane)},
+    {"device",        0,   OPTION_TEXT,     offsetof(struct command_options, device)       },
+    {"token-file",    0,   OPTION_TEXT,     offsetof(struct command_options, token_file)   },
+    {"ca-file",       0,   OPTION_TEXT,     offsetof(struct command_options, ca_file)      },
+    {"cert-file",     0,   OPTION_TEXT,     offsetof(struct command_options, cert_file)    },
+    {"key-file",      0,   OPTION_TEXT,     offsetof(struct command_options, key_file)     },
+    {"file",          'f', OPTION_TEXT,     offsetof(struct command_options, file)         },
+    {"id",            'i', OPTION_TEXT,     offsetof(struct command_options, id)           },
+    {"name",          0,   OPTION_TEXT,     offsetof(struct command_options, name)         },
+    {"workload",      'w', OPTION_TEXT,     offsetof(struct command_options, workload)     },
+    {"level",         0,   OPTION_TEXT,     offsetof(struct command_options, level)        },
+    {"module",        0,   OPTION_TEXT,     offsetof(struct command_options, module)       },
+    {"target-state",  0,   OPTION_TEXT,     offsetof(struct command_options, target_state) },
+    {"json",          0,   OPTION_FLAG,     offsetof(struct command_options, json)         },
+    {"plain",         0,   OPTION_FLAG,     offsetof(struct command_options, plain)        },
+    {"follow",        'f', OPTION_FLAG,     offsetof(struct command_options, follow)       },
+    {"watch",         0,   OPTION_FLAG,     offsetof(struct command_options, watch)        },
+    {"no-wait",       0,   OPTION_FLAG,     offsetof(struct command_options, no_wait)      },
+    {"help",          'h', OPTION_FLAG,     offsetof(struct command_options, help)         },
+    {"lines",         'n', OPTION_LINES,    offsetof(struct command_options, lines)        },
+    {"timeout",       0,   OPTION_DURATION, offsetof(struct command_options, timeout_ms)   },
 };
 
 static bool is_noun(const char *noun, const char *word)
@@ -106,16 +106,17 @@ void commands_print_usage(int fd, const char *noun)
 
 static void print_options(void)
 {
-    (void) printf("\nEvery command takes:\n"
-                  "  --socket PATH   the agent's socket (else $EDGIBLE_SOCKET, else the default)\n"
-                  "  --config FILE   the agent of that configuration or, where that names one, its\n"
-                  "                  remote control plane\n"
-                  "  --control-plane URL   an HTTPS control plane, with --device NAME and, for who\n"
-                  "                  you are, --token-file, --ca-file, --cert-file and --key-file\n"
-                  "  --json          one JSON document on stdout, and nothing else\n"
-                  "  --plain         no colour, no rewriting of lines\n"
-                  "\nExit codes: 0 done, healthy, no difference · 1 unhealthy, invalid, different, "
-                  "not found\n2 wrong usage · 3 no answer · 4 refused\n");
+    (void) printf(
+        "\nEvery command takes:\n"
+        "  --socket PATH   the agent's socket (else $EDGIBLE_SOCKET, else the default)\n"
+        "  --config FILE   the agent of that configuration or, where that names one, its\n"
+        "                  remote control plane\n"
+        "  --control-plane URL   an HTTPS control plane, with --device NAME and, for who\n"
+        "                  you are, --token-file, --ca-file, --cert-file and --key-file\n"
+        "  --json          one JSON document on stdout, and nothing else\n"
+        "  --plain         no colour, no rewriting of lines\n"
+        "\nExit codes: 0 done, healthy, no difference · 1 unhealthy, invalid, different, "
+        "not found\n2 wrong usage · 3 no answer · 4 refused\n");
 }
 
 int command_usage_error(const char *fmt, ...)

@@ -32,8 +32,8 @@ static void forget(struct plane_device *device)
     json_free(steal_ptr(&device->report));
 }
 
-void plane_device_add(struct plane_device *device, const char *origin, const char *text,
-                      size_t len, int64_t mod_revision)
+void plane_device_add(struct plane_device *device, const char *origin, const char *text, size_t len,
+                      int64_t mod_revision)
 {
     CLEANUP(app_docs) struct app_docs docs = {0};
     appspec_parse(origin, text, len, &docs);
@@ -41,9 +41,10 @@ void plane_device_add(struct plane_device *device, const char *origin, const cha
         struct app_doc *doc = &docs.docs[i];
         if (doc->name != NULL) {
             device->docs = xrealloc(device->docs, device->count + 1, sizeof(*device->docs));
-            device->docs[device->count++] = (struct plane_doc){.spec = steal_ptr(&doc->spec),
-                                                               .name = steal_ptr(&doc->name),
-                                                               .mod_revision = mod_revision};
+            struct plane_doc *added = &device->docs[device->count++];
+            *added = (struct plane_doc){.mod_revision = mod_revision};
+            added->spec = steal_ptr(&doc->spec);
+            added->name = steal_ptr(&doc->name);
         }
     }
 }
@@ -132,8 +133,7 @@ int plane_perform(const struct plane *plane, struct http_request *request,
                        err_text(&err, text, sizeof(text)));
 }
 
-int plane_fail_status(const struct plane *plane, const struct http_answer *answer,
-                      const char *what)
+int plane_fail_status(const struct plane *plane, const struct http_answer *answer, const char *what)
 {
     (void) plane;
     if (answer->status == 401 || answer->status == 403) {
@@ -155,7 +155,7 @@ int plane_fail_status(const struct plane *plane, const struct http_answer *answe
                            what);
     }
     return client_fail(answer->status >= 500 || answer->status == 429 ? EXIT_NO_ANSWER
-                                                                       : EXIT_NOT_OK,
+                                                                      : EXIT_NOT_OK,
                        "the control plane answers %s with HTTP status %ld", what, answer->status);
 }
 
@@ -190,8 +190,8 @@ static int put_docs(struct plane *plane, const struct app_docs *docs, const char
     for (size_t i = 0; i < docs->count && code == EXIT_OK; i++) {
         const struct app_doc *doc = &docs->docs[i];
         CLEANUP(json) struct json *json = doc->is_in_list ? appspec_to_json(doc->spec) : NULL;
-        strv_add_take(&texts, json != NULL ? json_text(json)
-                                           : xstrndup(text + doc->offset, doc->length));
+        strv_add_take(&texts,
+                      json != NULL ? json_text(json) : xstrndup(text + doc->offset, doc->length));
         code = plan_doc(plane, doc, plan, &changes[i]);
         changes[i].text = texts.items[i];
         changes[i].len = strlen(texts.items[i]);
@@ -254,8 +254,11 @@ static char *app_of_path(const char *path)
     }
     CLEANUP(buf) struct buf name = {0};
     for (const char *at = path + strlen(start); *at != '\0'; at++) {
-        char hex[3] = {at[0] == '%' ? at[1] : '\0', '\0', '\0'};
-        hex[1] = hex[0] != '\0' ? at[2] : '\0';
+        char hex[3] = "";
+        if (at[0] == '%' && at[1] != '\0') {
+            hex[0] = at[1];
+            hex[1] = at[2];
+        }
         if (hex[1] != '\0') {
             buf_add_char(&name, (char) strtol(hex, NULL, 16));
             at += 2;
@@ -391,12 +394,13 @@ int plane_call(struct plane *plane, const char *method, const char *path, const 
 static struct config *config_of_options(const struct command_options *options, int *ret_code)
 {
     CLEANUP(diag) struct diag diag = {0};
-    CLEANUP(buf) struct buf text = {0};
     struct config_env env = {.is_root = true};
-    const char *const files[][2] = {{"tokenFile", options->token_file},
-                                    {"caFile", options->ca_file},
-                                    {"certFile", options->cert_file},
-                                    {"keyFile", options->key_file}};
+    const char *const files[][2] = {
+        {"tokenFile", options->token_file},
+        {"caFile",    options->ca_file   },
+        {"certFile",  options->cert_file },
+        {"keyFile",   options->key_file  }
+    };
     CLEANUP(json) struct json *json = json_object();
     struct json *plane = json_object();
     struct json *https = json_object();
@@ -453,7 +457,7 @@ struct plane *plane_open(const struct command_options *options, int *ret_code)
         return NULL;
     }
     plane->ops = plane->config->source == SOURCE_HTTPS ? &plane_https_ops : &plane_etcd_ops;
-    plane->device = options->device != NULL ? options->device
+    plane->device = options->device != NULL                          ? options->device
                     : options->name != NULL && options->is_of_device ? options->name
                     : options->control_plane == NULL                 ? plane->config->device_name
                                                                      : NULL;

@@ -17,8 +17,8 @@ static const char *or_empty(const char *text)
 
 static const struct json *reported_app(const struct plane_device *device, const char *id)
 {
-    for (const struct json *app = json_first(json_get(device->report, "applications"));
-         app != NULL; app = json_next(app)) {
+    for (const struct json *app = json_first(json_get(device->report, "applications")); app != NULL;
+         app = json_next(app)) {
         if (strcmp(or_empty(json_string(app, "name")), id) == 0 ||
             strcmp(or_empty(json_string(app, "id")), id) == 0) {
             return app;
@@ -99,8 +99,7 @@ struct json *plane_app_json(const struct plane *plane, const struct plane_device
     const struct json *app = reported_app(device, id);
     const char *name = app != NULL ? json_string(app, "name") : id;
     const struct plane_doc *doc = plane_find_doc(device, or_empty(name));
-    bool waits =
-        doc != NULL && strv_has(&plane->changed, doc->name) && !is_told(device, doc);
+    bool waits = doc != NULL && strv_has(&plane->changed, doc->name) && !is_told(device, doc);
     if (app != NULL && !waits) {
         return json_copy(app);
     }
@@ -110,8 +109,8 @@ struct json *plane_app_json(const struct plane *plane, const struct plane_device
 struct json *plane_apps_json(const struct plane *plane, const struct plane_device *device)
 {
     struct json *array = json_array();
-    for (const struct json *app = json_first(json_get(device->report, "applications"));
-         app != NULL; app = json_next(app)) {
+    for (const struct json *app = json_first(json_get(device->report, "applications")); app != NULL;
+         app = json_next(app)) {
         json_add(array, plane_app_json(plane, device, or_empty(json_string(app, "name"))));
     }
     for (size_t i = 0; i < device->count; i++) {

@@ -58,9 +58,9 @@ static int send_to_any(struct plane *plane, const char *path, const char *body,
 
 static int fail(const struct err *err)
 {
-    int code = err->code == ENOLINK                          ? EXIT_NO_ANSWER
+    int code = err->code == ENOLINK                         ? EXIT_NO_ANSWER
                : err->code == EACCES || err->code == ENOKEY ? EXIT_REFUSED
-                                                             : EXIT_NOT_OK;
+                                                            : EXIT_NOT_OK;
     return client_fail(code, "the control plane %s: %s",
                        err->code == ENOLINK ? "did not answer" : "refuses that", err->msg);
 }

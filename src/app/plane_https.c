@@ -85,9 +85,9 @@ static int look_at_report(const struct plane *plane, struct plane_device *device
         return plane_fail_status(plane, &answer, "to read the device's report");
     }
     device->report = json_parse(buf_str(&answer.body), answer.body.len, &err);
-    return device->report != NULL ? EXIT_OK
-                                  : client_fail(EXIT_NO_ANSWER,
-                                                "the device's report cannot be read: %s", err.msg);
+    return device->report != NULL
+               ? EXIT_OK
+               : client_fail(EXIT_NO_ANSWER, "the device's report cannot be read: %s", err.msg);
 }
 
 static int look(struct plane *plane, struct plane_device *device)

@@ -47,13 +47,13 @@ struct plane_ops {
 struct plane {
     const struct plane_ops *ops;
     const struct command_options *options;
-    struct config *config;    /* of --config, or made from the options */
-    const char *device;       /* the one that is meant; NULL: none was named */
-    struct map *devices;      /* name → struct plane_device */
-    struct map *homes;        /* application → name of its device, owned */
-    struct strv changed;      /* applications that this command has put */
-    char *token;              /* of etcd */
-    size_t endpoint;          /* of etcd: the one that answered last */
+    struct config *config; /* of --config, or made from the options */
+    const char *device;    /* the one that is meant; NULL: none was named */
+    struct map *devices;   /* name → struct plane_device */
+    struct map *homes;     /* application → name of its device, owned */
+    struct strv changed;   /* applications that this command has put */
+    char *token;           /* of etcd */
+    size_t endpoint;       /* of etcd: the one that answered last */
 };
 
 extern const struct plane_ops plane_https_ops;
@@ -61,8 +61,8 @@ extern const struct plane_ops plane_etcd_ops;
 
 /* EXIT_OK and the device as it is now, no older than a moment. */
 int plane_look(struct plane *plane, const char *name, const struct plane_device **ret);
-void plane_device_add(struct plane_device *device, const char *origin, const char *text,
-                      size_t len, int64_t mod_revision);
+void plane_device_add(struct plane_device *device, const char *origin, const char *text, size_t len,
+                      int64_t mod_revision);
 const struct plane_doc *plane_find_doc(const struct plane_device *device, const char *name);
 /* One request to the control plane; status is the caller's to judge. */
 int plane_perform(const struct plane *plane, struct http_request *request,

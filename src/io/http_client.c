@@ -31,7 +31,7 @@ struct http_call {
     struct loop_timer *patience;
     mono_ms wait_ms;
     bool is_endless;
-    bool is_added; /* libcurl has it */
+    bool is_added;          /* libcurl has it */
     curl_off_t moved_bytes; /* when patience last looked */
     http_done_fn *done;
     void *arg;
@@ -95,8 +95,8 @@ static void on_patience_over(void *arg)
 
 static int add(struct http_call *call)
 {
-    call->is_added = call->client->lib->multi_add_handle(call->client->multi,
-                                                         call->transfer.curl) == CURLM_OK;
+    call->is_added =
+        call->client->lib->multi_add_handle(call->client->multi, call->transfer.curl) == CURLM_OK;
     return call->is_added ? 0 : -1;
 }
 

@@ -6,18 +6,21 @@
 #include <stddef.h>
 #include <string.h>
 
-#define FUNCTION(name) {"curl_" #name, offsetof(struct http_curl, name)}
+#define FUNCTION(name)                                                                             \
+    {                                                                                              \
+        "curl_" #name, offsetof(struct http_curl, name)                                            \
+    }
 
 static const struct {
     const char *name;
     size_t offset;
 } functions[] = {
-    FUNCTION(global_init),      FUNCTION(global_cleanup),   FUNCTION(easy_init),
-    FUNCTION(easy_setopt),      FUNCTION(easy_getinfo),     FUNCTION(easy_perform),
-    FUNCTION(easy_cleanup),     FUNCTION(easy_strerror),    FUNCTION(multi_init),
-    FUNCTION(multi_cleanup),    FUNCTION(multi_setopt),     FUNCTION(multi_add_handle),
+    FUNCTION(global_init),         FUNCTION(global_cleanup),      FUNCTION(easy_init),
+    FUNCTION(easy_setopt),         FUNCTION(easy_getinfo),        FUNCTION(easy_perform),
+    FUNCTION(easy_cleanup),        FUNCTION(easy_strerror),       FUNCTION(multi_init),
+    FUNCTION(multi_cleanup),       FUNCTION(multi_setopt),        FUNCTION(multi_add_handle),
     FUNCTION(multi_remove_handle), FUNCTION(multi_socket_action), FUNCTION(multi_info_read),
-    FUNCTION(slist_append),     FUNCTION(slist_free_all),
+    FUNCTION(slist_append),        FUNCTION(slist_free_all),
 };
 
 const struct http_curl *http_curl_load(struct err *err)

@@ -16,7 +16,8 @@
 
 /*
  * libcurl is loaded with the first request: a daemon without a remote control plane, which is the
- * same program, would carry it and the 30 libraries that it needs all its life (2 MiB on Debian 12).
+ * same program, would carry it and the 30 libraries that it needs all its life (2 MiB on Debian
+ * 12).
  */
 struct http_curl {
     CURLcode (*global_init)(long flags);
@@ -46,9 +47,9 @@ struct http_transfer {
     CURL *curl;
     struct curl_slist *headers;
     struct http_answer *answer;
-    void *owner;  /* of http_client: the call */
+    void *owner;                   /* of http_client: the call */
     void (*on_begin)(void *owner); /* the answer begins; NULL: nobody asks */
-    char *target; /* who is asked, for messages */
+    char *target;                  /* who is asked, for messages */
     bool is_get;
     size_t max_bytes;
     http_data_fn on_data;

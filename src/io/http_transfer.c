@@ -138,7 +138,8 @@ static int add_header(struct http_transfer *t, const char *name, const char *val
 
 static int make_headers(struct http_transfer *t, const struct http_request *request)
 {
-    int rc = add_header(t, "Accept", request->accept != NULL ? request->accept : "application/json");
+    int rc =
+        add_header(t, "Accept", request->accept != NULL ? request->accept : "application/json");
     if (rc == 0 && request->body != NULL) {
         /* Without a value the header is left out: libcurl would wait for "100 Continue". */
         rc = add_header(t, "Expect:", "");
@@ -159,7 +160,8 @@ static int set_host(struct http_transfer *t, const struct http_request *request)
     if (request->socket_path != NULL) {
         CLEANUP(free) char *url = xasprintf("http://localhost%s", request->url);
         bad |= lib->easy_setopt(t->curl, CURLOPT_URL, url) != CURLE_OK;
-        bad |= lib->easy_setopt(t->curl, CURLOPT_UNIX_SOCKET_PATH, request->socket_path) != CURLE_OK;
+        bad |=
+            lib->easy_setopt(t->curl, CURLOPT_UNIX_SOCKET_PATH, request->socket_path) != CURLE_OK;
         /* A proxy of the environment must not come between. */
         bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
         return bad;
@@ -168,7 +170,8 @@ static int set_host(struct http_transfer *t, const struct http_request *request)
     bad |= lib->easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_ACCEPT_ENCODING, "gzip, deflate") != CURLE_OK;
-    bad |= lib->easy_setopt(t->curl, CURLOPT_USERAGENT, "edgible-agent/" EDGIBLE_VERSION) != CURLE_OK;
+    bad |=
+        lib->easy_setopt(t->curl, CURLOPT_USERAGENT, "edgible-agent/" EDGIBLE_VERSION) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_TCP_KEEPALIVE, 1L) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_TCP_KEEPINTVL, KEEPALIVE_S / 4) != CURLE_OK;
@@ -179,7 +182,8 @@ static int set_tls(struct http_transfer *t, const struct http_request *request)
 {
     const struct http_curl *lib = t->lib;
     int bad = 0;
-    bad |= lib->easy_setopt(t->curl, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) != CURLE_OK;
+    bad |=
+        lib->easy_setopt(t->curl, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_SSL_VERIFYPEER, 1L) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_SSL_VERIFYHOST, 2L) != CURLE_OK;
     if (request->ca_file != NULL) {
@@ -334,6 +338,7 @@ enum http_end http_transfer_end(struct http_transfer *t, CURLcode code, struct e
     }
     /* An answer without a body needs no length. */
     t->answer->is_delimited = t->answer->is_delimited || t->answer->body.len == 0;
-    bool is_redirect = status == 307 || status == 308 || (t->is_get && status > 300 && status < 304);
+    bool is_redirect =
+        status == 307 || status == 308 || (t->is_get && status > 300 && status < 304);
     return is_redirect ? redirect(t, err) : HTTP_END_DONE;
 }

@@ -141,8 +141,8 @@ static void collect_reasons(const struct api *api, struct strv *reasons)
         source_describe(api->source, &state);
     }
     if (state.trouble != NULL) {
-        strv_add_take(reasons,
-                      xasprintf("the source '%s' cannot be read: %s", state.location, state.trouble));
+        strv_add_take(reasons, xasprintf("the source '%s' cannot be read: %s", state.location,
+                                         state.trouble));
     }
     if (persist_has_trouble(api->params.persist, &err)) {
         strv_add_take(reasons, xasprintf("records cannot be written, and a reboot would lose what "

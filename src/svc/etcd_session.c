@@ -32,9 +32,8 @@ void etcd_session_fini(struct etcd_session *session)
 void etcd_session_set_config(struct etcd_session *session, const struct etcd_config *config)
 {
     session->config = config;
-    session->link.tls = (struct source_tls){.ca_file = config->ca_file,
-                                            .cert_file = config->cert_file,
-                                            .key_file = config->key_file};
+    session->link.tls = (struct source_tls){
+        .ca_file = config->ca_file, .cert_file = config->cert_file, .key_file = config->key_file};
 }
 
 const char *etcd_session_endpoint(const struct etcd_session *session)
@@ -176,8 +175,7 @@ void etcd_session_failed(struct etcd_session *session, const struct err *err)
     /* The token is the cluster's, but for a cluster that keeps simple ones a member. */
     if (session->failures < count) {
         log_info("source", "%s; the next endpoint is '%s'", text, etcd_session_endpoint(session));
-        source_link_plan(&session->link,
-                         link_fsm_spread(&session->link.fsm, NEXT_ENDPOINT_MS / 2));
+        source_link_plan(&session->link, link_fsm_spread(&session->link.fsm, NEXT_ENDPOINT_MS / 2));
     } else {
         session->failures = 0;
         source_link_lost(&session->link, -1, "%s", text);

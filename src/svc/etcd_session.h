@@ -10,9 +10,9 @@
 struct etcd_session {
     struct source_link link;
     const struct etcd_config *config;
-    size_t endpoint; /* in use */
-    size_t failures; /* endpoints in a row that did not do */
-    char *token;     /* NULL: none, or none needed */
+    size_t endpoint;                /* in use */
+    size_t failures;                /* endpoints in a row that did not do */
+    char *token;                    /* NULL: none, or none needed */
     struct http_call *authenticate; /* under way; NULL: not */
 };
 

@@ -201,8 +201,8 @@ static int add_kv(struct etcd_answer *answer, const struct json *json, bool is_d
 {
     answer->kvs = xrealloc(answer->kvs, answer->count + 1, sizeof(*answer->kvs));
     struct etcd_kv *kv = &answer->kvs[answer->count++];
-    *kv = (struct etcd_kv){.is_deleted = is_deleted,
-                           .mod_revision = number_of(json, "mod_revision")};
+    *kv =
+        (struct etcd_kv){.is_deleted = is_deleted, .mod_revision = number_of(json, "mod_revision")};
     if (!json_is_object(json)) {
         return err_set(err, ERR_REMOTE, "a key is missing");
     }
@@ -247,11 +247,11 @@ static int read_responses(const struct json *json, struct etcd_answer *ret, stru
 static int read_error(const struct json *json, struct err *err)
 {
     const struct json *error = json_get(json, "error");
-    const char *text = json_is_object(error) ? json_string(error, "message")
-                                             : json_string(json, "error");
-    double code = json_is_object(error) ? json_number(error, "grpc_code", 0)
-                                        : json_number(json, "code", 0);
-    int known = code == GRPC_PERMISSION_DENIED  ? EACCES
+    const char *text =
+        json_is_object(error) ? json_string(error, "message") : json_string(json, "error");
+    double code =
+        json_is_object(error) ? json_number(error, "grpc_code", 0) : json_number(json, "code", 0);
+    int known = code == GRPC_PERMISSION_DENIED ? EACCES
                 : code == GRPC_UNAUTHENTICATED ? ENOKEY
                                                : ERR_REMOTE;
     return err_set(err, known, "etcd says: %.200s", text != NULL ? text : "an error");

@@ -465,8 +465,7 @@ static bool is_in_doubt(const struct accepted *a, const char *name, const struct
         return false;
     }
     const char *origin = a->running->file;
-    bool may_be_there =
-        origin != NULL ? strv_has(&view->unsure, origin) : view->unsure.count > 0;
+    bool may_be_there = origin != NULL ? strv_has(&view->unsure, origin) : view->unsure.count > 0;
     return strv_has(&view->kept, name) || (!a->was_seen && may_be_there);
 }
 

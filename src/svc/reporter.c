@@ -12,7 +12,7 @@
 
 #define GATHER_MS 1000
 #define MIN_GAP_MS 5000
-#define UNWANTED_MS (3600 * 1000)
+#define UNWANTED_MS 3600000
 
 struct reporter {
     struct reporter_params params;
@@ -23,8 +23,8 @@ struct reporter {
     int64_t started_unix_ms, applied_unix_ms; /* 0: nothing was applied yet */
     char *etag;
     int64_t sequence;
-    mono_ms due; /* of the next one; -1: before the start */
-    mono_ms sent_at; /* -1: never */
+    mono_ms due;           /* of the next one; -1: before the start */
+    mono_ms sent_at;       /* -1: never */
     int64_t taken_unix_ms; /* the last one that was; 0: none */
     bool is_under_way, is_dirty, is_unwanted;
     bool is_unwanted_said;
@@ -247,10 +247,10 @@ void reporter_add_details(const struct reporter *r, struct json *json)
 {
     struct json *reports = json_object();
     json_set_string(reports, "state",
-                    r->is_unwanted           ? "unwanted"
-                    : r->trouble != NULL     ? "lost"
+                    r->is_unwanted          ? "unwanted"
+                    : r->trouble != NULL    ? "lost"
                     : r->taken_unix_ms != 0 ? "ok"
-                                             : "unknown");
+                                            : "unknown");
     json_set_time(reports, "lastTakenAt", r->taken_unix_ms);
     json_set_string(reports, "error", r->trouble);
     json_set(json, "reports", reports);

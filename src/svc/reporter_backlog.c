@@ -15,11 +15,11 @@
 struct backlog {
     const struct source_params *params;
     struct loop_timer *timer;
-    struct strv old;      /* events of before the reboot */
-    uint64_t next_seq;    /* the oldest of the store that was not told */
-    uint64_t lost;        /* that cannot be told */
-    size_t told_old;      /* in the report that is under way: so many of old */
-    uint64_t told_next;   /* and up to before this one of the store */
+    struct strv old;    /* events of before the reboot */
+    uint64_t next_seq;  /* the oldest of the store that was not told */
+    uint64_t lost;      /* that cannot be told */
+    size_t told_old;    /* in the report that is under way: so many of old */
+    uint64_t told_next; /* and up to before this one of the store */
     uint64_t told_lost;
     bool is_saved;        /* there is a record in stateDir */
     uint64_t saved_until; /* next number when it was written */

@@ -105,7 +105,8 @@ static void watch_again(struct source_directory *source)
 {
     struct err err = {0};
     if (source->watch == NULL) {
-        source->watch = watch_new(source->base.params.loop, source->directory, on_change, source, &err);
+        source->watch =
+            watch_new(source->base.params.loop, source->directory, on_change, source, &err);
         if (source->watch == NULL) {
             log_debug("source", "%s; it is looked at each minute", err.msg);
         }
@@ -125,8 +126,8 @@ static void say_duplicate(struct source_directory *source, const struct app_spec
         .fields = (struct log_field[]){{"status", "rejected"}, {0}},
     };
     events_emit(source->base.params.events, &event,
-                "%s:%zu: application '%s' is rejected: '%s' has one of that name", file->docs.origin,
-                app->line, app->name, holder->docs.origin);
+                "%s:%zu: application '%s' is rejected: '%s' has one of that name",
+                file->docs.origin, app->line, app->name, holder->docs.origin);
 }
 
 /* The file that an application is taken from stays the one while it has it. */
@@ -348,10 +349,8 @@ static void directory_describe(const struct source *base, struct source_state *r
     const struct source_directory *source = (const struct source_directory *) base;
     ret->type = "directory";
     ret->location = source->directory;
-    ret->mode = source->watch != NULL ? "watch" : "poll";
     ret->trouble = source->trouble;
     ret->last_contact = source->last_contact;
-    ret->next_contact = source->scan_at;
 }
 
 const char *source_directory_file_of(const struct source_directory *source, const char *app)
@@ -368,10 +367,10 @@ static void give_duplicates(const struct source_directory *source, const struct 
         const struct source_file *holder = holder_of(source, app->name);
         if (holder != NULL && holder != file) {
             CLEANUP(strv) struct strv lines = {0};
-            strv_add_take(&lines, xasprintf("%s:%zu: application '%s' is rejected: '%s' has one of "
-                                            "that name",
-                                            file->docs.origin, app->line, app->name,
-                                            holder->docs.origin));
+            strv_add_take(&lines,
+                          xasprintf("%s:%zu: application '%s' is rejected: '%s' has one of "
+                                    "that name",
+                                    file->docs.origin, app->line, app->name, holder->docs.origin));
             fn(arg, app->name, file->docs.origin, &lines);
         }
     }

@@ -62,7 +62,8 @@ void source_docs_refuse(struct source_docs *docs, struct events *events, const c
 {
     source_docs_forget_problems(docs);
     CLEANUP(free)
-    char *message = xasprintf("'%s' %s; what it said before stays in force", docs->origin, sentence);
+    char *message =
+        xasprintf("'%s' %s; what it said before stays in force", docs->origin, sentence);
     strv_add(add_problem(docs, NULL), message);
     say_rejected(events, NULL, message, message);
 }
@@ -96,7 +97,8 @@ static void say_diag(struct source_docs *docs, struct events *events, const char
     say_rejected(events, application, text.data, message.data);
 }
 
-/* --- taking ------------------------------------------------------------------------------------ */
+/* --- taking ------------------------------------------------------------------------------------
+ */
 
 /* An application of this name that they had, taken out of the old list; NULL where none. */
 static struct app_spec *take_old(struct source_docs *docs, const char *name)

@@ -2,7 +2,7 @@
 #include "edgible/buf.h"
 #include "edgible/clock.h"
 #include "edgible/map.h"
-#include "etcd_session.h"
+#include "etcd_online.h"
 #include "reporter.h"
 #include "source_docs.h"
 #include "source_private.h"
@@ -16,9 +16,7 @@
 #define MAX_VALUES_BYTES (8UL * 1024 * 1024)
 /* etcd tells of its progress each 10 minutes; a stream that says nothing for twice as long is not
  * trusted. */
-#define SILENCE_MS (2 * 600 * 1000)
-/* Of the lease of `online`, that many intervals. */
-#define ONLINE_INTERVALS 3
+#define SILENCE_MS 1200000
 #define STRANGE_PAUSE_MS 5000
 
 struct source_etcd {
@@ -26,15 +24,14 @@ struct source_etcd {
     struct etcd_session session;
     struct reporter *reporter;
     char *prefix; /* of the documents: ends with a slash */
-    char *report_key, *online_key;
-    struct http_call *range, *watch, *report, *online; /* under way; NULL: none */
-    struct etcd_stream stream; /* of watch */
-    int64_t revision;          /* up to which all is known; 0: nothing is */
-    struct map *docs;          /* key → struct source_docs */
-    struct loop_timer *online_timer;
-    int64_t lease; /* 0: none */
-    struct err watch_end; /* why the watch was ended from inside */
-    bool is_compacted;    /* as what it was to begin with is not kept any more */
+    char *report_key;
+    struct etcd_online online;
+    struct http_call *range, *watch, *report; /* under way; NULL: none */
+    struct etcd_stream stream;                /* of watch */
+    int64_t revision;                         /* up to which all is known; 0: nothing is */
+    struct map *docs;                         /* key → struct source_docs */
+    struct err watch_end;                     /* why the watch was ended from inside */
+    bool is_compacted; /* as what it was to begin with is not kept any more */
 };
 
 static struct source_etcd *from_base(struct source *base)
@@ -224,7 +221,8 @@ static void begin_range(struct source_etcd *s)
 {
     struct err err = {0};
     CLEANUP(free) char *body = etcd_range_text(s->prefix, APPSPEC_MAX_DOCUMENTS + 1);
-    struct etcd_request request = {.path = "/v3/kv/range", .body = body, .done = on_range, .arg = s};
+    struct etcd_request request = {
+        .path = "/v3/kv/range", .body = body, .done = on_range, .arg = s};
     s->range = etcd_session_call(&s->session, &request, &err);
     if (s->range == NULL) {
         fail(s, &err);
@@ -353,7 +351,7 @@ static void begin(void *arg)
     }
     http_call_free(steal_ptr(&s->range));
     http_call_free(steal_ptr(&s->watch));
-    bool is_idle = s->report == NULL && s->online == NULL;
+    bool is_idle = s->report == NULL && s->online.call == NULL;
     if (is_idle && etcd_session_renew(&s->session, &err) < 0) {
         fail(s, &err);
     } else if (!etcd_session_is_ready(&s->session)) {
@@ -368,118 +366,20 @@ static void begin(void *arg)
 /* --- online --------------------------------------------------------------------------------------
  */
 
-static mono_ms online_interval(const struct source_etcd *s)
-{
-    return config_of(s)->report_interval_ms;
-}
-
-static void plan_online(struct source_etcd *s, mono_ms delay)
-{
-    loop_timer_arm(s->online_timer, loop_now() + delay);
-}
-
 /* Nothing of it is reported: that the link is down is known from the watch, and where it is not
  * yet, this is how. */
-static void fail_online(struct source_etcd *s, const struct err *err)
+static void on_online_failure(void *arg, const struct err *err)
 {
-    bool is_transport = err->code != EACCES && err->code != ENOKEY;
-    log_debug("source", "online: %s", err->msg);
-    plan_online(s, link_fsm_spread(&s->session.link.fsm, online_interval(s) / 4));
-    if (s->watch != NULL && is_transport) {
+    struct source_etcd *s = arg;
+    if (s->watch != NULL && err->code != EACCES && err->code != ENOKEY) {
         fail(s, err);
     }
 }
 
-static void call_online(struct source_etcd *s, const char *path, const char *body,
-                        http_done_fn *done)
+static bool is_in_contact(const void *arg)
 {
-    struct err err = {0};
-    struct etcd_request request = {.path = path, .body = body, .done = done, .arg = s};
-    s->online = etcd_session_call(&s->session, &request, &err);
-    if (s->online == NULL) {
-        fail_online(s, &err);
-    }
-}
-
-static int read_online(struct source_etcd *s, const struct http_answer *http,
-                       const struct err *http_err, struct etcd_answer *answer)
-{
-    struct err err = {0};
-    int rc = etcd_session_read(&s->session, http, http_err, answer, &err);
-    http_call_free(steal_ptr(&s->online));
-    if (rc < 0) {
-        s->lease = 0;
-        fail_online(s, &err);
-    }
-    return rc;
-}
-
-static void on_online_put(void *arg, const struct http_answer *http, const struct err *http_err)
-{
-    struct source_etcd *s = arg;
-    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
-    if (read_online(s, http, http_err, &answer) == 0) {
-        plan_online(s, link_fsm_spread(&s->session.link.fsm, online_interval(s)));
-    }
-}
-
-static void put_online(struct source_etcd *s)
-{
-    CLEANUP(json) struct json *json = json_object();
-    json_set_string(json, "version", EDGIBLE_VERSION);
-    json_set_string(json, "bootId", s->base.params.boot_id);
-    json_set_time(json, "since", clock_unix_ms());
-    CLEANUP(free) char *value = json_text(json);
-    CLEANUP(free) char *body = etcd_put_text(s->online_key, value, strlen(value), s->lease);
-    call_online(s, "/v3/kv/put", body, on_online_put);
-}
-
-static void on_grant(void *arg, const struct http_answer *http, const struct err *http_err)
-{
-    struct source_etcd *s = arg;
-    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
-    if (read_online(s, http, http_err, &answer) == 0) {
-        s->lease = answer.lease;
-        put_online(s);
-    }
-}
-
-static void grant(struct source_etcd *s)
-{
-    int64_t ttl = ONLINE_INTERVALS * online_interval(s) / 1000;
-    CLEANUP(free) char *body = etcd_grant_text(ttl > 0 ? ttl : 1);
-    call_online(s, "/v3/lease/grant", body, on_grant);
-}
-
-static void on_keepalive(void *arg, const struct http_answer *http, const struct err *http_err)
-{
-    struct source_etcd *s = arg;
-    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
-    if (read_online(s, http, http_err, &answer) < 0) {
-        return;
-    }
-    if (answer.ttl_s > 0) {
-        plan_online(s, link_fsm_spread(&s->session.link.fsm, online_interval(s)));
-    } else {
-        s->lease = 0; /* it is gone, as after a long while without contact */
-        grant(s);
-    }
-}
-
-static void on_online_timer(void *arg)
-{
-    struct source_etcd *s = arg;
-    if (s->online != NULL) {
-        return;
-    }
-    if (!etcd_session_is_ready(&s->session) || s->revision == 0) {
-        plan_online(s, 1000); /* until there is contact */
-    } else if (s->lease == 0) {
-        grant(s);
-    } else {
-        CLEANUP(free) char *body = etcd_keepalive_text(s->lease);
-        call_online(s, "/v3/lease/keepalive", body, on_keepalive);
-    }
+    const struct source_etcd *s = arg;
+    return s->revision != 0 && s->watch != NULL;
 }
 
 /* --- reports -------------------------------------------------------------------------------------
@@ -517,9 +417,8 @@ static void etcd_free(struct source *base)
     http_call_free(s->range);
     http_call_free(s->watch);
     http_call_free(s->report);
-    http_call_free(s->online);
+    etcd_online_fini(&s->online);
     reporter_free(s->reporter);
-    loop_timer_free(s->online_timer);
     etcd_session_fini(&s->session);
     etcd_stream_fini(&s->stream);
     size_t at = 0;
@@ -530,7 +429,6 @@ static void etcd_free(struct source *base)
     map_free(s->docs);
     free(s->prefix);
     free(s->report_key);
-    free(s->online_key);
     free(s);
 }
 
@@ -601,13 +499,11 @@ struct source *source_etcd_open(const struct source_params *params, struct err *
     const char *prefix = config_of(s)->prefix;
     s->prefix = xasprintf("%s/v3/devices/%s/applications/", prefix, device);
     s->report_key = xasprintf("%s/v3/devices/%s/report", prefix, device);
-    s->online_key = xasprintf("%s/v3/devices/%s/online", prefix, device);
     s->docs = map_new();
-    s->online_timer = loop_timer_new(params->loop, on_online_timer, s);
     struct reporter_params reports = {
         .source = &s->base.params,
         .self = &s->base,
-        .interval_ms = online_interval(s),
+        .interval_ms = config_of(s)->report_interval_ms,
         .send = send_report,
         .arg = s,
     };
@@ -616,6 +512,13 @@ struct source *source_etcd_open(const struct source_params *params, struct err *
         etcd_free(&s->base);
         return NULL;
     }
-    plan_online(s, link_fsm_spread(&s->session.link.fsm, 1000));
+    struct etcd_online_params online = {
+        .session = &s->session,
+        .source = &s->base.params,
+        .is_wanted = is_in_contact,
+        .on_failure = on_online_failure,
+        .arg = s,
+    };
+    etcd_online_init(&s->online, &online);
     return &s->base;
 }

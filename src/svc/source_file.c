@@ -118,7 +118,8 @@ static enum source_read wait_for_writer(struct source_file *file)
 {
     if (!file->wait_said) {
         file->wait_said = true;
-        log_debug("source", "'%s' is being written; it is read when it is closed", file->docs.origin);
+        log_debug("source", "'%s' is being written; it is read when it is closed",
+                  file->docs.origin);
     }
     return SOURCE_READ_WAIT;
 }
@@ -126,7 +127,8 @@ static enum source_read wait_for_writer(struct source_file *file)
 enum source_read source_file_refresh(struct source_file *file, struct events *events, mono_ms now)
 {
     struct stat st;
-    CLEANUP(close_fd) int fd = open(file->docs.origin, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    CLEANUP(close_fd)
+    int fd = open(file->docs.origin, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
         return cannot_read(file, events, errno);
     }

@@ -13,7 +13,7 @@
 
 #define MAX_ANSWER_BYTES (8UL * 1024 * 1024)
 /* The server holds a request for LINK_WAIT_S; one that says nothing so much longer is gone. */
-#define POLL_WAIT_MS ((LINK_WAIT_S + 25) * 1000)
+#define POLL_WAIT_MS 75000
 #define ANSWER_WAIT_MS 30000
 
 struct source_https {
@@ -22,7 +22,7 @@ struct source_https {
     struct reporter *reporter;
     struct http_call *poll, *report; /* under way; NULL: none */
     mono_ms poll_began;
-    char *etag;               /* of what was taken last; a hash where the server gives none */
+    char *etag; /* of what was taken last; a hash where the server gives none */
     bool is_etag_of_server;
     struct source_docs docs;
     bool has_docs; /* an answer was taken */
@@ -132,9 +132,9 @@ static char *judge(const struct http_answer *answer, const struct app_docs *pars
         return xasprintf("the answer cannot be parsed: %s", line);
     }
     if (parsed->count > 0 && known == 0) {
-        CLEANUP(free) char *line = parsed->docs[0].diag.count > 0
-                                       ? diag_item_text(&parsed->docs[0].diag.items[0])
-                                       : xstrdup("");
+        CLEANUP(free)
+        char *line = parsed->docs[0].diag.count > 0 ? diag_item_text(&parsed->docs[0].diag.items[0])
+                                                    : xstrdup("");
         return xasprintf("the answer holds no v3 Application: %s", line);
     }
     return NULL;
@@ -152,8 +152,9 @@ static void take_answer(struct source_https *s, const struct http_answer *answer
     }
     bool is_cut = !answer->is_delimited && !is_list(answer);
     if (is_cut) {
-        log_warn("source", "'%s': the server does not say how long its answer is; nothing is "
-                           "removed by it, as it may be cut off",
+        log_warn("source",
+                 "'%s': the server does not say how long its answer is; nothing is "
+                 "removed by it, as it may be cut off",
                  s->docs.origin);
     }
     source_docs_take(&s->docs, params->events, &parsed, is_cut);
@@ -262,8 +263,8 @@ static void begin_poll(void *arg)
     };
     CLEANUP(headers) struct headers headers = {0};
     CLEANUP(free)
-    char *match = s->etag != NULL && s->is_etag_of_server ? xasprintf("If-None-Match: %s", s->etag)
-                                                          : NULL;
+    char *match =
+        s->etag != NULL && s->is_etag_of_server ? xasprintf("If-None-Match: %s", s->etag) : NULL;
     (void) snprintf(prefer, sizeof(prefer), "Prefer: wait=%d", LINK_WAIT_S);
     add_header(&headers, prefer);
     if (match != NULL) {
@@ -345,9 +346,8 @@ static void https_stop(struct source *base)
 static void set_files(struct source_https *s)
 {
     const struct https_config *config = config_of(s);
-    s->link.tls = (struct source_tls){.ca_file = config->ca_file,
-                                      .cert_file = config->cert_file,
-                                      .key_file = config->key_file};
+    s->link.tls = (struct source_tls){
+        .ca_file = config->ca_file, .cert_file = config->cert_file, .key_file = config->key_file};
 }
 
 static void https_reload(struct source *base)

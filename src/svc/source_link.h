@@ -22,7 +22,7 @@ struct source_link {
     struct loop_timer *timer; /* calls try */
     struct source_tls tls;
     struct secret_stamp stamps[3];
-    char *trouble; /* NULL: none */
+    char *trouble;                      /* NULL: none */
     mono_ms last_contact, next_contact; /* -1 */
     bool is_stopped;
     loop_fn try;
