@@ -6,6 +6,7 @@
 #include "edgible/map.h"
 #include "edgible/reconcile.h"
 #include "edgible/source_directory.h"
+#include "plane.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -56,6 +57,19 @@ static int check_app(const struct config *config, const struct app_spec *app, st
     return 0;
 }
 
+static int check_documents(const struct config *config, const struct app_docs *docs,
+                           struct map *names)
+{
+    documents_print_diag(docs);
+    int failures = app_docs_error_count(docs) > 0 ? 1 : 0;
+    for (size_t i = 0; i < docs->count; i++) {
+        if (docs->docs[i].spec != NULL) {
+            failures += check_app(config, docs->docs[i].spec, names);
+        }
+    }
+    return failures;
+}
+
 static int check_file(const struct config *config, const char *path, struct map *names)
 {
     CLEANUP(app_docs) struct app_docs docs = {0};
@@ -65,14 +79,7 @@ static int check_file(const struct config *config, const char *path, struct map 
         (void) fprintf(stderr, "edgible-agent: %s\n", err_text(&err, text, sizeof(text)));
         return 1;
     }
-    documents_print_diag(&docs);
-    int failures = app_docs_error_count(&docs) > 0 ? 1 : 0;
-    for (size_t i = 0; i < docs.count; i++) {
-        if (docs.docs[i].spec != NULL) {
-            failures += check_app(config, docs.docs[i].spec, names);
-        }
-    }
-    return failures;
+    return check_documents(config, &docs, names);
 }
 
 static int is_taken(const struct dirent *entry)
@@ -98,6 +105,28 @@ static int check_directory(const struct config *config)
     }
     free(entries);
     return failures;
+}
+
+/* What the control plane holds for this device just now. One that does not answer is no fault of
+ * the configuration: the agent would start all the same. */
+static int check_plane(const struct config *config)
+{
+    struct command_options options = {.config = config->file};
+    int code = EXIT_OK;
+    CLEANUP(plane) struct plane *plane = plane_open(&options, &code);
+    CLEANUP(buf) struct buf text = {0};
+    CLEANUP(map) struct map *names = map_new();
+    code = code == EXIT_OK ? plane_get_documents(plane, &text) : code;
+    if (code == EXIT_NO_ANSWER) {
+        (void) printf("what would run is not known: the control plane did not answer\n");
+        return 0;
+    }
+    if (code != EXIT_OK) {
+        return 1;
+    }
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    appspec_parse("the control plane", buf_str(&text), text.len, &docs);
+    return check_documents(config, &docs, names);
 }
 
 /* NULL after it has been said what is wrong with it. */
@@ -126,11 +155,8 @@ int agent_check(const char *config_path)
     if (config == NULL) {
         return EXIT_FAILURE;
     }
-    if (config->source != SOURCE_DIRECTORY) {
-        (void) printf("configuration OK; the control plane is remote and was not asked\n");
-        return EXIT_SUCCESS;
-    }
-    int failures = check_directory(config);
+    int failures =
+        config->source == SOURCE_DIRECTORY ? check_directory(config) : check_plane(config);
     (void) printf(failures > 0 ? "not OK: %s\n" : "OK: %s\n", config->file);
     return failures > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

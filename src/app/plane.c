@@ -28,6 +28,7 @@ static void forget(struct plane_device *device)
     }
     free(steal_ptr(&device->docs));
     device->count = 0;
+    buf_fini(&device->text);
     free(steal_ptr(&device->etag));
     json_free(steal_ptr(&device->report));
 }
@@ -37,6 +38,8 @@ void plane_device_add(struct plane_device *device, const char *origin, const cha
 {
     CLEANUP(app_docs) struct app_docs docs = {0};
     appspec_parse(origin, text, len, &docs);
+    buf_add_str(&device->text, device->text.len > 0 ? "\n---\n" : "");
+    buf_add(&device->text, text, len);
     for (size_t i = 0; i < docs.count; i++) {
         struct app_doc *doc = &docs.docs[i];
         if (doc->name != NULL) {
@@ -110,6 +113,17 @@ void plane_learn(struct plane *plane, const struct app_docs *docs)
             map_put(plane->homes, spec->name, xstrdup(spec->device_name));
         }
     }
+}
+
+int plane_get_documents(struct plane *plane, struct buf *text)
+{
+    const struct plane_device *device = NULL;
+    const char *name = device_of(plane, NULL);
+    int code = name == NULL ? EXIT_USAGE : plane_look(plane, name, &device);
+    if (code == EXIT_OK) {
+        buf_add(text, buf_str(&device->text), device->text.len);
+    }
+    return code;
 }
 
 /* --- requests ------------------------------------------------------------------------------------

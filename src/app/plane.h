@@ -22,6 +22,9 @@ DEFINE_CLEANUP(plane, struct plane, plane_free)
 /* From now on the applications of these documents are looked for at the devices that they name. */
 void plane_learn(struct plane *plane, const struct app_docs *docs);
 
+/* Adds the documents for the device that is meant, as one stream. */
+int plane_get_documents(struct plane *plane, struct buf *text);
+
 /* As client_call() and client_find() */
 int plane_call(struct plane *plane, const char *method, const char *path, const struct buf *body,
                struct json **ret);

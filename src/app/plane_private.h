@@ -22,6 +22,7 @@ struct plane_device {
     char *name;
     struct plane_doc *docs;
     size_t count;
+    struct buf text;     /* all documents */
     char *etag;          /* of the documents as they are; NULL: not told */
     struct json *report; /* the last one; NULL: none */
     bool is_offline;     /* its lease has run out */

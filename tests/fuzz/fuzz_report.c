@@ -38,6 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         free(device.docs[i].name);
     }
     free(device.docs);
+    buf_fini(&device.text);
     json_free(device.report);
     strv_fini(&plane.changed);
     return 0;

@@ -10,7 +10,7 @@ import pytest
 
 from api import Api
 from control_plane import Authority, ControlPlane, to_text
-from harness import SLEEP, is_alive, wait_for, workload
+from harness import SLEEP, is_alive, run_client, wait_for, workload
 
 
 @pytest.fixture
@@ -361,6 +361,63 @@ def test_a_name_that_does_not_resolve_holds_up_nothing(make_agent):
     agent.start()
     agent.wait_event("source-lost")
     assert source(agent)["state"] == "lost"
+
+
+@pytest.mark.once
+def test_check_asks_the_control_plane(planes, make_agent):
+    agent = make_agent()
+    plane = planes(agent.device, token="right")
+    token = secret(agent, "token", "right\n")
+    point(agent, plane, tokenFile=str(token))
+    plane.set(agent.app("web", workload("w", SLEEP)))
+
+    def check():
+        return run_client("--config", agent.config_file, "--check")
+
+    done = check()
+    assert done.returncode == 0 and "w: /bin/sleep" in done.stdout and "OK:" in done.stdout
+    token.write_text("wrong\n")
+    done = check()
+    assert done.returncode == 1 and "401" in done.stderr
+    token.chmod(0o644)
+    assert "chmod" in check().stderr
+    plane.token = None
+    token.chmod(0o600)
+    plane.set_text("kind: [")
+    assert check().returncode == 1
+    plane.close()
+    done = check()
+    assert done.returncode == 0 and "did not answer" in done.stdout
+
+
+@pytest.mark.once
+def test_reload_and_upgrade_with_a_control_plane(plane):
+    agent = plane.agent
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    agent.start()
+    pid = agent.wait_started("web", "w")
+    # SIGUSR2: the same process, another program; the connections are made anew.
+    since = agent.mark()
+    polls = len(plane.polls())
+    agent.send(signal.SIGUSR2)
+    agent.wait_event("adopted", "web", "w", since=since)
+    plane.wait_polls(since=polls)
+    open_files = os.listdir(f"/proc/{agent.pid}/fd")
+    sockets = [os.readlink(f"/proc/{agent.pid}/fd/{fd}") for fd in open_files
+               if os.path.exists(f"/proc/{agent.pid}/fd/{fd}")]
+    print(sockets)
+    # SIGHUP: another control plane, a directory.
+    agent.put("job.yaml", agent.app("job", workload("j", SLEEP)))
+    agent.put("web.yaml", agent.app("web", workload("w", SLEEP)))
+    agent.write_config()
+    agent.send(signal.SIGHUP)
+    agent.wait_started("job", "j", since)
+    assert is_alive(pid) and source(agent)["type"] == "directory"
+    # And back: what it has not is removed, what it has goes on.
+    point(agent, plane)
+    agent.send(signal.SIGHUP)
+    agent.wait_event("removed", "job", since=since)
+    assert is_alive(pid) and source(agent)["type"] == "https"
 
 
 # --- reports -------------------------------------------------------------------------------------
