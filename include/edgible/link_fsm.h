@@ -23,6 +23,7 @@ struct link_fsm {
     unsigned failures;     /* in a row */
     enum link_waits waits; /* the server holds requests */
     unsigned hasty;        /* changes in a row that came at once */
+    bool is_phased;        /* the first interval is over */
 };
 
 void link_fsm_init(struct link_fsm *fsm, uint64_t seed);
@@ -33,6 +34,8 @@ void link_fsm_init(struct link_fsm *fsm, uint64_t seed);
 mono_ms link_fsm_first(struct link_fsm *fsm, mono_ms interval_ms, bool has_work);
 /* ±10 %. */
 mono_ms link_fsm_spread(struct link_fsm *fsm, mono_ms interval_ms);
+/* Any part of an interval: for the first one, as what began together would else stay together. */
+mono_ms link_fsm_phase(struct link_fsm *fsm, mono_ms interval_ms);
 /* Between 0 and 1 s, doubling to 5 min; no sooner than the server asks, up to an hour
  * (retry_after_ms, -1: it does not). */
 mono_ms link_fsm_on_failure(struct link_fsm *fsm, mono_ms retry_after_ms);

@@ -10,7 +10,8 @@ _edgible() {
         esac
     done
     case $prev in
-        --file|--config|--socket) compopt -o default; return ;;
+        --file|--config|--socket|--*-file) compopt -o default; return ;;
+        --control-plane|--device) return ;;
         -f) [ "$noun" = stack ] && { compopt -o default; return; } ;;
         -i|--id)
             mapfile -t COMPREPLY < <(compgen -W "$("$program" application list --json 2>/dev/null |
@@ -27,34 +28,34 @@ _edgible() {
     case "$noun $verb" in
         " ") words="stack application device agent app --config --check --version --help" ;;
         "stack ") words="validate diff deploy status teardown --help" ;;
-        "stack validate") words="--file --socket --config --json --plain --help" ;;
-        "stack diff") words="--file --socket --config --json --plain --help" ;;
-        "stack deploy") words="--file --no-wait --timeout --socket --config --json --plain --help" ;;
-        "stack status") words="--file --socket --config --json --plain --help" ;;
-        "stack teardown") words="--file --name --no-wait --timeout --socket --config --json --plain --help" ;;
+        "stack validate") words="--file --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "stack diff") words="--file --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "stack deploy") words="--file --no-wait --timeout --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "stack status") words="--file --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "stack teardown") words="--file --name --no-wait --timeout --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "application ") words="list get events logs restart update why --help" ;;
-        "application list") words="--socket --config --json --plain --help" ;;
-        "application get") words="--id --socket --config --json --plain --help" ;;
-        "application events") words="--id --lines --follow --socket --config --json --plain --help" ;;
-        "application logs") words="--id --workload --lines --follow --socket --config --json --plain --help" ;;
-        "application restart") words="--id --workload --socket --config --json --plain --help" ;;
-        "application update") words="--id --target-state --socket --config --json --plain --help" ;;
-        "application why") words="--id --socket --config --json --plain --help" ;;
+        "application list") words="--socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "application get") words="--id --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "application events") words="--id --lines --follow --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "application logs") words="--id --workload --lines --follow --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "application restart") words="--id --workload --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "application update") words="--id --target-state --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "application why") words="--id --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "app ") words="list get events logs restart update why --help" ;;
-        "app list") words="--socket --config --json --plain --help" ;;
-        "app get") words="--id --socket --config --json --plain --help" ;;
-        "app events") words="--id --lines --follow --socket --config --json --plain --help" ;;
-        "app logs") words="--id --workload --lines --follow --socket --config --json --plain --help" ;;
-        "app restart") words="--id --workload --socket --config --json --plain --help" ;;
-        "app update") words="--id --target-state --socket --config --json --plain --help" ;;
-        "app why") words="--id --socket --config --json --plain --help" ;;
+        "app list") words="--socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "app get") words="--id --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "app events") words="--id --lines --follow --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "app logs") words="--id --workload --lines --follow --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "app restart") words="--id --workload --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "app update") words="--id --target-state --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "app why") words="--id --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "device ") words="application-health health --help" ;;
-        "device application-health") words="--name --socket --config --json --plain --help" ;;
-        "device health") words="--name --socket --config --json --plain --help" ;;
+        "device application-health") words="--name --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "device health") words="--name --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "agent ") words="status logs set-log-level --help" ;;
-        "agent status") words="--watch --socket --config --json --plain --help" ;;
-        "agent logs") words="--lines --follow --level --module --socket --config --json --plain --help" ;;
-        "agent set-log-level") words="--socket --config --json --plain --help" ;;
+        "agent status") words="--watch --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "agent logs") words="--lines --follow --level --module --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "agent set-log-level") words="--socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }

@@ -54,7 +54,12 @@ for program in edgible edgible-agent
     complete -c $program -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from logs' -l module -x
     complete -c $program -n '__fish_seen_subcommand_from agent; and not __fish_seen_subcommand_from status logs set-log-level' -a set-log-level -d 'until the agent is restarted or reloaded'
     complete -c $program -l socket -rF -d 'the agent of this socket'
-    complete -c $program -l config -rF -d 'the agent of this configuration'
+    complete -c $program -l config -rF -d 'the agent, or control plane, of this configuration'
+    complete -c $program -l control-plane -x -d 'an HTTPS control plane, by its URL'
+    complete -c $program -l device -x -d 'the device that is meant there'
+    for file in token ca cert key
+        complete -c $program -l $file-file -rF -d 'credentials for it'
+    end
     complete -c $program -l json -d 'one JSON document'
     complete -c $program -l plain -d 'no colour'
     complete -c $program -l help

@@ -186,6 +186,15 @@ void agent_open_api(struct agent *agent)
     loop_timer_arm(agent->api_timer, loop_now() + API_RETRY_MS);
 }
 
+/* Who may change documents from afar decides what runs here. */
+static void warn_of_power(const struct config *config)
+{
+    if (config->source != SOURCE_DIRECTORY && !config->policy.present && geteuid() == 0) {
+        log_warn("policy", "there is no policy, and this agent runs as root: whoever writes to the "
+                           "control plane may run anything on this device as anybody");
+    }
+}
+
 /* What is in the policy but not in force yet is said: an owner must not rely on it. */
 static void warn_of_policy(const struct policy_config *policy)
 {
@@ -260,6 +269,7 @@ static int agent_open(struct agent *agent, struct err *err)
     agent->reconcile =
         reconcile_new(agent->supervisor, agent->events, agent->persist, agent->config);
     warn_of_policy(&agent->config->policy);
+    warn_of_power(agent->config);
     restore_all(agent->persist, agent->reconcile, agent->supervisor, agent->boot_id);
     if (agent_open_source(agent, err) < 0) {
         return -1;

@@ -44,6 +44,11 @@ mono_ms link_fsm_spread(struct link_fsm *fsm, mono_ms interval_ms)
     return interval_ms - interval_ms / 10 + up_to(fsm, interval_ms / 5);
 }
 
+mono_ms link_fsm_phase(struct link_fsm *fsm, mono_ms interval_ms)
+{
+    return up_to(fsm, interval_ms);
+}
+
 void link_fsm_on_success(struct link_fsm *fsm)
 {
     fsm->failures = 0;
@@ -84,7 +89,9 @@ mono_ms link_fsm_on_answer(struct link_fsm *fsm, const struct link_answer *answe
     fsm->failures = 0;
     learn(fsm, answer);
     if (fsm->waits == LINK_WAITS_NOT) {
-        return link_fsm_spread(fsm, interval_ms);
+        bool is_first = !fsm->is_phased;
+        fsm->is_phased = true;
+        return is_first ? link_fsm_phase(fsm, interval_ms) : link_fsm_spread(fsm, interval_ms);
     }
     return answer->took_ms < PACE_MS ? PACE_MS - answer->took_ms : 0;
 }

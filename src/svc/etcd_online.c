@@ -57,7 +57,7 @@ static void on_put(void *arg, const struct http_answer *http, const struct err *
     struct etcd_online *o = arg;
     CLEANUP(etcd_answer) struct etcd_answer answer = {0};
     if (read_answer(o, http, http_err, &answer) == 0) {
-        plan(o, interval_of(o));
+        plan(o, link_fsm_phase(&o->params.session->link.fsm, interval_of(o)));
     }
 }
 

@@ -187,6 +187,7 @@ void reporter_set_desired(struct reporter *r, const char *etag)
 
 static void on_taken(struct reporter *r)
 {
+    bool is_first = r->taken_unix_ms == 0;
     link_fsm_on_success(&r->fsm);
     r->taken_unix_ms = clock_unix_ms();
     r->is_unwanted = false;
@@ -194,9 +195,12 @@ static void on_taken(struct reporter *r)
         free(steal_ptr(&r->trouble));
         log_info("report", "the control plane takes reports again");
     }
-    bool has_more = backlog_on_taken(r->backlog, r->sequence);
     mono_ms gap = r->sent_at + MIN_GAP_MS;
-    mono_ms later = r->sent_at + link_fsm_spread(&r->fsm, r->params.interval_ms);
+    bool has_more = backlog_on_taken(r->backlog, r->sequence);
+    mono_ms interval = r->params.interval_ms;
+    mono_ms later = r->sent_at + (is_first ? link_fsm_phase(&r->fsm, interval)
+                                           : link_fsm_spread(&r->fsm, interval));
+    later = later > gap ? later : gap;
     mono_ms soon = loop_now() + GATHER_MS;
     bool is_soon = r->is_dirty || has_more;
     plan(r, !is_soon ? later : gap > soon ? gap : soon);

@@ -2,6 +2,7 @@
 every way in which a server can go wrong."""
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import http.server
@@ -12,9 +13,10 @@ import subprocess
 import threading
 import time
 
+import jsonschema
 import yaml
 
-from harness import wait_for
+from harness import ROOT, wait_for
 
 
 class Authority:
@@ -61,6 +63,28 @@ class Authority:
 def to_text(documents):
     return documents if isinstance(documents, str) else \
         yaml.safe_dump_all(documents, sort_keys=False) if documents else "[]\n"
+
+
+@functools.lru_cache
+def description(name):
+    return yaml.safe_load((ROOT / "docs/api" / name).read_text())
+
+
+def check_report(report):
+    """Holds it against docs/api/control-plane.openapi.yaml, and its applications against the
+    agent's own API. In the server's thread: what is wrong ends up in the list of reports."""
+    plane, agent = description("control-plane.openapi.yaml"), description("agent.openapi.yaml")
+    try:
+        for value, schema, document in (
+                [(report, "Report", plane)] +
+                [(a, "Application", agent) for a in report["applications"]] +
+                [(e, "Event", agent) for e in report["events"]]):
+            jsonschema.Draft202012Validator(
+                {**document["components"]["schemas"][schema],
+                 "components": document["components"]}).validate(value)
+    except jsonschema.ValidationError as error:
+        return {**report, "invalid": str(error)}
+    return report
 
 
 class Request:
@@ -136,11 +160,13 @@ class ControlPlane:
         self.close()
 
     def close(self):
+        wrong = [r["invalid"] for r in self.reports if "invalid" in r]
         with self.changed:
             self.closing = True
             self.changed.notify_all()
         self.server.shutdown()
         self.server.server_close()
+        assert not wrong, wrong[0]
 
     # what it says
 
@@ -208,7 +234,7 @@ class ControlPlane:
         if not self.takes_reports:
             return self.reply(handler, 405, b"")
         if self.report_status < 300:
-            self.reports.append(json.loads(body))
+            self.reports.append(check_report(json.loads(body)))
         return self.reply(handler, self.report_status, b"", **self.report_headers)
 
     def _serve_change(self, handler, name, body):

@@ -112,6 +112,7 @@ static void a_server_that_answers_at_once_is_polled(void **state)
     (void) state;
     struct link_fsm fsm;
     link_fsm_init(&fsm, 1);
+    assert_true(answer(&fsm, false, false, 10) <= 30000); /* any part of the first interval */
     assert_true(answer(&fsm, false, false, 10) >= 27000);
     assert_true(answer(&fsm, true, false, 10) >= 27000);
     /* Slow for once is not holding: it may have too much to do. */
