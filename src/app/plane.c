@@ -283,6 +283,14 @@ static char *app_of_path(const char *path)
     return xstrdup(buf_str(&name));
 }
 
+/* What was put together here, as it would come over the API: numbers are numbers then. */
+static struct json *as_received(struct json *take_json)
+{
+    CLEANUP(json) struct json *json = take_json;
+    CLEANUP(free) char *text = json_text(json);
+    return json_parse(text, strlen(text), NULL);
+}
+
 typedef struct json *answer_fn(const struct plane *plane, const struct plane_device *device);
 
 static int answer_device(struct plane *plane, answer_fn *fn, struct json **ret)
@@ -291,7 +299,7 @@ static int answer_device(struct plane *plane, answer_fn *fn, struct json **ret)
     const char *name = device_of(plane, NULL);
     int code = name == NULL ? EXIT_USAGE : plane_look(plane, name, &device);
     if (code == EXIT_OK && ret != NULL) {
-        *ret = fn(plane, device);
+        *ret = as_received(fn(plane, device));
     }
     return code;
 }
@@ -322,7 +330,7 @@ static int answer_apps(struct plane *plane, struct json **ret)
             json_add(all, json_copy(app));
         }
     }
-    *ret = steal_ptr(&all);
+    *ret = as_received(steal_ptr(&all));
     return EXIT_OK;
 }
 
@@ -355,7 +363,7 @@ int plane_find(struct plane *plane, const char *path, long *ret_status, struct j
     struct json *json = plane_app_json(plane, device, app);
     *ret_status = json != NULL ? 200 : 404;
     if (json != NULL) {
-        *ret = json;
+        *ret = as_received(json);
     }
     return EXIT_OK;
 }

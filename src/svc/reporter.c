@@ -200,10 +200,9 @@ static void on_taken(struct reporter *r)
     mono_ms interval = r->params.interval_ms;
     mono_ms later = r->sent_at + (is_first ? link_fsm_phase(&r->fsm, interval)
                                            : link_fsm_spread(&r->fsm, interval));
-    later = later > gap ? later : gap;
     mono_ms soon = loop_now() + GATHER_MS;
-    bool is_soon = r->is_dirty || has_more;
-    plan(r, !is_soon ? later : gap > soon ? gap : soon);
+    mono_ms next = !r->is_dirty && !has_more ? later : gap < later ? gap : later;
+    plan(r, next > soon ? next : soon);
 }
 
 static void on_failed(struct reporter *r, const char *detail, mono_ms retry_after_ms)

@@ -2,7 +2,7 @@
 
 import http.server
 import json
-import signal
+import re
 import threading
 import time
 
@@ -64,6 +64,7 @@ def test_from_a_laptop_to_a_process_and_back(fleet, tmp_path):
     assert got["workloads"][0]["pid"] == pid
     health = run_client(*options, "device", "application-health", "--name", agent.device)
     assert health.returncode == 0 and "running" in health.stdout, health.stderr
+    assert re.search(r"web +w +running +0 +\d", health.stdout), health.stdout
     assert run_client(*options, "device", "health", "--name", agent.device).stdout == \
         "Health check OK\n"
     changed = stack(tmp_path, agent.app("web", workload("w", ["/bin/sleep", "77777"])), job)

@@ -16,6 +16,7 @@ from control_plane import Authority, to_text
 from harness import ROOT, SLEEP, free_port, is_alive, run_client, wait_for, workload
 from test_https import secret, source
 
+DEVICE_TOKEN, OPERATOR_TOKEN = "d" * 64, "o" * 64  # as long as those of the example
 EXAMPLE = ROOT / "examples" / "control-plane"
 
 
@@ -35,8 +36,8 @@ class Nginx:
         shutil.copy(server[1], home / "server.key")
         (home / "tokens.map").write_text(
             (EXAMPLE / "tokens.map").read_text()
-            .replace("put-the-token-of-my-first-here", "device-token")
-            .replace("put-the-token-of-an-operator-here", "operator-token")
+            .replace("put-the-token-of-my-first-here", DEVICE_TOKEN)
+            .replace("put-the-token-of-an-operator-here", OPERATOR_TOKEN)
             .replace("my-first", device))
         text = (EXAMPLE / "edgible.conf").read_text()
         text = text.replace("/etc/nginx/edgible", str(home)).replace("/srv/edgible", str(self.files))
@@ -66,7 +67,7 @@ class Nginx:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
 
-    def status(self, method, path, token="operator-token", body=None, headers=None):
+    def status(self, method, path, token=OPERATOR_TOKEN, body=None, headers=None):
         context = ssl.create_default_context(cafile=str(self.ca.file))
         request = urllib.request.Request(self.url + path, body, {
             "Authorization": f"Bearer {token}", **(headers or {})}, method=method)
@@ -85,7 +86,7 @@ def nginx(make_agent, tmp_path):
     agent = make_agent()
     with Nginx(tmp_path / "nginx", agent.device) as server:
         ca = secret(agent, "ca.pem", server.ca.file.read_text())
-        token = secret(agent, "token", "device-token\n")
+        token = secret(agent, "token", DEVICE_TOKEN + "\n")
         agent.write_config(controlPlane={"https": {
             "url": server.url, "caFile": str(ca), "tokenFile": str(token), "pollInterval": "1s",
             "reportInterval": "2s"}})
@@ -117,7 +118,7 @@ def test_a_deploy_from_a_laptop_through_nginx(nginx, tmp_path):
     agent = nginx.agent
     agent.start()
     token = tmp_path / "operator"
-    token.write_text("operator-token\n")
+    token.write_text(OPERATOR_TOKEN + "\n")
     token.chmod(0o600)
     options = ["--control-plane", nginx.url, "--device", agent.device, "--ca-file", nginx.ca.file,
                "--token-file", token]
@@ -132,7 +133,7 @@ def test_a_deploy_from_a_laptop_through_nginx(nginx, tmp_path):
     done = run_client(*options, "stack", "teardown", "--name", "web")
     assert done.returncode == 0, done.stderr + done.stdout
     agent.wait_event("removed", "web")
-    token.write_text("device-token\n")
+    token.write_text(DEVICE_TOKEN + "\n")
     done = run_client(*options, "stack", "deploy", "--no-wait", "-f", file)
     assert done.returncode == 4 and "403" in done.stderr
 
@@ -143,20 +144,20 @@ def test_who_may_do_what(nginx):
     document = to_text([nginx.agent.app("web", workload("w", SLEEP))]).encode()
     for method, path, token, status in (
             ("GET", f"{base}/applications", "nobody", 401),
-            ("GET", f"{base}/applications", "device-token", 200),
-            ("GET", f"{base}/applications", "operator-token", 200),
-            ("GET", "/v3/devices/another/applications", "device-token", 403),
-            ("GET", "/v3/devices/another/applications", "operator-token", 404),
-            ("PUT", f"{base}/applications/web", "device-token", 403),
-            ("PUT", f"{base}/applications/web", "operator-token", 201),
-            ("PUT", f"{base}/applications/../../x", "operator-token", 404),
-            ("DELETE", f"{base}/applications/web", "device-token", 403),
-            ("DELETE", f"{base}/applications/web", "operator-token", 204),
-            ("DELETE", f"{base}/applications/web", "operator-token", 404),
-            ("PUT", f"{base}/report", "device-token", 201),
-            ("PUT", "/v3/devices/another/report", "device-token", 403),
-            ("DELETE", f"{base}/report", "device-token", 405),
-            ("POST", f"{base}/applications", "operator-token", 405)):
+            ("GET", f"{base}/applications", DEVICE_TOKEN, 200),
+            ("GET", f"{base}/applications", OPERATOR_TOKEN, 200),
+            ("GET", "/v3/devices/another/applications", DEVICE_TOKEN, 403),
+            ("GET", "/v3/devices/another/applications", OPERATOR_TOKEN, 404),
+            ("PUT", f"{base}/applications/web", DEVICE_TOKEN, 403),
+            ("PUT", f"{base}/applications/web", OPERATOR_TOKEN, 201),
+            ("PUT", f"{base}/applications/../../x", OPERATOR_TOKEN, 404),
+            ("DELETE", f"{base}/applications/web", DEVICE_TOKEN, 403),
+            ("DELETE", f"{base}/applications/web", OPERATOR_TOKEN, 204),
+            ("DELETE", f"{base}/applications/web", OPERATOR_TOKEN, 404),
+            ("PUT", f"{base}/report", DEVICE_TOKEN, 201),
+            ("PUT", "/v3/devices/another/report", DEVICE_TOKEN, 403),
+            ("DELETE", f"{base}/report", DEVICE_TOKEN, 405),
+            ("POST", f"{base}/applications", OPERATOR_TOKEN, 405)):
         body = document if method in ("PUT", "POST") else None
         assert nginx.status(method, path, token, body) == status, (method, path, token)
     assert nginx.status("GET", f"{base}/applications") == 200 and nginx.body == b"[]\n"
