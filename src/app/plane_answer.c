@@ -50,18 +50,10 @@ static double age_of_report(const struct plane_device *device)
     return difftime(time(NULL), timegm(&tm));
 }
 
-static char *reason_to_wait(const struct plane_device *device)
+static const char *reason_to_wait(const struct plane_device *device)
 {
-    char age[48];
-    double seconds = age_of_report(device);
-    if (device->report == NULL) {
-        return xstrdup("the device has not reported to this control plane yet");
-    }
-    if (seconds < 0) {
-        return xstrdup("the device has not reported this version yet");
-    }
-    return xasprintf("the device has not reported this version yet; its last report is %s old",
-                     client_format_age(seconds, age, sizeof(age)));
+    return device->report == NULL ? "the device has not reported to this control plane yet"
+                                  : "the device has not reported this version yet";
 }
 
 /* As nothing is known of how it runs. */
@@ -69,7 +61,7 @@ static struct json *pending_json(const struct plane *plane, const struct plane_d
                                  const struct plane_doc *doc)
 {
     CLEANUP(free) char *id = overview_app_id(plane->config, doc->spec, doc->name);
-    CLEANUP(free) char *reason = reason_to_wait(device);
+    const char *reason = reason_to_wait(device);
     struct json *json = json_object();
     struct json *on = json_object();
     struct json *workloads = json_array();

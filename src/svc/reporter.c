@@ -12,6 +12,9 @@
 
 #define GATHER_MS 1000
 #define MIN_GAP_MS 5000
+/* Servers have bounds: nginx takes 1 MiB and etcd 1.5 MiB where nobody has set others. */
+#define MAX_REPORT_BYTES (900UL * 1024)
+#define FEW_EVENTS 100
 #define UNWANTED_MS 3600000
 
 struct reporter {
@@ -73,7 +76,7 @@ static struct json *resources_json(const struct config *config)
     return json;
 }
 
-static void add_applications(const struct reporter *r, struct json *json)
+static void add_applications(const struct reporter *r, unsigned what, struct json *json)
 {
     const struct source_params *source = r->params.source;
     struct overview view = {
@@ -83,7 +86,7 @@ static void add_applications(const struct reporter *r, struct json *json)
         .source = r->params.self,
     };
     CLEANUP(device_report) struct device_report device = {0};
-    overview_take(&view, OVERVIEW_PORTS | OVERVIEW_RESOURCES, &device);
+    overview_take(&view, what, &device);
     enum status worst = STATUS_COUNT;
     struct json *apps = json_array();
     for (size_t i = 0; i < device.count; i++) {
@@ -97,7 +100,7 @@ static void add_applications(const struct reporter *r, struct json *json)
     }
 }
 
-static char *make_text(struct reporter *r)
+static char *make_text_of(struct reporter *r, unsigned what, size_t max_events)
 {
     CLEANUP(json) struct json *json = json_object();
     struct json *desired = json_object();
@@ -108,10 +111,21 @@ static char *make_text(struct reporter *r)
     json_set(json, "device", device_json(r->params.source->config));
     json_set(json, "agent", agent_json(r));
     json_set(json, "desired", desired);
-    add_applications(r, json);
-    backlog_add_events(r->backlog, json);
+    add_applications(r, what, json);
+    backlog_add_events(r->backlog, max_events, json);
     json_set(json, "resources", resources_json(r->params.source->config));
     return json_text(json);
+}
+
+/* What is too much for a server is told in short: better that than nothing. */
+static char *make_text(struct reporter *r)
+{
+    CLEANUP(free)
+    char *text = make_text_of(r, OVERVIEW_PORTS | OVERVIEW_RESOURCES, BACKLOG_MAX_EVENTS);
+    if (strlen(text) > MAX_REPORT_BYTES) {
+        return make_text_of(r, OVERVIEW_BRIEF, FEW_EVENTS);
+    }
+    return steal_ptr(&text);
 }
 
 /* --- when ----------------------------------------------------------------------------------------

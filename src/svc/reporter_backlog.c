@@ -136,7 +136,7 @@ static void skip_old(struct backlog *b, size_t count)
     b->old = rest;
 }
 
-void backlog_add_events(struct backlog *b, struct json *report)
+void backlog_add_events(struct backlog *b, size_t max, struct json *report)
 {
     const struct event_store *store = store_of(b);
     struct json *events = json_array();
@@ -146,13 +146,13 @@ void backlog_add_events(struct backlog *b, struct json *report)
         b->next_seq = first;
     }
     b->told_old = 0;
-    while (b->told_old < b->old.count && b->told_old < BACKLOG_MAX_EVENTS) {
+    while (b->told_old < b->old.count && b->told_old < max) {
         json_add_raw(events, b->old.items[b->told_old++]);
     }
     struct event_cursor cursor = {.next_seq = b->next_seq};
     size_t count = b->told_old;
     size_t len = 0;
-    while (count < BACKLOG_MAX_EVENTS) {
+    while (count < max) {
         const char *line = event_store_next(store, &cursor, &len);
         if (line == NULL) {
             break;

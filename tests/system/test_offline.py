@@ -1,15 +1,16 @@
 """A device in a network namespace of its own, whose link is cut."""
 
-import json
 import random
 import shutil
-import signal
+import socket
 import subprocess
+import time
 import uuid
 
 import pytest
 import yaml
 
+from api import Api
 from control_plane import ControlPlane
 from harness import RESTART_AT_ONCE, SLEEP, is_alive, run_client, wait_for, workload
 
@@ -121,3 +122,30 @@ def test_days_without_contact_and_a_reboot(make_agent, link, tmp_path):
         assert len(boots) == 2
         plane.set(agent.app("web", workload("w", SLEEP)))
         agent.wait_event("removed", "chatty", since=since)
+
+
+@pytest.mark.as_root
+@pytest.mark.once
+def test_a_name_server_that_says_nothing_holds_up_nothing(make_agent, link):
+    agent = make_agent()
+    agent.write_config(controlPlane={"directory": str(agent.source)})
+    agent.start()
+    agent.run("web", workload("w", ["/bin/sleep", "0.05"], restart=RESTART_AT_ONCE))
+    agent.stop()
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind((link.host, 53))
+    resolver = agent.folder / "resolv.conf"
+    resolver.write_text(f"nameserver {link.host}\noptions timeout:30 attempts:5\n")
+    agent.write_config(controlPlane={"https": {"url": "https://control.example.com",
+                                               "pollInterval": "1s"}})
+    script = f"mount --bind {resolver} /etc/resolv.conf && exec \"$@\""
+    since = agent.mark()
+    agent.start(prefix=[*link.prefix, "unshare", "--mount", "/bin/sh", "-c", script, "sh"])
+    silent.settimeout(30)
+    assert b"control" in silent.recv(512), "the name is being looked up"
+    agent.wait(lambda: len(agent.events("exited", "web", since=since)) > 20, "all to go on")
+    begin = time.monotonic()
+    Api(agent).get("/v1/applications")
+    agent.stop()
+    assert time.monotonic() - begin < 10  # the look-up takes 150 s
+    silent.close()
