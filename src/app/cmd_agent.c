@@ -29,22 +29,44 @@ static void print_workloads(const struct json *workloads)
     print_line("Workloads:", buf_str(&text));
 }
 
+static void add_word(struct buf *text, const char *before, const char *word)
+{
+    if (word != NULL) {
+        buf_printf(text, "%s%s", before, word);
+    }
+}
+
+static void print_source(const struct json *source)
+{
+    CLEANUP(buf) struct buf where = {0};
+    CLEANUP(buf) struct buf reports = {0};
+    const struct json *told = json_get(source, "reports");
+    if (json_string(source, "type") == NULL) { /* the agent stops */
+        return;
+    }
+    buf_printf(&where, "%s '%s': %s", json_string(source, "type"), json_string(source, "location"),
+               json_string(source, "state"));
+    add_word(&where, ": ", json_string(source, "error"));
+    add_word(&where, ", last read ", json_string(source, "lastContactAt"));
+    add_word(&where, ", next ", json_string(source, "nextContactAt"));
+    print_line("Source:", where.data);
+    print_line("Changes by:", json_string(source, "mode"));
+    if (told != NULL) {
+        buf_add_str(&reports, json_string(told, "state"));
+        add_word(&reports, ": ", json_string(told, "error"));
+        add_word(&reports, ", last taken ", json_string(told, "lastTakenAt"));
+        print_line("Reports:", reports.data);
+    }
+}
+
 static void print_status(const struct json *agent)
 {
     char age[48];
-    const struct json *source = json_get(agent, "source");
     const struct json *self = json_get(agent, "resources");
-    const char *error = json_string(source, "error");
-    const char *contact = json_string(source, "lastContactAt");
     CLEANUP(free)
     char *version = xasprintf(
         "%s, PID %.0f, up for %s", json_string(agent, "version"), json_number(agent, "pid", 0),
         client_format_age(json_number(agent, "uptimeSeconds", 0), age, sizeof(age)));
-    CLEANUP(free)
-    char *where = xasprintf("%s '%s': %s%s%s%s%s", json_string(source, "type"),
-                            json_string(source, "location"), json_string(source, "state"),
-                            error != NULL ? ": " : "", error != NULL ? error : "",
-                            contact != NULL ? ", last read " : "", contact != NULL ? contact : "");
     CLEANUP(free)
     char *uses = xasprintf("%.1f MiB, %.0f descriptors, %.1f s of CPU",
                            json_number(self, "memoryBytes", 0) / (1024.0 * 1024.0),
@@ -53,7 +75,7 @@ static void print_status(const struct json *agent)
     print_line("Agent:", version);
     print_line("Device:", json_string(json_get(agent, "device"), "name"));
     print_line("Configuration:", json_string(agent, "configFile"));
-    print_line("Source:", where);
+    print_source(json_get(agent, "source"));
     print_line("Applications:", count);
     print_workloads(json_get(agent, "workloads"));
     print_line("Uses:", uses);

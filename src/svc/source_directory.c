@@ -204,6 +204,8 @@ static void say_source(struct source_directory *source, enum event_type type, co
     struct event event = {
         .type = type,
         .level = type == EVENT_SOURCE_LOST ? LOG_ERROR : LOG_INFO,
+        .fields = type == EVENT_SOURCE_LOST ? (struct log_field[]){{"reason", reason}, {0}}
+               : NULL,
     };
     events_emit(source->base.params.events, &event,
                 type == EVENT_SOURCE_LOST
