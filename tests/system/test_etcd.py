@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+import yaml
 
 from api import Api
 from control_plane import Authority
@@ -196,6 +197,28 @@ def test_a_cluster_of_which_members_are_killed(tmp_path, make_agent):
             member.start()
             wait_for(lambda: _try(lambda: etcd.call("/v3/kv/range", {"key": encode("x")}, member)),
                      "the member to be back")
+        assert is_alive(pid) and not agent.events("removed")
+
+
+@pytest.mark.once
+def test_a_member_that_stands_still_is_left(tmp_path, make_agent):
+    """Its stream is as silent as one of a dead link."""
+    with Etcd(tmp_path / "etcd", size=3) as etcd:
+        agent = point(make_agent(), etcd)
+        etcd.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+        agent.start()
+        pid = agent.wait_started("web", "w")
+        used = next(m for m in etcd.members if m.url == source(agent)["location"])
+        online = f"/edgible/v3/devices/{agent.device}/online"
+        wait_for(lambda: etcd.get(online), "the device to be online")
+        os.kill(used.process.pid, signal.SIGSTOP)
+        wait_for(lambda: source(agent)["location"] != used.url, "another member to be asked")
+        other = next(m for m in etcd.members if m is not used)
+        wait_for(lambda: _try(lambda: etcd.call("/v3/kv/put", {
+            "key": encode(key(agent.device, "job")), "value": encode(
+                yaml.safe_dump(agent.app("job", workload("w", SLEEP))))}, other)), "a deploy")
+        agent.wait_started("job", "w")
+        os.kill(used.process.pid, signal.SIGCONT)
         assert is_alive(pid) and not agent.events("removed")
 
 
