@@ -35,6 +35,9 @@ int fd_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_
 /* Adds O_NONBLOCK. */
 int fd_set_nonblocking(int fd, struct err *err) MUST_CHECK;
 
+/* Marks every descriptor from this one on close-on-exec, those of libraries too. */
+void fd_close_all_on_exec(int from);
+
 /* mkdir -p with mode for what is missing; an existing directory is fine. */
 int fd_make_dirs(const char *path, mode_t mode, struct err *err) MUST_CHECK;
 

@@ -127,6 +127,7 @@ static int keep_socket(const struct agent *agent, bool keep)
 static void execute(struct agent *agent)
 {
     CLEANUP(free) char *config_path = xstrdup(agent->config_path);
+    fd_close_all_on_exec(STDERR_FILENO + 1); /* libcurl opens some without the flag */
     CLEANUP(free)
     char *locks = xasprintf("%d:%d:%d:%d", (int) getpid(), agent->state_lock, agent->runtime_lock,
                             keep_socket(agent, true));

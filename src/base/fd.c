@@ -1,9 +1,12 @@
 #include "edgible/fd.h"
 
 #include "edgible/mem.h"
+#include "edgible/parse.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -113,4 +116,23 @@ int fd_make_dirs(const char *path, mode_t mode, struct err *err)
         }
     }
     return make_one_dir(part, mode, err);
+}
+
+/* Linux before 5.11 has no such call, or not the flag. */
+void fd_close_all_on_exec(int from)
+{
+    if (close_range((unsigned) from, UINT_MAX, CLOSE_RANGE_CLOEXEC) == 0) {
+        return;
+    }
+    DIR *dir = opendir("/proc/self/fd");
+    if (dir == NULL) {
+        return;
+    }
+    for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        int64_t fd = -1;
+        if (parse_int(entry->d_name, from, INT_MAX, &fd, NULL) == 0) {
+            (void) fcntl((int) fd, F_SETFD, FD_CLOEXEC);
+        }
+    }
+    (void) closedir(dir);
 }

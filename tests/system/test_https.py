@@ -402,10 +402,14 @@ def test_reload_and_upgrade_with_a_control_plane(plane):
     agent.send(signal.SIGUSR2)
     agent.wait_event("adopted", "web", "w", since=since)
     plane.wait_polls(since=polls)
-    open_files = os.listdir(f"/proc/{agent.pid}/fd")
-    sockets = [os.readlink(f"/proc/{agent.pid}/fd/{fd}") for fd in open_files
-               if os.path.exists(f"/proc/{agent.pid}/fd/{fd}")]
-    print(sockets)
+    count = len(os.listdir(f"/proc/{agent.pid}/fd"))
+    for _ in range(3):
+        again, polls = agent.mark(), len(plane.polls())
+        agent.send(signal.SIGUSR2)
+        agent.wait_event("adopted", "web", "w", since=again)
+        plane.wait_polls(since=polls)
+    wait_for(lambda: len(os.listdir(f"/proc/{agent.pid}/fd")) <= count,
+             "no more descriptors than before")
     # SIGHUP: another control plane, a directory.
     agent.put("job.yaml", agent.app("job", workload("j", SLEEP)))
     agent.put("web.yaml", agent.app("web", workload("w", SLEEP)))
