@@ -28,6 +28,7 @@ struct source_etcd {
     struct etcd_online online;
     struct http_call *range, *watch, *report; /* under way; NULL: none */
     struct etcd_stream stream;                /* of watch */
+    mono_ms read_at;                          /* when all was read last */
     int64_t revision;                         /* up to which all is known; 0: nothing is */
     struct map *docs;                         /* key → struct source_docs */
     struct err watch_end;                     /* why the watch was ended from inside */
@@ -210,6 +211,7 @@ static void on_range(void *arg, const struct http_answer *http, const struct err
     }
     forget_absent(s, &answer);
     s->revision = answer.revision;
+    s->read_at = loop_now();
     etcd_session_found(&s->session);
     give_view(s);
     set_desired(s);
@@ -311,9 +313,9 @@ static void on_watch_end(void *arg, const struct http_answer *http, const struct
     log_debug("source", "%s", err.msg);
     if (!is_ours) {
         fail(s, &err);
-    } else if (s->is_compacted) {
+    } else if (s->is_compacted && loop_now() - s->read_at > STRANGE_PAUSE_MS) {
         source_link_plan(&s->session.link, 0);
-    } else { /* the endpoint is well; what was read is not */
+    } else { /* the endpoint is well; what was read is not, or is so again and again */
         source_link_lost(&s->session.link, STRANGE_PAUSE_MS, "%s", err.msg);
     }
 }
