@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import time
 
 import pytest
@@ -360,6 +361,31 @@ def test_an_unreadable_directory_keeps_everything_running(agent):
     agent.source.chmod(0o755)
     agent.wait_event("source-back")
     assert_still_running(agent, pid)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("spoil", ["invalid", "nameless", "no yaml", "empty", "unreadable"])
+def test_what_a_spoilt_file_held_runs_on_over_a_restart(agent, spoil):
+    """The good version is known from the records alone."""
+    [pid], [other] = agent.run("app", MAIN), agent.run("other", MAIN)
+    agent.send(signal.SIGKILL)
+    agent.wait_exit()
+    if spoil == "unreadable":
+        (agent.source / "app.yaml").unlink()
+        (agent.source / "app.yaml").symlink_to("/nowhere/at/all")
+    else:
+        agent.put("app.yaml", {"invalid": agent.app("app", workload("main", SLEEP, restart=7)),
+                               "nameless": {"apiVersion": "v3", "kind": "Application"},
+                               "no yaml": "{ not: [closed", "empty": ""}[spoil])
+    since = agent.mark()
+    agent.start()
+    agent.wait_event("adopted", "app", since=since)
+    agent.wait_event("rejected", since=since)
+    agent.remove("other.yaml")
+    agent.wait_event("removed", "other", since=since)
+    assert is_alive(pid) and not is_alive(other)
+    agent.remove("app.yaml")
+    agent.wait_event("removed", "app", since=since)
 
 
 # --- many files --------------------------------------------------------------------------------
