@@ -91,6 +91,12 @@ def is_alive(pid):
     return p is not None and p.state not in "ZX"
 
 
+def kill_and_wait(pid):
+    """Ends a process that is not ours to wait for; it is gone, or a zombie, when this returns."""
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not is_alive(pid), f"the end of {pid}")
+
+
 def argv_of(pid):
     return read_proc(pid, "cmdline").decode(errors="replace").split("\0")[:-1]
 

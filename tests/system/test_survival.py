@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from harness import (IS_ROOT, RESTART_AT_ONCE, SLEEP, agent_binary, helper, is_alive, process,
-                     python, sh, wait_for, workload)
+from harness import (IS_ROOT, RESTART_AT_ONCE, SLEEP, agent_binary, helper, is_alive, kill_and_wait,
+                     process, python, sh, wait_for, workload)
 
 
 def kill_agent(agent):
@@ -270,7 +270,7 @@ def test_record_of_a_newer_agent_is_refused_and_left_alone(agent, where):
     assert is_alive(pid)
     agent.stop_leaving([pid])
     assert path.read_text() == text
-    os.kill(pid, signal.SIGKILL)
+    kill_and_wait(pid)
 
 
 # --- signals -----------------------------------------------------------------------------------
@@ -448,7 +448,7 @@ def test_nothing_is_adopted_after_a_reboot(agent):
     assert agent.wait_started("app", "main", since) != pid
     assert not agent.events("adopted", since=since)
     if is_alive(pid):
-        os.kill(pid, signal.SIGKILL)
+        kill_and_wait(pid)
 
 
 def test_daemons_of_an_adopted_workload_end_with_it(agent):
