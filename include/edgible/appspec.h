@@ -78,6 +78,7 @@ struct limits_spec {
 struct sandbox_spec {
     bool present;
     struct strv read, write;
+    bool has_connect;  /* connections are limited, an empty list allows none */
     uint16_t *connect; /* ports */
     size_t connect_count;
 };
@@ -100,6 +101,7 @@ struct workload_spec {
     struct health_check health;
     struct limits_spec limits;
     struct sandbox_spec sandbox;
+    bool allow_new_privileges; /* its programs may gain rights on exec (setuid) */
     size_t line; /* of its document, for messages */
 };
 

@@ -28,9 +28,11 @@ struct etcd_config {
 struct policy_config {
     bool present;
     /* Each list binds only where its has_ member is set: an empty list allows nothing. */
-    bool has_commands, has_users, has_write_paths;
-    struct strv commands, users, write_paths;
-    int64_t max_workloads; /* UNSET: no limit */
+    bool has_commands, has_users, has_groups, has_write_paths;
+    struct strv commands, users, groups, write_paths;
+    int64_t max_workloads;     /* UNSET: no limit */
+    struct limits_spec limits; /* of each workload: the most, and what it has without its own */
+    bool allow_new_privileges; /* documents may ask for it */
 };
 
 struct config {
@@ -42,6 +44,7 @@ struct config {
     char *directory; /* of SOURCE_DIRECTORY, absolute */
     struct https_config https;
     struct etcd_config etcd;
+    struct strv trusted_keys; /* minisign's public keys; empty: sets need not be signed */
     char *api_socket;
     char *api_group; /* NULL where not given */
     enum log_level log_level;

@@ -68,15 +68,4 @@ void reconcile_on_app_gone(struct reconcile *rec, const char *name);
 /* There are descriptors again for workloads that were refused for want of them. */
 void reconcile_on_room(struct reconcile *rec);
 
-/* NULL where the document is for this device, else why not. The caller frees. */
-char *reconcile_not_for_device(const struct config *config, const struct app_spec *app);
-
-/* NULL where the policy allows it, else the sentence that refuses it, with the rule. app is
- * complete (defaults applied); own_user is who the agent is. The caller frees. */
-char *reconcile_policy_refusal(const struct config *config, const struct app_spec *app,
-                               const char *own_user);
-
-/* A copy of app with the configuration's defaults filled in. */
-struct app_spec *reconcile_complete(const struct config *config, const struct app_spec *app);
-
 #endif

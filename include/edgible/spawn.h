@@ -19,6 +19,9 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+/* Where a bare name is looked for, unless its environment says otherwise. */
+#define SPAWN_DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 /* What the child was doing when it failed. */
 enum spawn_stage {
     SPAWN_STAGE_CGROUP,
@@ -30,6 +33,7 @@ enum spawn_stage {
     SPAWN_STAGE_GID,
     SPAWN_STAGE_UID,
     SPAWN_STAGE_CHDIR,
+    SPAWN_STAGE_RESTRICT,
     SPAWN_STAGE_EXEC,
     SPAWN_STAGE_COUNT
 };
@@ -39,15 +43,30 @@ struct spawn_fault {
     int error; /* errno */
 };
 
+#define SPAWN_RLIMITS_MAX 4
+
+struct spawn_rlimit {
+    int resource; /* RLIMIT_DATA … */
+    struct rlimit limit;
+};
+
 struct spawn_request {
     char *const *argv;
     char *const *envp;
-    char *const *paths;      /* executables tried in order, as execvp does; NULL-terminated */
+    char *const *paths; /* executables tried in order, as execvp does; NULL-terminated */
+    int exec_fd;        /* the executable itself, O_PATH, instead of paths; -1: none; borrowed */
     const char *working_dir; /* NULL: "/" */
+    bool is_dir_known;       /* the child must find itself in just this one: ESTALE otherwise */
+    dev_t dir_dev;
+    ino_t dir_ino;
     const struct creds *creds;
     int output_fd;            /* becomes stdout and stderr; borrowed */
     int cgroup_fd;            /* directory of its cgroup, -1: none; borrowed */
     struct rlimit open_files; /* RLIMIT_NOFILE as the agent found it at its own start */
+    struct spawn_rlimit rlimits[SPAWN_RLIMITS_MAX]; /* more */
+    size_t rlimit_count;
+    bool no_new_privs; /* no program of it gains rights on exec */
+    int sandbox_fd;    /* a Landlock ruleset; -1: none; borrowed */
 };
 
 struct spawned {

@@ -7,6 +7,7 @@
 
 #include "edgible/appspec.h"
 #include "edgible/cgroup.h"
+#include "edgible/config.h"
 #include "edgible/err.h"
 #include "edgible/events.h"
 #include "edgible/loop.h"
@@ -30,7 +31,8 @@ struct supervisor_params {
     const char *boot_id;               /* copied */
     const char *journal_dir;           /* of the pump; copied */
     struct rlimit open_files_before;   /* what workloads get */
-    struct rlimit open_files_now;      /* what the budget of descriptors is made from */
+    const struct policy_config *policy;
+    struct rlimit open_files_now; /* what the budget of descriptors is made from */
     /* Nothing is left of an application that was removed. */
     void (*on_app_gone)(void *arg, const char *name);
     /* Some workloads had been refused for want of descriptors, and some are free again: call
@@ -94,6 +96,9 @@ void supervisor_abandon(struct supervisor *sup);
 /* A child of this process that is no workload's: it is neither reaped nor taken for an orphan of
  * one. 0: there is none. */
 void supervisor_set_helper(struct supervisor *sup, pid_t pid);
+
+/* From now on this policy counts for each launch; borrowed. */
+void supervisor_set_policy(struct supervisor *sup, const struct policy_config *policy);
 
 /* NULL where there is none. Valid until the loop's next turn. */
 const struct workload *supervisor_find(const struct supervisor *sup, const char *application,

@@ -9,6 +9,7 @@
 
 #include "edgible/appspec.h"
 #include "edgible/cgroup.h"
+#include "edgible/config.h"
 #include "edgible/creds.h"
 #include "edgible/events.h"
 #include "edgible/killtree.h"
@@ -44,11 +45,14 @@ struct workload_ctx {
     const char *device_name;
     const char *log_dir;
     struct rlimit open_files; /* what workloads get */
+    const struct policy_config *policy;
     struct stop_times *stop_times;
     /* Asks for a sweep of the workload: workload_sweep() is called soon, from the loop. */
     void (*request_sweep)(void *arg, struct workload *workload);
     /* The workload has come to rest. */
     void (*on_rest)(void *arg, struct workload *workload);
+    /* It is in another state, or in another state of health. */
+    void (*on_change)(void *arg, struct workload *workload);
     void *arg;
 };
 
@@ -86,6 +90,12 @@ enum wl_state workload_state(const struct workload *workload);
 bool workload_is_at_rest(const struct workload *workload);
 
 void workload_start(struct workload *workload);
+/* It is wanted, and is to be started later, for this reason; copied. Only of one that is stopped;
+ * workload_start() or workload_stop() end that. */
+void workload_hold(struct workload *workload, const char *reason);
+bool workload_is_held(const struct workload *workload);
+/* When what depends on it may start: 0: now; -1: not before its state changes. */
+mono_ms workload_ready_in(const struct workload *workload);
 void workload_stop(struct workload *workload);
 /* Ends a stop's grace period now. */
 void workload_skip_grace(struct workload *workload);
@@ -95,6 +105,9 @@ void workload_update(struct workload *workload, const struct workload_spec *spec
 /* A new process, its counters forgiven; one that is not wanted starts. */
 void workload_restart(struct workload *workload);
 
+enum status workload_status(const struct workload *workload);
+/* Why it is so; NULL where the status says it all. The caller frees. */
+char *workload_reason(const struct workload *workload);
 /* Fills all but what has to be looked for in the system: ports' listening, resources. *report must
  * be zeroed; the caller finishes it before the workload changes. brief: without last exit, ports
  * and log. */

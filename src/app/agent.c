@@ -111,6 +111,7 @@ static int open_supervisor(struct agent *agent, struct err *err)
         .cgroups = agent->cgroups,
         .device_name = agent->config->device_name,
         .log_dir = agent->config->log_dir,
+        .policy = &agent->config->policy,
         .on_app_gone = on_app_gone,
         .on_room = on_room,
         .on_empty = on_supervisor_empty,
@@ -195,15 +196,6 @@ static void warn_of_power(const struct config *config)
     }
 }
 
-/* What is in the policy but not in force yet is said: an owner must not rely on it. */
-static void warn_of_policy(const struct policy_config *policy)
-{
-    if (policy->has_commands || policy->has_write_paths || policy->max_workloads != UNSET) {
-        log_warn("policy", "of the policy, this version puts into force users only; commands, "
-                           "writePaths and maxWorkloads are not yet");
-    }
-}
-
 static bool is_same_dir(const char *a, const char *b)
 {
     struct stat x;
@@ -268,7 +260,6 @@ static int agent_open(struct agent *agent, struct err *err)
     }
     agent->reconcile =
         reconcile_new(agent->supervisor, agent->events, agent->persist, agent->config);
-    warn_of_policy(&agent->config->policy);
     warn_of_power(agent->config);
     restore_all(agent->persist, agent->reconcile, agent->supervisor, agent->boot_id);
     if (agent_open_source(agent, err) < 0) {

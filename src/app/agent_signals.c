@@ -73,6 +73,7 @@ static void on_reload_signal(void *arg)
     keep_fixed(old, fresh);
     agent->config = fresh;
     log_set(fresh->log_level, fresh->log_format);
+    supervisor_set_policy(agent->supervisor, &fresh->policy);
     reconcile_set_config(agent->reconcile, fresh);
     if (agent->api != NULL) {
         api_set_config(agent->api, fresh);

@@ -2,9 +2,9 @@
 #include "agent.h"
 #include "config_file.h"
 #include "documents.h"
+#include "edgible/admission.h"
 #include "edgible/creds.h"
 #include "edgible/map.h"
-#include "edgible/reconcile.h"
 #include "edgible/source_directory.h"
 #include "plane.h"
 
@@ -29,27 +29,36 @@ static void print_command(const struct workload_spec *w)
     (void) printf(" (as %s)\n", w->user != NULL ? w->user : "the agent's user");
 }
 
-static int check_app(const struct config *config, const struct app_spec *app, struct map *names)
+struct checking {
+    const struct config *config;
+    struct map *names; /* of applications seen */
+    size_t workloads;  /* of them */
+};
+
+static int check_app(struct checking *checking, const struct app_spec *app)
 {
-    if (map_has(names, app->name)) {
+    const struct config *config = checking->config;
+    if (map_has(checking->names, app->name)) {
         (void) fprintf(stderr, "%s:%zu: application '%s' is in the source twice\n", app->file,
                        app->line, app->name);
         return 1;
     }
-    map_put(names, app->name, names);
-    CLEANUP(free) char *elsewhere = reconcile_not_for_device(config, app);
+    map_put(checking->names, app->name, checking);
+    CLEANUP(free) char *elsewhere = admission_not_for_device(config, app);
     if (elsewhere != NULL) {
         (void) printf("application %s: ignored: %s\n", app->name, elsewhere);
         return 0;
     }
-    CLEANUP(app_spec) struct app_spec *complete = reconcile_complete(config, app);
+    CLEANUP(app_spec) struct app_spec *complete = admission_complete(config, app);
     CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
     CLEANUP(free)
-    char *refusal = reconcile_policy_refusal(config, complete, self != NULL ? self->user : "");
+    char *refusal = admission_policy_refusal(config, complete, self != NULL ? self->user : "",
+                                             checking->workloads);
     if (refusal != NULL) {
         (void) fprintf(stderr, "application %s: refused: %s\n", app->name, refusal);
         return 1;
     }
+    checking->workloads += admission_workload_count(complete);
     (void) printf("application %s (%s)\n", app->name, app->file);
     for (size_t i = 0; i < complete->workload_count; i++) {
         print_command(&complete->workloads[i]);
@@ -57,20 +66,19 @@ static int check_app(const struct config *config, const struct app_spec *app, st
     return 0;
 }
 
-static int check_documents(const struct config *config, const struct app_docs *docs,
-                           struct map *names)
+static int check_documents(struct checking *checking, const struct app_docs *docs)
 {
     documents_print_diag(docs);
     int failures = app_docs_error_count(docs) > 0 ? 1 : 0;
     for (size_t i = 0; i < docs->count; i++) {
         if (docs->docs[i].spec != NULL) {
-            failures += check_app(config, docs->docs[i].spec, names);
+            failures += check_app(checking, docs->docs[i].spec);
         }
     }
     return failures;
 }
 
-static int check_file(const struct config *config, const char *path, struct map *names)
+static int check_file(struct checking *checking, const char *path)
 {
     CLEANUP(app_docs) struct app_docs docs = {0};
     struct err err = {0};
@@ -79,7 +87,7 @@ static int check_file(const struct config *config, const char *path, struct map 
         (void) fprintf(stderr, "edgible-agent: %s\n", err_text(&err, text, sizeof(text)));
         return 1;
     }
-    return check_documents(config, &docs, names);
+    return check_documents(checking, &docs);
 }
 
 static int is_taken(const struct dirent *entry)
@@ -97,10 +105,11 @@ static int check_directory(const struct config *config)
         return 1;
     }
     CLEANUP(map) struct map *names = map_new();
+    struct checking checking = {.config = config, .names = names};
     int failures = 0;
     for (int i = 0; i < count; i++) {
         CLEANUP(free) char *path = xasprintf("%s/%s", config->directory, entries[i]->d_name);
-        failures += check_file(config, path, names);
+        failures += check_file(&checking, path);
         free(entries[i]);
     }
     free(entries);
@@ -116,6 +125,7 @@ static int check_plane(const struct config *config)
     CLEANUP(plane) struct plane *plane = plane_open(&options, &code);
     CLEANUP(buf) struct buf text = {0};
     CLEANUP(map) struct map *names = map_new();
+    struct checking checking = {.config = config, .names = names};
     code = code == EXIT_OK ? plane_get_documents(plane, &text) : code;
     if (code == EXIT_NO_ANSWER) {
         (void) printf("what would run is not known: the control plane did not answer\n");
@@ -126,7 +136,7 @@ static int check_plane(const struct config *config)
     }
     CLEANUP(app_docs) struct app_docs docs = {0};
     appspec_parse("the control plane", buf_str(&text), text.len, &docs);
-    return check_documents(config, &docs, names);
+    return check_documents(&checking, &docs);
 }
 
 /* NULL after it has been said what is wrong with it. */

@@ -151,7 +151,7 @@ static struct json *sandbox_to_json(const struct sandbox_spec *sandbox)
     struct json *json = json_object();
     set_strings(json, "read", &sandbox->read);
     set_strings(json, "write", &sandbox->write);
-    if (sandbox->connect_count > 0) {
+    if (sandbox->has_connect) {
         struct json *ports = json_array();
         for (size_t i = 0; i < sandbox->connect_count; i++) {
             json_add_int(ports, sandbox->connect[i]);
@@ -188,6 +188,9 @@ struct json *appspec_workload_to_json(const struct workload_spec *workload)
     set_filled(json, "limits", limits_to_json(&workload->limits));
     if (workload->sandbox.present) {
         json_set(json, "sandbox", sandbox_to_json(&workload->sandbox));
+    }
+    if (workload->allow_new_privileges) {
+        json_set_bool(json, "allowNewPrivileges", true);
     }
     return json;
 }

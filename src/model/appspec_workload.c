@@ -194,6 +194,7 @@ static void read_connect(struct doc_reader *reader, const struct doc_spot *spot,
     if (!docread_is_list(reader, spot, MAX_PORTS)) {
         return;
     }
+    sandbox->has_connect = true;
     sandbox->connect = xcalloc(spot->node->count, sizeof(*sandbox->connect));
     for (size_t i = 0; i < spot->node->count; i++) {
         struct doc_spot item = docread_item(spot, i);
@@ -254,6 +255,7 @@ static void read_supported(struct doc_reader *reader, const struct doc_spot *spo
         DOC_FIELD_OF_ALL("healthCheck", appspec_read_health),
         DOC_FIELD(struct workload_spec, limits, "limits", appspec_read_limits),
         DOC_FIELD(struct workload_spec, sandbox, "sandbox", appspec_read_sandbox),
+        DOC_FIELD(struct workload_spec, allow_new_privileges, "allowNewPrivileges", docread_bool),
         DOC_FIELDS_END,
     };
     docread_mapping(reader, spot, fields, workload);

@@ -1,5 +1,6 @@
 #include "edgible/config.h"
 
+#include "edgible/appspec_read.h"
 #include "edgible/config_read.h"
 
 #include <signal.h>
@@ -108,6 +109,13 @@ static void read_users(struct doc_reader *reader, const struct doc_spot *spot, v
     docread_strings(reader, spot, &policy->users);
 }
 
+static void read_groups(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    struct policy_config *policy = target;
+    policy->has_groups = true;
+    docread_strings(reader, spot, &policy->groups);
+}
+
 static void read_write_paths(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     struct policy_config *policy = target;
@@ -120,8 +128,11 @@ static void read_policy(struct doc_reader *reader, const struct doc_spot *spot, 
     static const struct doc_field fields[] = {
         DOC_FIELD_OF_ALL("commands", read_commands),
         DOC_FIELD_OF_ALL("users", read_users),
+        DOC_FIELD_OF_ALL("groups", read_groups),
         DOC_FIELD_OF_ALL("writePaths", read_write_paths),
         DOC_FIELD(struct policy_config, max_workloads, "maxWorkloads", docread_int, .max = 1000000),
+        DOC_FIELD(struct policy_config, limits, "limits", appspec_read_limits),
+        DOC_FIELD(struct policy_config, allow_new_privileges, "allowNewPrivileges", docread_bool),
         DOC_FIELDS_END,
     };
     struct policy_config *policy = target;
@@ -172,6 +183,7 @@ static struct config *new_config(const char *file)
     config->https.report_interval_ms = 60000;
     config->etcd.report_interval_ms = 60000;
     config->policy.max_workloads = UNSET;
+    config->policy.limits = (struct limits_spec){UNSET, UNSET, UNSET, UNSET};
     return config;
 }
 
@@ -267,6 +279,7 @@ static void free_sources(struct config *config)
     free(config->etcd.key_file);
     free(config->etcd.username);
     free(config->etcd.password_file);
+    strv_fini(&config->trusted_keys);
 }
 
 void config_free(struct config *config)
@@ -287,6 +300,7 @@ void config_free(struct config *config)
     free(config->defaults.user);
     strv_fini(&config->policy.commands);
     strv_fini(&config->policy.users);
+    strv_fini(&config->policy.groups);
     strv_fini(&config->policy.write_paths);
     free(config);
 }

@@ -192,16 +192,19 @@ static void read_directory(struct doc_reader *reader, const struct doc_spot *spo
     docread_string(reader, spot, &config->directory);
 }
 
+#define SOURCE_KINDS 3
+
 void config_read_control_plane(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     static const struct doc_field fields[] = {
         DOC_FIELD_OF_ALL("directory", read_directory),
         DOC_FIELD_OF_ALL("https", read_https),
         DOC_FIELD_OF_ALL("etcd", read_etcd),
+        DOC_FIELD(struct config, trusted_keys, "trustedKeys", docread_strings),
         DOC_FIELDS_END,
     };
     size_t count = 0;
-    for (size_t i = 0; i < ARRAY_LEN(fields) - 1; i++) {
+    for (size_t i = 0; i < SOURCE_KINDS; i++) {
         count += doc_node_get(spot->node, fields[i].name) != NULL ? 1 : 0;
     }
     docread_mapping(reader, spot, fields, target);
@@ -263,5 +266,6 @@ static bool is_same_etcd(const struct etcd_config *a, const struct etcd_config *
 bool config_is_same_source(const struct config *a, const struct config *b)
 {
     return a->source == b->source && is_same(a->directory, b->directory) &&
-           is_same_https(&a->https, &b->https) && is_same_etcd(&a->etcd, &b->etcd);
+           is_same_https(&a->https, &b->https) && is_same_etcd(&a->etcd, &b->etcd) &&
+           strv_is_equal(&a->trusted_keys, &b->trusted_keys);
 }

@@ -170,7 +170,7 @@ static void diff_sandbox(struct diff *diff, const struct sandbox_spec *from,
     diff_set(diff, SPEC_RESTART, "sandbox.read", &from->read, &to->read);
     diff_set(diff, SPEC_RESTART, "sandbox.write", &from->write, &to->write);
     bool is_same_connect =
-        from->connect_count == to->connect_count &&
+        from->has_connect == to->has_connect && from->connect_count == to->connect_count &&
         (from->connect_count == 0 ||
          memcmp(from->connect, to->connect, from->connect_count * sizeof(*from->connect)) == 0);
     if (!is_same_connect) {
@@ -195,6 +195,8 @@ static void diff_process(struct diff *diff, const struct workload_spec *from,
     diff_number(diff, SPEC_RESTART, "limits.openFiles", from->limits.open_files,
                 to->limits.open_files);
     diff_sandbox(diff, &from->sandbox, &to->sandbox);
+    diff_number(diff, SPEC_RESTART, "allowNewPrivileges", from->allow_new_privileges,
+                to->allow_new_privileges);
 }
 
 static void diff_live(struct diff *diff, const struct workload_spec *from,

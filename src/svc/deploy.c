@@ -1,5 +1,6 @@
 #include "deploy.h"
 
+#include "edgible/admission.h"
 #include "edgible/appspec_json.h"
 #include "edgible/creds.h"
 #include "edgible/deploy_plan.h"
@@ -33,21 +34,59 @@ static void refuse(struct deploy_refusal *refusal, unsigned status, const char *
 /* --- may it be done ------------------------------------------------------------------------------
  */
 
+/* What runs, or will, besides the documents. */
+struct others {
+    const struct app_docs *docs;
+    struct map *known; /* as of admission_depends_refusal(), the documents included */
+    size_t workloads;  /* of applications that are in no document */
+};
+
+static void add_other(void *arg, const struct reconcile_app *app)
+{
+    struct others *others = arg;
+    if (app->is_leaving || app->is_elsewhere || map_has(others->known, app->name)) {
+        return;
+    }
+    map_put(others->known, app->name,
+            app->spec != NULL ? (void *) (uintptr_t) app->spec : others->known);
+    others->workloads += app->spec != NULL ? admission_workload_count(app->spec) : 0;
+}
+
+static void look_at_others(const struct overview *view, const struct app_docs *docs,
+                           struct others *others)
+{
+    *others = (struct others){.docs = docs, .known = map_new()};
+    for (size_t i = 0; i < docs->count; i++) {
+        map_put(others->known, docs->docs[i].spec->name, docs->docs[i].spec);
+    }
+    reconcile_each_app(view->reconcile, add_other, others);
+}
+
+static size_t workloads_besides(const struct others *others, const struct app_spec *app)
+{
+    size_t count = others->workloads;
+    for (size_t i = 0; i < others->docs->count; i++) {
+        const struct app_spec *other = others->docs->docs[i].spec;
+        count += other != app ? admission_workload_count(other) : 0;
+    }
+    return count;
+}
+
 /* What the agent would refuse later is refused now, as a whole. */
-static bool is_acceptable(const struct overview *view, const struct app_spec *app,
-                          struct deploy_refusal *refusal)
+static bool is_acceptable(const struct overview *view, const struct others *others,
+                          const struct app_spec *app, struct deploy_refusal *refusal)
 {
     struct reconcile_app now;
-    CLEANUP(free) char *elsewhere = reconcile_not_for_device(view->config, app);
+    CLEANUP(free) char *elsewhere = admission_not_for_device(view->config, app);
     if (elsewhere != NULL) {
         refuse(refusal, 422, "application '%s' is not for this device: %s", app->name, elsewhere);
         return false;
     }
     CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
-    CLEANUP(app_spec) struct app_spec *complete = reconcile_complete(view->config, app);
+    CLEANUP(app_spec) struct app_spec *complete = admission_complete(view->config, app);
     CLEANUP(free)
-    char *against =
-        reconcile_policy_refusal(view->config, complete, self != NULL ? self->user : "");
+    char *against = admission_policy_refusal(view->config, complete, self != NULL ? self->user : "",
+                                             workloads_besides(others, app));
     if (against != NULL) {
         refuse(refusal, 403, "application '%s' is against this device's policy: %s", app->name,
                against);
@@ -55,6 +94,11 @@ static bool is_acceptable(const struct overview *view, const struct app_spec *ap
     }
     if (reconcile_find_app(view->reconcile, app->name, &now) && now.is_blocked) {
         refuse(refusal, 409, "application '%s' cannot be changed: %s", app->name, now.refused);
+        return false;
+    }
+    CLEANUP(free) char *misses = admission_depends_refusal(app, others->known);
+    if (misses != NULL) {
+        refuse(refusal, 422, "application '%s': %s", app->name, misses);
         return false;
     }
     return true;
@@ -75,12 +119,14 @@ static bool check_documents(const struct overview *view, const struct app_docs *
         refuse(refusal, 422, "there is no document to deploy");
         return false;
     }
-    for (size_t i = 0; i < docs->count; i++) {
-        if (!is_acceptable(view, docs->docs[i].spec, refusal)) {
-            return false;
-        }
+    struct others others;
+    bool all = true;
+    look_at_others(view, docs, &others);
+    for (size_t i = 0; i < docs->count && all; i++) {
+        all = is_acceptable(view, &others, docs->docs[i].spec, refusal);
     }
-    return true;
+    map_free(others.known);
+    return all;
 }
 
 /* --- what it changes -----------------------------------------------------------------------------
@@ -88,7 +134,7 @@ static bool check_documents(const struct overview *view, const struct app_docs *
 
 static struct json *plan_one(const struct overview *view, const struct app_spec *app)
 {
-    CLEANUP(app_spec) struct app_spec *to = reconcile_complete(view->config, app);
+    CLEANUP(app_spec) struct app_spec *to = admission_complete(view->config, app);
     CLEANUP(free) char *id = overview_app_id(view->config, app, app->name);
     struct reconcile_app now = {0};
     bool is_known =

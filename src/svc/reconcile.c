@@ -1,5 +1,6 @@
 #include "edgible/reconcile.h"
 
+#include "edgible/admission.h"
 #include "edgible/buf.h"
 #include "edgible/creds.h"
 #include "edgible/fault.h"
@@ -39,6 +40,7 @@ struct reconcile {
     char *own_user;
     struct map *apps;    /* name → struct accepted */
     struct map *leaving; /* name → struct leaving */
+    struct map *known;   /* during a view: as of admission_depends_refusal() */
 };
 
 struct reconcile *reconcile_new(struct supervisor *supervisor, struct events *events,
@@ -97,52 +99,6 @@ void reconcile_set_config(struct reconcile *rec, const struct config *config)
     rec->config = config;
 }
 
-/* --- what is asked of a document ------------------------------------------------------------- */
-
-char *reconcile_not_for_device(const struct config *config, const struct app_spec *app)
-{
-    if (app->organization != NULL && config->organization != NULL &&
-        strcmp(app->organization, config->organization) != 0) {
-        return xasprintf("it is of organization '%s', this device of '%s'", app->organization,
-                         config->organization);
-    }
-    if (app->device_name != NULL && strcmp(app->device_name, config->device_name) != 0) {
-        return xasprintf("it is for the device '%s', this one is '%s'", app->device_name,
-                         config->device_name);
-    }
-    const char *id = config->device_id != NULL ? config->device_id : "";
-    if (app->device_id != NULL && strcmp(app->device_id, id) != 0) {
-        return xasprintf("it is for the device with id '%s', this one's is '%s'", app->device_id,
-                         id);
-    }
-    return NULL;
-}
-
-char *reconcile_policy_refusal(const struct config *config, const struct app_spec *app,
-                               const char *own_user)
-{
-    const struct policy_config *policy = &config->policy;
-    for (size_t i = 0; i < app->workload_count && policy->has_users; i++) {
-        const struct workload_spec *w = &app->workloads[i];
-        const char *user = w->user != NULL ? w->user : own_user;
-        if (w->supported && !strv_has(&policy->users, user)) {
-            return xasprintf("spec.workloads[%zu] ('%s') would run as user '%s', which "
-                             "policy.users of this device does not list",
-                             i, w->name, user);
-        }
-    }
-    return NULL;
-}
-
-struct app_spec *reconcile_complete(const struct config *config, const struct app_spec *app)
-{
-    struct app_spec *complete = app_spec_copy(app);
-    for (size_t i = 0; i < complete->workload_count; i++) {
-        workload_spec_apply_defaults(&complete->workloads[i], &config->defaults);
-    }
-    return complete;
-}
-
 /* --- saying ------------------------------------------------------------------------------------
  */
 
@@ -152,16 +108,17 @@ static void refuse(struct reconcile *rec, struct accepted *a, const char *name,
     if (a->refused != NULL && strcmp(a->refused, sentence) == 0) {
         return;
     }
+    bool is_ignored = a->is_elsewhere || a->blocked != NULL;
     free(a->refused);
     a->refused = xstrdup(sentence);
     struct event event = {
         .type = type,
-        .level = type == EVENT_POLICY_REFUSED ? LOG_ERROR : LOG_INFO,
+        .level = is_ignored ? LOG_INFO : LOG_ERROR,
         .application = name,
         .fields = (struct log_field[]){{"status", "rejected"}, {"reason", sentence}, {0}},
     };
-    events_emit(rec->events, &event, "%s is %s: %s", name,
-                type == EVENT_POLICY_REFUSED ? "refused" : "ignored", sentence);
+    events_emit(rec->events, &event, "%s is %s: %s", name, is_ignored ? "ignored" : "refused",
+                sentence);
 }
 
 static void say_not_in_force(struct reconcile *rec, const struct app_spec *app,
@@ -171,12 +128,11 @@ static void say_not_in_force(struct reconcile *rec, const struct app_spec *app,
         const char *name;
         bool used;
     } features[] = {
-        {"dependsOn at start", w->depends_on.count > 0                                                },
-        {"healthCheck",        w->health.kind != HEALTH_NONE                                          },
-        {"limits",             w->limits.memory_bytes != UNSET || w->limits.cpu_millis != UNSET ||
+        {"healthCheck",     w->health.kind != HEALTH_NONE                                             },
+        {"limits",          w->limits.memory_bytes != UNSET || w->limits.cpu_millis != UNSET ||
                        w->limits.processes != UNSET || w->limits.open_files != UNSET},
-        {"sandbox",            w->sandbox.present                                                     },
-        {"update.rollback",    app->rollback                                                          },
+        {"sandbox",         w->sandbox.present                                                        },
+        {"update.rollback", app->rollback                                                             },
     };
     CLEANUP(buf) struct buf list = {0};
     for (size_t i = 0; i < ARRAY_LEN(features); i++) {
@@ -253,6 +209,28 @@ static void write_record(struct reconcile *rec, const struct app_spec *app, int6
     cleanup_app_record(&record);
 }
 
+/* Those of all applications but the one of that name. */
+static size_t other_workloads(const struct reconcile *rec, const char *name)
+{
+    size_t count = 0;
+    size_t at = 0;
+    const char *other = NULL;
+    void *value = NULL;
+    while (map_next(rec->apps, &at, &other, &value)) {
+        const struct accepted *a = value;
+        if (a->running != NULL && strcmp(other, name) != 0) {
+            count += admission_workload_count(a->running);
+        }
+    }
+    return count;
+}
+
+static char *policy_refusal(const struct reconcile *rec, const struct app_spec *complete)
+{
+    return admission_policy_refusal(rec->config, complete, rec->own_user,
+                                    other_workloads(rec, complete->name));
+}
+
 static void take(struct reconcile *rec, const struct app_spec *app)
 {
     struct accepted *a = get_accepted(rec, app->name);
@@ -263,23 +241,29 @@ static void take(struct reconcile *rec, const struct app_spec *app)
         refuse(rec, a, app->name, EVENT_REJECTED, a->blocked);
         return;
     }
-    CLEANUP(free) char *elsewhere = reconcile_not_for_device(rec->config, app);
+    CLEANUP(free) char *elsewhere = admission_not_for_device(rec->config, app);
     a->is_elsewhere = elsewhere != NULL;
     if (elsewhere != NULL) {
         refuse(rec, a, app->name, EVENT_REJECTED, elsewhere);
         return; /* not seen: what ran under the name is removed */
     }
     a->seen = true;
-    CLEANUP(app_spec) struct app_spec *complete = reconcile_complete(rec->config, app);
-    CLEANUP(free) char *refusal = reconcile_policy_refusal(rec->config, complete, rec->own_user);
+    CLEANUP(app_spec) struct app_spec *complete = admission_complete(rec->config, app);
+    CLEANUP(free) char *refusal = policy_refusal(rec, complete);
     if (refusal != NULL) {
         refuse(rec, a, app->name, EVENT_POLICY_REFUSED, refusal);
         return;
     }
-    free(steal_ptr(&a->refused));
     if (a->running != NULL && !spec_diff_app_is_different(a->running, complete)) {
+        free(steal_ptr(&a->refused));
         return;
     }
+    CLEANUP(free) char *misses = admission_depends_refusal(app, rec->known);
+    if (misses != NULL) {
+        refuse(rec, a, app->name, EVENT_REJECTED, misses);
+        return;
+    }
+    free(steal_ptr(&a->refused));
     a->generation++;
     app_spec_free(a->running);
     a->running = steal_ptr(&complete);
@@ -372,7 +356,7 @@ static void forget_absent(struct reconcile *rec)
 void reconcile_restore(struct reconcile *rec, const struct app_record *record)
 {
     struct accepted *a = get_accepted(rec, record->app->name);
-    a->running = reconcile_complete(rec->config, record->app);
+    a->running = admission_complete(rec->config, record->app);
     a->generation = record->generation;
     a->removing = record->removing;
     a->suspended = record->suspended;
@@ -436,8 +420,7 @@ static void resume_one(struct reconcile *rec, const char *name, struct accepted 
         supervisor_remove(rec->supervisor, &name, 1);
         return;
     }
-    CLEANUP(free)
-    char *refusal = reconcile_policy_refusal(rec->config, a->running, rec->own_user);
+    CLEANUP(free) char *refusal = policy_refusal(rec, a->running);
     if (refusal != NULL) {
         refuse(rec, a, name, EVENT_POLICY_REFUSED, refusal);
         return;
@@ -483,6 +466,31 @@ static void keep_doubtful(struct reconcile *rec, const struct source_view *view)
     }
 }
 
+/* What an application of this view may depend on. Where something could not be read, what is
+ * missing may be in that: then whoever waits for it is pending, and not refused. */
+static struct map *known_applications(const struct reconcile *rec, const struct source_view *view)
+{
+    struct map *known = map_new();
+    for (size_t i = 0; i < view->count; i++) {
+        CLEANUP(free) char *elsewhere = admission_not_for_device(rec->config, view->apps[i]);
+        if (elsewhere == NULL) {
+            map_put(known, view->apps[i]->name, (void *) (uintptr_t) view->apps[i]);
+        }
+    }
+    for (size_t i = 0; i < view->kept.count; i++) {
+        map_put(known, view->kept.items[i], known);
+    }
+    for (size_t i = 0; i < view->count && view->unsure.count > 0; i++) {
+        const struct strv *names = &view->apps[i]->depends_on;
+        for (size_t j = 0; j < names->count; j++) {
+            if (!map_has(known, names->items[j])) {
+                map_put(known, names->items[j], known);
+            }
+        }
+    }
+    return known;
+}
+
 void reconcile_view(void *arg, const struct source_view *view)
 {
     struct reconcile *rec = arg;
@@ -493,9 +501,11 @@ void reconcile_view(void *arg, const struct source_view *view)
         a->seen = false;
         a->present = false;
     }
+    rec->known = known_applications(rec, view);
     for (size_t i = 0; i < view->count; i++) {
         take(rec, view->apps[i]);
     }
+    map_free(steal_ptr(&rec->known));
     keep_doubtful(rec, view);
     remove_unseen(rec);
     forget_absent(rec);

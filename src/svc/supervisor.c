@@ -18,6 +18,7 @@
 #define PAUSE_MS 1000
 
 static void on_rest(void *arg, struct workload *workload);
+static void on_change(void *arg, struct workload *workload);
 static void advance_removals(struct supervisor *sup);
 
 static char *make_key(const char *application, const char *workload)
@@ -69,6 +70,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     }
     sup->bury_timer = loop_timer_new(params->loop, on_bury, sup);
     sweep_init(sup);
+    gate_init(sup);
     sup->ctx = (struct workload_ctx){
         .loop = params->loop,
         .pump = sup->pump,
@@ -80,9 +82,11 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
         .device_name = sup->device_name,
         .log_dir = sup->log_dir,
         .open_files = params->open_files_before,
+        .policy = params->policy,
         .stop_times = &sup->stop_times,
         .request_sweep = sweep_request,
         .on_rest = on_rest,
+        .on_change = on_change,
         .arg = sup,
     };
     return steal_ptr(&sup);
@@ -95,6 +99,7 @@ void supervisor_free(struct supervisor *sup)
     }
     assert(list_is_empty(&sup->members));
     sweep_fini(sup);
+    gate_fini(sup);
     loop_timer_free(sup->bury_timer);
     if (sup->pump != NULL) {
         pump_free(sup->pump, 1000);
@@ -192,6 +197,12 @@ static void on_rest(void *arg, struct workload *workload)
     if (sup->leaving_count > 0 || sup->shutting_down) {
         bury_soon(sup);
     }
+}
+
+static void on_change(void *arg, struct workload *workload)
+{
+    (void) workload;
+    gate_look_again(arg);
 }
 
 static void add_edge(struct depgraph_edge *edges, size_t *count, size_t from, size_t to)
@@ -403,7 +414,7 @@ static void update_member(struct member *m, const struct app_spec *app, int64_t 
     }
 }
 
-static void want_member(struct member *m, bool suspended)
+static void want_member(struct supervisor *sup, struct member *m, bool suspended)
 {
     m->seen = true;
     m->removing = false;
@@ -411,7 +422,7 @@ static void want_member(struct member *m, bool suspended)
     m->suspending = suspended && !workload_is_at_rest(m->workload);
     m->stop_sent = m->stop_sent && m->suspending;
     if (!suspended) {
-        workload_start(m->workload);
+        gate_start(sup, m);
     } else if (!m->suspending) {
         workload_stop(m->workload); /* one that failed or is completed is neither any more */
     }
@@ -433,7 +444,7 @@ static void apply_workload(struct supervisor *sup, const struct app_spec *app, i
         refuse_for_budget(sup, app->name, spec);
         return;
     }
-    want_member(m, suspended);
+    want_member(sup, m, suspended);
 }
 
 void supervisor_fill(struct supervisor *sup, const struct app_spec *app, int64_t generation)
@@ -451,7 +462,7 @@ void supervisor_fill(struct supervisor *sup, const struct app_spec *app, int64_t
         struct member *m = add_member(sup, app->name, spec);
         workload_set_application(m->workload, generation, &app->depends_on);
         workload_resume_without_state(m->workload);
-        want_member(m, false);
+        want_member(sup, m, false);
     }
 }
 
@@ -477,6 +488,7 @@ void supervisor_apply(struct supervisor *sup, const struct app_spec *app, int64_
             any_leaving = true;
         }
     }
+    gate_look_again(sup); /* what others wait for may be there now */
     if (any_leaving) {
         rank_removals(sup);
         advance_removals(sup);
@@ -571,6 +583,11 @@ void supervisor_each(const struct supervisor *sup, const char *application, supe
             fn(arg, m->workload);
         }
     }
+}
+
+void supervisor_set_policy(struct supervisor *sup, const struct policy_config *policy)
+{
+    sup->ctx.policy = policy;
 }
 
 void supervisor_set_helper(struct supervisor *sup, pid_t pid)

@@ -1,6 +1,6 @@
 /*
  * The inside of the supervisor, shared by supervisor.c (who is supervised, and the order of
- * stopping) and sweep.c (looking at processes).
+ * stopping), start_gate.c (the order of starting) and sweep.c (looking at processes).
  */
 #ifndef EDGIBLE_SUPERVISOR_PRIVATE_H
 #define EDGIBLE_SUPERVISOR_PRIVATE_H
@@ -45,6 +45,8 @@ struct supervisor {
     bool is_short_of_fds; /* some workload was refused for want of descriptors */
 
     struct stop_times stop_times;
+    size_t held_count; /* at most so many wait for what they depend on */
+    struct loop_timer *gate_timer;
     struct list sweeps;
     struct loop_timer *sweep_timer;
     struct loop_timer *orphan_timer;
@@ -58,6 +60,13 @@ struct sweep_targets {
     pid_t *leaders; /* sorted */
     size_t count;
 };
+
+/* start_gate.c: starts it, once what it depends on runs. */
+void gate_start(struct supervisor *sup, struct member *m);
+/* Something came or went: some that wait may start. */
+void gate_look_again(struct supervisor *sup);
+void gate_init(struct supervisor *sup);
+void gate_fini(struct supervisor *sup);
 
 void cleanup_sweep_targets(struct sweep_targets *t);
 void sweep_collect_targets(const struct supervisor *sup, struct sweep_targets *t);

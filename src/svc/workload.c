@@ -14,6 +14,8 @@
 
 /* Sweeps in state killing before the thorough way is taken. */
 #define STUBBORN_ROUNDS 3
+/* A program that ends at once was executed, too, and is nothing to depend on. */
+#define READY_AFTER_MS 200
 
 static bool on_exit_readable(void *arg);
 static void on_deadline(void *arg);
@@ -49,6 +51,7 @@ void workload_free(struct workload *w)
     creds_free(w->creds);
     workload_spec_fini(&w->spec);
     strv_fini(&w->tail);
+    free(w->held);
     free(w->start_error);
     free(w->start_stage);
     run_end_fini(&w->before);
@@ -260,8 +263,11 @@ static void step(struct workload *w, enum wl_event event, enum wl_end end)
         workload_say_transition(w, from);
     }
     workload_execute(w, effects);
-    if (w->fsm.state != from && wl_fsm_is_at_rest(&w->fsm)) {
-        w->ctx->on_rest(w->ctx->arg, w);
+    if (w->fsm.state != from) {
+        w->ctx->on_change(w->ctx->arg, w);
+        if (wl_fsm_is_at_rest(&w->fsm)) {
+            w->ctx->on_rest(w->ctx->arg, w);
+        }
     }
 }
 
@@ -402,14 +408,43 @@ bool workload_is_stubborn(const struct workload *w)
 /* --- what is wanted
  * -------------------------------------------------------------------------------- */
 
+void workload_hold(struct workload *w, const char *reason)
+{
+    if (w->held == NULL || strcmp(w->held, reason) != 0) {
+        free(w->held);
+        w->held = xstrdup(reason);
+        log_debug("supervisor", "%s/%s is pending: %s", w->application, w->spec.name, reason);
+    }
+}
+
+bool workload_is_held(const struct workload *w)
+{
+    return w->held != NULL;
+}
+
+mono_ms workload_ready_in(const struct workload *w)
+{
+    if (w->fsm.state == WL_COMPLETED) {
+        return 0;
+    }
+    /* One that is never started again is there to end: what depends on it waits for that. */
+    if (w->fsm.state != WL_RUNNING || w->spec.restart.when == RESTART_NEVER) {
+        return -1;
+    }
+    mono_ms left = w->fsm.started_at + READY_AFTER_MS - loop_now();
+    return left > 0 ? left : 0;
+}
+
 void workload_start(struct workload *w)
 {
+    free(steal_ptr(&w->held));
     workload_post(w, WL_EV_START, WL_END_CLEAN);
 }
 
 void workload_stop(struct workload *w)
 {
     w->wants_spawn = false;
+    free(steal_ptr(&w->held));
     workload_post(w, WL_EV_STOP, WL_END_CLEAN);
 }
 

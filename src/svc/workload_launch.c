@@ -1,5 +1,6 @@
 /* From specification to process: everything that can fail or block happens here, before the
  * fork; what fails in the child itself comes back over the handshake. */
+#include "edgible/admission.h"
 #include "edgible/buf.h"
 #include "edgible/clock.h"
 #include "edgible/fault.h"
@@ -11,8 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 struct pump_log workload_log(const struct workload *w, char **path)
 {
@@ -126,7 +125,7 @@ static void make_env(const struct workload *w, struct strv *env)
     const struct {
         const char *name, *value;
     } base[] = {
-        {"PATH",                DEFAULT_PATH       },
+        {"PATH",                SPAWN_DEFAULT_PATH },
         {"HOME",                w->creds->home     },
         {"USER",                w->creds->user     },
         {"LOGNAME",             w->creds->user     },
@@ -146,6 +145,78 @@ static void make_env(const struct workload *w, struct strv *env)
     }
 }
 
+/* What is launched, as it was opened: what the policy judges is what runs. */
+struct launch {
+    struct strv paths;       /* what the command can mean; after the check the one that runs */
+    struct resolved program; /* where the policy limits commands; fd -1: nothing to run is there */
+    struct resolved folder;  /* where it limits where to write */
+    bool runs_fd;            /* program.fd is executed, as its path could lead elsewhere by then */
+};
+
+static void cleanup_launch(struct launch *launch)
+{
+    strv_fini(&launch->paths);
+    resolved_fini(&launch->program);
+    resolved_fini(&launch->folder);
+}
+
+static int refuse_launch(struct err *err, const char *take_sentence)
+{
+    CLEANUP(free) char *sentence = (char *) (uintptr_t) take_sentence;
+    return err_set(err, ERR_SPEC, "refused by the policy: %s", sentence);
+}
+
+static int check_program(const struct workload *w, struct launch *launch, struct err *err)
+{
+    const char *folder = w->spec.working_dir != NULL ? w->spec.working_dir : "/";
+    for (size_t i = 0; i < launch->paths.count && launch->program.fd < 0; i++) {
+        const char *item = launch->paths.items[i];
+        CLEANUP(free)
+        char *absolute = item[0] == '/' ? xstrdup(item) : xasprintf("%s/%s", folder, item);
+        (void) !resolve_open(absolute, &launch->program, NULL);
+    }
+    if (launch->program.fd < 0) {
+        strv_fini(&launch->paths); /* what was not there is not run, should it come just now */
+        return 0;
+    }
+    char *refusal = admission_program_refusal(w->ctx->policy, launch->program.path);
+    if (refusal != NULL) {
+        return refuse_launch(err, refusal);
+    }
+    strv_fini(&launch->paths);
+    strv_add(&launch->paths, launch->program.path);
+    launch->runs_fd = !resolve_is_settled(launch->program.path);
+    return 0;
+}
+
+static int check_folders(const struct workload *w, struct launch *launch, struct err *err)
+{
+    struct err reason = {0};
+    if (w->spec.working_dir != NULL &&
+        resolve_open(w->spec.working_dir, &launch->folder, NULL) == 0) {
+        char *refusal = admission_write_refusal(w->ctx->policy, launch->folder.path);
+        if (refusal != NULL) {
+            return refuse_launch(err, refusal);
+        }
+    }
+    if (w->spec.log_file == NULL) {
+        return 0;
+    }
+    CLEANUP(free) char *log = resolve_path(w->spec.log_file, &reason);
+    char *refusal =
+        log != NULL ? admission_write_refusal(w->ctx->policy, log) : xstrdup(reason.msg);
+    return refusal != NULL ? refuse_launch(err, refusal) : 0;
+}
+
+static int launch_check(const struct workload *w, struct launch *launch, struct err *err)
+{
+    const struct policy_config *policy = w->ctx->policy;
+    if (policy->has_commands && check_program(w, launch, err) < 0) {
+        return -1;
+    }
+    return policy->has_write_paths ? check_folders(w, launch, err) : 0;
+}
+
 static int open_cgroup(const struct workload *w)
 {
     if (w->ctx->cgroups == NULL) {
@@ -154,27 +225,42 @@ static int open_cgroup(const struct workload *w)
     return cgroup_make(w->ctx->cgroups, w->cgroup, NULL);
 }
 
-static int make_process(struct workload *w, int output_fd, struct err *err)
+int workload_spawn(const struct workload *w, const struct strv *command, int output_fd,
+                   int cgroup_fd, struct spawned *ret, struct err *err)
 {
     CLEANUP(strv) struct strv env = {0};
-    CLEANUP(strv) struct strv paths = {0};
+    CLEANUP(launch) struct launch launch = {.program.fd = -1, .folder.fd = -1};
     make_env(w, &env);
     const char *path = own_env(w, "PATH");
-    spawn_find_paths(w->spec.command.items[0], path != NULL ? path : DEFAULT_PATH, &paths);
-    CLEANUP(close_fd) int cgroup_fd = open_cgroup(w);
+    spawn_find_paths(command->items[0], path != NULL ? path : SPAWN_DEFAULT_PATH, &launch.paths);
+    if (launch_check(w, &launch, err) < 0) {
+        return -1;
+    }
     char *no_paths[] = {NULL};
     struct spawn_request request = {
-        .argv = w->spec.command.items,
+        .argv = command->items,
         .envp = env.items,
-        .paths = paths.items != NULL ? paths.items : no_paths,
+        .paths = launch.paths.items != NULL ? launch.paths.items : no_paths,
+        .exec_fd = launch.runs_fd ? launch.program.fd : -1,
         .working_dir = w->spec.working_dir,
+        .is_dir_known = launch.folder.fd >= 0,
+        .dir_dev = launch.folder.st.st_dev,
+        .dir_ino = launch.folder.st.st_ino,
         .creds = w->creds,
         .output_fd = output_fd,
         .cgroup_fd = cgroup_fd,
         .open_files = w->ctx->open_files,
+        .no_new_privs = w->creds->uid != 0 && !w->spec.allow_new_privileges,
+        .sandbox_fd = -1,
     };
+    return spawn(&request, ret, err);
+}
+
+static int make_process(struct workload *w, int output_fd, struct err *err)
+{
+    CLEANUP(close_fd) int cgroup_fd = open_cgroup(w);
     struct spawned spawned;
-    if (spawn(&request, &spawned, err) < 0) {
+    if (workload_spawn(w, &w->spec.command, output_fd, cgroup_fd, &spawned, err) < 0) {
         return -1;
     }
     w->pid = spawned.pid;
@@ -206,7 +292,7 @@ void workload_launch_with_log(struct workload *w)
     }
     workload_save_unit(w);
     if (make_process(w, write_fd, &err) < 0) {
-        launch_failed_with(w, "spawn", &err);
+        launch_failed_with(w, err.code == ERR_SPEC ? "policy" : "spawn", &err);
         return;
     }
     FAULT_POINT("forked");

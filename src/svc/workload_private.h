@@ -23,6 +23,7 @@ struct workload {
     struct workload_spec spec;
     struct wl_fsm fsm;
     struct loop_timer *timer;
+    char *held; /* why its start is put off; NULL: it is not */
 
     /* The machine's events that wait while a step is being executed. */
     struct {
@@ -100,6 +101,10 @@ struct creds *workload_look_up_creds(const struct workload *w, struct err *err);
 /* workload_launch.c: opens the log, then makes the process; posts SPAWNED or NOT_STARTED. */
 void workload_launch(struct workload *w);
 void workload_launch_with_log(struct workload *w);
+/* Makes a process as the workload's specification has it, with this command. Codes: ERR_SPEC where
+ * the policy refuses it, ERR_HOST. */
+int workload_spawn(const struct workload *w, const struct strv *command, int output_fd,
+                   int cgroup_fd, struct spawned *ret, struct err *err) MUST_CHECK;
 /* The start cannot go on: remembers why and posts NOT_STARTED. */
 void workload_launch_failed(struct workload *w, enum wl_end end, const char *stage, int error,
                             const char *sentence);

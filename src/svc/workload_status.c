@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum status status_of(const struct workload *w)
+enum status workload_status(const struct workload *w)
 {
     switch (w->fsm.state) {
     case WL_STARTING:
@@ -29,7 +29,7 @@ static enum status status_of(const struct workload *w)
     case WL_STATE_COUNT:
         break;
     }
-    return STATUS_STOPPED;
+    return w->held != NULL ? STATUS_PENDING : STATUS_STOPPED;
 }
 
 /* "; PID 4711 (state D) waits in the kernel in 'nfs_wait'" for the first of what is left. */
@@ -80,8 +80,7 @@ char *workload_waits_for(const struct workload *w)
     return buf_steal(&text);
 }
 
-/* NULL where the status says it all. */
-static char *reason_of(const struct workload *w)
+char *workload_reason(const struct workload *w)
 {
     CLEANUP(buf) struct buf text = {0};
     switch (w->fsm.state) {
@@ -94,6 +93,7 @@ static char *reason_of(const struct workload *w)
         return buf_steal(&text);
     }
     case WL_STOPPED:
+        return xstrdup_or_null(w->held);
     case WL_STARTING:
     case WL_RUNNING:
     case WL_STOPPING:
@@ -169,8 +169,8 @@ void workload_fill_report(const struct workload *w, bool brief, struct workload_
     report->name = xstrdup(w->spec.name);
     report->type = xstrdup(w->spec.type);
     report->supported = true;
-    report->status = status_of(w);
-    report->reason = reason_of(w);
+    report->status = workload_status(w);
+    report->reason = workload_reason(w);
     bool runs = w->fsm.alive && !w->fsm.leader_exited && w->fsm.state != WL_STARTING;
     report->pid = w->fsm.alive && !w->fsm.leader_exited ? w->pid : 0;
     report->started_at_unix_ms = runs ? w->started_unix_ms : 0;

@@ -30,6 +30,7 @@ static const char *const stage_names[SPAWN_STAGE_COUNT] = {
     [SPAWN_STAGE_GID] = "setgid",
     [SPAWN_STAGE_UID] = "setuid",
     [SPAWN_STAGE_CHDIR] = "chdir",
+    [SPAWN_STAGE_RESTRICT] = "enter the sandbox",
     [SPAWN_STAGE_EXEC] = "exec",
 };
 
@@ -109,6 +110,16 @@ static int open_handshake(int *ret_agent, int *ret_child, struct err *err)
     }
     *ret_agent = steal_fd(&agent_end);
     *ret_child = steal_fd(&child_end);
+    return 0;
+}
+
+/* Above the numbers where the child puts what it keeps. */
+static int lift_fd(int fd, int *ret, struct err *err)
+{
+    *ret = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, SPAWN_KEPT_FDS) : -1;
+    if (fd >= 0 && *ret < 0) {
+        return err_set(err, ERR_HOST, "copy a descriptor for the new process: %m");
+    }
     return 0;
 }
 
@@ -250,6 +261,14 @@ int spawn(const struct spawn_request *request, struct spawned *ret, struct err *
     if (spawn_block_init(&block, request, err) < 0) {
         return -1;
     }
+    CLEANUP(close_fd) int exec_fd = -1;
+    CLEANUP(close_fd) int sandbox_fd = -1;
+    if (lift_fd(request->exec_fd, &exec_fd, err) < 0 ||
+        lift_fd(request->sandbox_fd, &sandbox_fd, err) < 0) {
+        return -1;
+    }
+    block.request.exec_fd = exec_fd;
+    block.request.sandbox_fd = sandbox_fd;
     spawn_hide_heap();
     struct child_plan plan = {
         .request = &block.request,

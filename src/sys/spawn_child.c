@@ -20,8 +20,10 @@
 #define CHILD_SETGROUPS SYS_setgroups
 #endif
 
-/* Where the handshake is from the stdio stage on. */
+/* Where these are from the stdio stage on. */
 #define HANDSHAKE_FD 3
+#define EXEC_FD 4
+#define SANDBOX_FD 5
 
 /* The kernel's signal set: 8 bytes, 16 on MIPS. */
 #define KERNEL_SIGNALS (_NSIG - 1)
@@ -87,6 +89,15 @@ static void close_from(unsigned first, unsigned upto)
     }
 }
 
+static int keep_fd(int fd, int number)
+{
+    if (fd < 0) {
+        (void) close(number);
+        return 0;
+    }
+    return dup3(fd, number, O_CLOEXEC) < 0 ? errno : 0;
+}
+
 /* The order lets output_fd be any of 0, 1 and 2, and needs no free descriptor (EMFILE). */
 static int set_stdio(const struct child_plan *plan)
 {
@@ -107,8 +118,12 @@ static int set_stdio(const struct child_plan *plan)
         dup3(plan->handshake_fd, HANDSHAKE_FD, O_CLOEXEC) < 0) {
         return errno;
     }
-    close_from(HANDSHAKE_FD + 1, plan->close_upto);
-    return 0;
+    rc = keep_fd(plan->request->exec_fd, EXEC_FD);
+    if (rc == 0) {
+        rc = keep_fd(plan->request->sandbox_fd, SANDBOX_FD);
+    }
+    close_from(SPAWN_KEPT_FDS, plan->close_upto);
+    return rc;
 }
 
 /* Upwards needs no privilege. A read-only /proc is no reason not to run the workload. */
@@ -130,7 +145,14 @@ static int reset_limits(const struct child_plan *plan)
         return errno;
     }
     (void) umask(022);
-    return setrlimit(RLIMIT_NOFILE, &plan->request->open_files) < 0 ? errno : 0;
+    const struct spawn_request *request = plan->request;
+    for (size_t i = 0; i < request->rlimit_count; i++) {
+        if (setrlimit((__rlimit_resource_t) request->rlimits[i].resource,
+                      &request->rlimits[i].limit) < 0) {
+            return errno;
+        }
+    }
+    return setrlimit(RLIMIT_NOFILE, &request->open_files) < 0 ? errno : 0;
 }
 
 static bool changes_creds(const struct child_plan *plan)
@@ -189,8 +211,43 @@ static int set_uid(const struct child_plan *plan)
 
 static int change_dir(const struct child_plan *plan)
 {
-    const char *dir = plan->request->working_dir;
-    return chdir(dir != NULL ? dir : "/") < 0 ? errno : 0;
+    const struct spawn_request *request = plan->request;
+    struct stat st;
+    if (chdir(request->working_dir != NULL ? request->working_dir : "/") < 0) {
+        return errno;
+    }
+    if (!request->is_dir_known) {
+        return 0;
+    }
+    if (stat(".", &st) < 0) {
+        return errno;
+    }
+    return st.st_dev == request->dir_dev && st.st_ino == request->dir_ino ? 0 : ESTALE;
+}
+
+static int restrict_self(const struct child_plan *plan)
+{
+    const struct spawn_request *request = plan->request;
+    bool has_sandbox = request->sandbox_fd >= 0;
+    if ((request->no_new_privs || has_sandbox) &&
+        prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL) < 0) {
+        return errno;
+    }
+    if (has_sandbox && syscall(SYS_landlock_restrict_self, SANDBOX_FD, 0) < 0) {
+        return errno;
+    }
+    return 0;
+}
+
+/* What was opened is what runs. A script's interpreter is given its name as /dev/fd/4, which is
+ * there only while the descriptor outlives exec. */
+static int execute_fd(const struct spawn_request *request)
+{
+    (void) syscall(SYS_execveat, EXEC_FD, "", request->argv, request->envp, AT_EMPTY_PATH);
+    if (errno == ENOENT && fcntl(EXEC_FD, F_SETFD, 0) == 0) {
+        (void) syscall(SYS_execveat, EXEC_FD, "", request->argv, request->envp, AT_EMPTY_PATH);
+    }
+    return errno;
 }
 
 /* As execvp(3), but that ENOEXEC is final: no shell is tried on what is no program. */
@@ -201,6 +258,9 @@ static int execute(const struct child_plan *plan)
     (void) prctl(PR_SET_PDEATHSIG, 0UL, 0UL, 0UL, 0UL);
     if (syscall(SYS_rt_sigprocmask, SIG_SETMASK, no_signals, NULL, KERNEL_SIGSET_BYTES) < 0) {
         return errno;
+    }
+    if (request->exec_fd >= 0) {
+        return execute_fd(request);
     }
     bool forbidden = false;
     int last = ENOENT;
@@ -224,7 +284,8 @@ static child_step *const steps[SPAWN_STAGE_COUNT] = {
     [SPAWN_STAGE_SESSION] = start_session, [SPAWN_STAGE_STDIO] = set_stdio,
     [SPAWN_STAGE_LIMITS] = reset_limits,   [SPAWN_STAGE_GROUPS] = set_groups,
     [SPAWN_STAGE_GID] = set_gid,           [SPAWN_STAGE_UID] = set_uid,
-    [SPAWN_STAGE_CHDIR] = change_dir,      [SPAWN_STAGE_EXEC] = execute,
+    [SPAWN_STAGE_CHDIR] = change_dir,      [SPAWN_STAGE_RESTRICT] = restrict_self,
+    [SPAWN_STAGE_EXEC] = execute,
 };
 
 _Noreturn static void end(void)

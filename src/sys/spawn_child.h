@@ -13,6 +13,10 @@
 #include <stdbool.h>
 
 /* Everything the child needs, decided before it exists. */
+/* Numbers below this are what the child keeps: stdio, the handshake, the executable, the sandbox.
+ */
+#define SPAWN_KEPT_FDS 6
+
 struct child_plan {
     const struct spawn_request *request;
     int handshake_fd;    /* ≥ 3, close-on-exec */

@@ -1,0 +1,43 @@
+/*
+ * admission: whether a document may run on this device: it is for it, within its owner's policy,
+ * and what it depends on is there. Paths are judged by where they lead now; each launch judges
+ * what it opened anew (admission_open_program(), admission_open_folder()).
+ */
+#ifndef EDGIBLE_ADMISSION_H
+#define EDGIBLE_ADMISSION_H
+
+#include "edgible/appspec.h"
+#include "edgible/config.h"
+#include "edgible/map.h"
+#include "edgible/resolve.h"
+
+/* NULL where the document is for this device, else why not. The caller frees. */
+char *admission_not_for_device(const struct config *config, const struct app_spec *app);
+
+/* A copy of app with the configuration's defaults filled in, and the policy's limits where it asks
+ * for none. */
+struct app_spec *admission_complete(const struct config *config, const struct app_spec *app);
+
+/* NULL where the policy allows it, else the sentence that refuses it, with the rule. app is
+ * complete; own_user is who the agent is; other_workloads are those of all other applications. The
+ * caller frees. */
+char *admission_policy_refusal(const struct config *config, const struct app_spec *app,
+                               const char *own_user, size_t other_workloads);
+/* How many of its workloads count: those that this agent runs. */
+size_t admission_workload_count(const struct app_spec *app);
+
+/*
+ * NULL where each application that it depends on is among the known, and no circle leads back to
+ * it; else the sentence that refuses it. known: name → const struct app_spec, or a value that is
+ * `known` itself where nothing but its name is known. The caller frees.
+ */
+char *admission_depends_refusal(const struct app_spec *app, struct map *known);
+
+/* --- at a launch --- */
+
+/* The policy's words for a program that may not be run; NULL: it may. path is resolved. */
+char *admission_program_refusal(const struct policy_config *policy, const char *path);
+/* The same for a folder or log file. */
+char *admission_write_refusal(const struct policy_config *policy, const char *path);
+
+#endif

@@ -1,0 +1,368 @@
+#include "edgible/admission.h"
+
+#include "edgible/buf.h"
+#include "edgible/creds.h"
+#include "edgible/policy.h"
+#include "edgible/spawn.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- for whom it is ------------------------------------------------------------------------------
+ */
+
+char *admission_not_for_device(const struct config *config, const struct app_spec *app)
+{
+    if (app->organization != NULL && config->organization != NULL &&
+        strcmp(app->organization, config->organization) != 0) {
+        return xasprintf("it is of organization '%s', this device of '%s'", app->organization,
+                         config->organization);
+    }
+    if (app->device_name != NULL && strcmp(app->device_name, config->device_name) != 0) {
+        return xasprintf("it is for the device '%s', this one is '%s'", app->device_name,
+                         config->device_name);
+    }
+    const char *id = config->device_id != NULL ? config->device_id : "";
+    if (app->device_id != NULL && strcmp(app->device_id, id) != 0) {
+        return xasprintf("it is for the device with id '%s', this one's is '%s'", app->device_id,
+                         id);
+    }
+    return NULL;
+}
+
+static void default_limit(int64_t *limit, int64_t ceiling)
+{
+    if (*limit == UNSET) {
+        *limit = ceiling;
+    }
+}
+
+struct app_spec *admission_complete(const struct config *config, const struct app_spec *app)
+{
+    struct app_spec *complete = app_spec_copy(app);
+    const struct limits_spec *ceilings = &config->policy.limits;
+    for (size_t i = 0; i < complete->workload_count; i++) {
+        struct workload_spec *w = &complete->workloads[i];
+        workload_spec_apply_defaults(w, &config->defaults);
+        if (config->policy.present && w->supported) {
+            default_limit(&w->limits.memory_bytes, ceilings->memory_bytes);
+            default_limit(&w->limits.cpu_millis, ceilings->cpu_millis);
+            default_limit(&w->limits.processes, ceilings->processes);
+            default_limit(&w->limits.open_files, ceilings->open_files);
+        }
+    }
+    return complete;
+}
+
+/* --- paths -------------------------------------------------------------------------------------
+ */
+
+/* The owner writes /bin where that may be a link: what a pattern names is resolved as what it
+ * is held against is. */
+static bool matches(const char *pattern, const char *path)
+{
+    size_t plain = policy_plain_length(pattern);
+    if (plain == 0) {
+        return policy_pattern_matches(pattern, path);
+    }
+    CLEANUP(free) char *front = xstrndup(pattern, plain);
+    CLEANUP(free) char *real = resolve_path(front, NULL);
+    if (real == NULL) {
+        return false;
+    }
+    CLEANUP(free)
+    char *resolved = xasprintf("%s%s", strcmp(real, "/") == 0 ? "" : real, pattern + plain);
+    return policy_pattern_matches(resolved, path);
+}
+
+static bool matches_any(const struct strv *patterns, const char *path)
+{
+    for (size_t i = 0; i < patterns->count; i++) {
+        if (matches(patterns->items[i], path)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+char *admission_program_refusal(const struct policy_config *policy, const char *path)
+{
+    if (!policy->has_commands || matches_any(&policy->commands, path)) {
+        return NULL;
+    }
+    return xasprintf("'%s' is not among the policy.commands of this device", path);
+}
+
+char *admission_write_refusal(const struct policy_config *policy, const char *path)
+{
+    if (!policy->has_write_paths || matches_any(&policy->write_paths, path)) {
+        return NULL;
+    }
+    return xasprintf("'%s' is not among the policy.writePaths of this device", path);
+}
+
+/* --- one workload --------------------------------------------------------------------------------
+ */
+
+struct asked {
+    const struct policy_config *policy;
+    const struct workload_spec *workload;
+    const char *own_user;
+    struct buf *why; /* the sentence that refuses it; empty: nothing does */
+};
+
+/* "workingDir leads to …". */
+static void refuse_path(struct asked *a, const char *field, const char *given, const char *path,
+                        const char *sentence)
+{
+    if (given != NULL && strcmp(given, path) != 0) {
+        buf_printf(a->why, "%s '%s': %s", field, given, sentence);
+    } else {
+        buf_printf(a->why, "%s: %s", field, sentence);
+    }
+}
+
+static const char *own_path(const struct workload_spec *w)
+{
+    for (size_t i = 0; i < w->env.count; i++) {
+        if (strncmp(w->env.items[i], "PATH=", 5) == 0) {
+            return w->env.items[i] + 5;
+        }
+    }
+    return SPAWN_DEFAULT_PATH;
+}
+
+static void check_program(struct asked *a, const char *field, const char *program)
+{
+    const char *folder = a->workload->working_dir != NULL ? a->workload->working_dir : "/";
+    CLEANUP(strv) struct strv candidates = {0};
+    spawn_find_paths(program, own_path(a->workload), &candidates);
+    for (size_t i = 0; i < candidates.count && a->why->len == 0; i++) {
+        const char *item = candidates.items[i];
+        struct err err = {0};
+        CLEANUP(free)
+        char *absolute = item[0] == '/' ? xstrdup(item) : xasprintf("%s/%s", folder, item);
+        CLEANUP(free) char *path = resolve_path(absolute, &err);
+        struct stat st;
+        bool is_bare = strchr(program, '/') == NULL;
+        if (is_bare && (path == NULL || stat(path, &st) < 0)) {
+            continue; /* another folder of PATH has it, or none: a launch judges that */
+        }
+        CLEANUP(free)
+        char *refusal = path != NULL ? admission_program_refusal(a->policy, path)
+                                     : xasprintf("policy.commands: %s", err.msg);
+        if (refusal != NULL) {
+            refuse_path(a, field, program, path != NULL ? path : "", refusal);
+        }
+        if (is_bare) {
+            break; /* the one that would be run */
+        }
+    }
+}
+
+/* The dynamic loader and the C library run what these name, in any program. */
+static const char *const loading_variables[] = {"LD_",     "GLIBC_TUNABLES", "GCONV_PATH",
+                                                "MALLOC_", "NLSPATH",        "LOCPATH"};
+
+static void check_env(struct asked *a)
+{
+    const struct strv *env = &a->workload->env;
+    for (size_t i = 0; i < env->count && a->policy->has_commands; i++) {
+        for (size_t j = 0; j < ARRAY_LEN(loading_variables) && a->why->len == 0; j++) {
+            const char *prefix = loading_variables[j];
+            if (strncmp(env->items[i], prefix, strlen(prefix)) == 0) {
+                buf_printf(a->why,
+                           "env.%.*s: it could load code that policy.commands of this device does "
+                           "not allow",
+                           (int) strcspn(env->items[i], "="), env->items[i]);
+            }
+        }
+    }
+}
+
+static void check_path(struct asked *a, const char *field, const char *given)
+{
+    if (given == NULL || !a->policy->has_write_paths || a->why->len > 0) {
+        return;
+    }
+    struct err err = {0};
+    CLEANUP(free) char *path = resolve_path(given, &err);
+    CLEANUP(free)
+    char *refusal = path != NULL ? admission_write_refusal(a->policy, path)
+                                 : xasprintf("policy.writePaths: %s", err.msg);
+    if (refusal != NULL) {
+        refuse_path(a, field, given, path != NULL ? path : "", refusal);
+    }
+}
+
+/* Of another group than the user's own, its members' rights would come with it. */
+static void check_group(struct asked *a, const char *user)
+{
+    const char *group = a->workload->group;
+    if (group == NULL || a->why->len > 0 ||
+        (a->policy->has_groups && strv_has(&a->policy->groups, group))) {
+        return;
+    }
+    CLEANUP(creds) struct creds *own = creds_lookup(user, NULL, NULL);
+    CLEANUP(creds) struct creds *asked = creds_lookup(user, group, NULL);
+    for (size_t i = 0; own != NULL && asked != NULL && i < own->group_count; i++) {
+        if (own->groups[i] == asked->gid) {
+            return;
+        }
+    }
+    buf_printf(a->why,
+               "group: user '%s' is not in group '%s', and policy.groups of this device does not "
+               "list it",
+               user, group);
+}
+
+static void check_user(struct asked *a)
+{
+    const char *user = a->workload->user != NULL ? a->workload->user : a->own_user;
+    if (a->policy->has_users && !strv_has(&a->policy->users, user)) {
+        buf_printf(a->why,
+                   "user: it would run as user '%s', which policy.users of this device "
+                   "does not list",
+                   user);
+    } else if (a->policy->has_users || a->policy->has_groups) {
+        check_group(a, user);
+    }
+}
+
+static void check_limit(struct asked *a, const char *name, int64_t asked, int64_t ceiling,
+                        const char *unit)
+{
+    if (ceiling != UNSET && asked > ceiling && a->why->len == 0) {
+        buf_printf(a->why,
+                   "limits.%s: %" PRId64 "%s is more than the %" PRId64
+                   "%s of policy.limits of this device",
+                   name, asked, unit, ceiling, unit);
+    }
+}
+
+static void check_limits(struct asked *a)
+{
+    const struct limits_spec *asked = &a->workload->limits;
+    const struct limits_spec *ceilings = &a->policy->limits;
+    check_limit(a, "memory", asked->memory_bytes, ceilings->memory_bytes, " bytes");
+    check_limit(a, "cpu", asked->cpu_millis, ceilings->cpu_millis, " thousandths of a CPU");
+    check_limit(a, "processes", asked->processes, ceilings->processes, "");
+    check_limit(a, "openFiles", asked->open_files, ceilings->open_files, "");
+}
+
+static void check_workload(struct asked *a)
+{
+    const struct workload_spec *w = a->workload;
+    check_user(a);
+    if (a->policy->has_commands && a->why->len == 0) {
+        check_program(a, "command[0]", w->command.items[0]);
+        check_env(a);
+        if (w->health.kind == HEALTH_EXEC && a->why->len == 0) {
+            check_program(a, "healthCheck.exec.command[0]", w->health.command.items[0]);
+        }
+    }
+    check_path(a, "workingDir", w->working_dir);
+    check_path(a, "logFile", w->log_file);
+    check_limits(a);
+    if (w->allow_new_privileges && !a->policy->allow_new_privileges && a->why->len == 0) {
+        buf_add_str(a->why, "allowNewPrivileges: policy.allowNewPrivileges of this device is not "
+                            "set");
+    }
+}
+
+/* --- one application -----------------------------------------------------------------------------
+ */
+
+size_t admission_workload_count(const struct app_spec *app)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < app->workload_count; i++) {
+        count += app->workloads[i].supported ? 1 : 0;
+    }
+    return count;
+}
+
+char *admission_policy_refusal(const struct config *config, const struct app_spec *app,
+                               const char *own_user, size_t other_workloads)
+{
+    const struct policy_config *policy = &config->policy;
+    if (!policy->present) {
+        return NULL;
+    }
+    size_t count = admission_workload_count(app);
+    if (policy->max_workloads != UNSET && count > 0 &&
+        other_workloads + count > (size_t) policy->max_workloads) {
+        return xasprintf("its %zu workloads and the %zu of others are more than the %" PRId64
+                         " of policy.maxWorkloads of this device",
+                         count, other_workloads, policy->max_workloads);
+    }
+    for (size_t i = 0; i < app->workload_count; i++) {
+        CLEANUP(buf) struct buf why = {0};
+        struct asked a = {
+            .policy = policy, .workload = &app->workloads[i], .own_user = own_user, .why = &why};
+        if (!app->workloads[i].supported) {
+            continue;
+        }
+        check_workload(&a);
+        if (why.len > 0) {
+            return xasprintf("spec.workloads[%zu] ('%s').%s", i, app->workloads[i].name, why.data);
+        }
+    }
+    return NULL;
+}
+
+/* --- what it depends on --------------------------------------------------------------------------
+ */
+
+struct walk {
+    const struct app_spec *start;
+    struct map *known;
+    struct map *seen;
+    struct strv path; /* of a circle, the last one first */
+};
+
+/* A circle from here back to the start. At most as deep as there are applications. */
+static bool leads_back(struct walk *walk, const struct app_spec *app)
+{
+    for (size_t i = 0; i < app->depends_on.count; i++) {
+        const char *name = app->depends_on.items[i];
+        const void *next = map_get(walk->known, name);
+        bool is_back = strcmp(name, walk->start->name) == 0;
+        if (!is_back && next != NULL && next != walk->known && !map_has(walk->seen, name)) {
+            map_put(walk->seen, name, walk);
+            is_back = leads_back(walk, next);
+        }
+        if (is_back) {
+            strv_add(&walk->path, app->name);
+            return true;
+        }
+    }
+    return false;
+}
+
+char *admission_depends_refusal(const struct app_spec *app, struct map *known)
+{
+    for (size_t i = 0; i < app->depends_on.count; i++) {
+        if (!map_has(known, app->depends_on.items[i])) {
+            return xasprintf("%s:%zu: metadata.dependsOn[%zu]: there is no application '%s' on "
+                             "this device",
+                             app->file != NULL ? app->file : "", app->line, i,
+                             app->depends_on.items[i]);
+        }
+    }
+    CLEANUP(map) struct map *seen = map_new();
+    struct walk walk = {.start = app, .known = known, .seen = seen};
+    if (!leads_back(&walk, app)) {
+        return NULL;
+    }
+    CLEANUP(buf) struct buf text = {0};
+    buf_printf(&text, "%s:%zu: metadata.dependsOn: the applications wait for each other: ",
+               app->file != NULL ? app->file : "", app->line);
+    for (size_t i = walk.path.count; i > 0; i--) {
+        buf_printf(&text, "%s -> ", walk.path.items[i - 1]);
+    }
+    buf_add_str(&text, app->name);
+    strv_fini(&walk.path);
+    return buf_steal(&text);
+}

@@ -1,0 +1,304 @@
+"""The owner's policy: what a document may not do, however it is written."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from harness import FAIL_AT_ONCE, agent_binary, is_alive, kill_and_wait, sh, wait_for, workload
+
+FAIL_NEXT = {**FAIL_AT_ONCE, "maxRapidFailures": 2}
+
+
+class World:
+    """Folders that a policy speaks of, and one outside of them that nothing may run from."""
+
+    def __init__(self, make_agent):
+        self.agent = make_agent()
+        self.root = self.agent.work / "world"
+        for name in ("allowed", "outside", "data", "elsewhere"):
+            (self.root / name).mkdir(parents=True)
+        self.marker = self.agent.work / "ran"
+        self.marker.mkdir()
+        os.chown(self.marker, self.agent.account.uid, self.agent.account.gid)
+        for folder in ("allowed", "outside"):
+            self.script(f"{folder}/touch", "#!/bin/sh\n: > \"$1\"\nexec sleep 1000000\n")
+            shutil.copy("/bin/sleep", self.root / folder / "sleep")
+        self.link("allowed/link-out", self.root / "outside/touch")
+        self.link("allowed/dir-out", self.root / "outside")
+        self.link("allowed/two", self.root / "allowed/link-out")
+        self.link("allowed/up", "../outside")
+        self.link("data/out", self.root / "elsewhere")
+        self.link("data/dangling", self.root / "elsewhere/not-there/log")
+        self.link("data/log-out", self.root / "elsewhere/log")
+        os.link(self.root / "outside/touch", self.root / "elsewhere/touch")
+        for folder, folders, files in os.walk(self.root):
+            for name in folders + files + [""]:
+                os.chown(os.path.join(folder, name), self.agent.account.uid,
+                         self.agent.account.gid, follow_symlinks=False)
+        self.policy = {
+            "commands": [f"{self.root}/allowed/**"],
+            "users": [self.agent.account.name],
+            "writePaths": [f"{self.root}/data/**"],
+            "maxWorkloads": 500,
+            "limits": {"memory": "256MiB", "cpu": 0.5, "processes": 64, "openFiles": 1024},
+        }
+        self.agent.write_config(policy=self.policy)
+
+    def script(self, name, text):
+        path = self.root / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def link(self, name, to):
+        (self.root / name).symlink_to(to)
+
+    def commands(self, mark):
+        """Ways to run what the policy does not allow."""
+        r = self.root
+        return [
+            [f"{r}/outside/touch", mark],
+            [f"{r}/allowed/../outside/touch", mark],
+            [f"{r}/allowed/./../outside/./touch", mark],
+            [f"{r}//allowed//..//outside//touch", mark],
+            [f"{r}/allowed/link-out", mark],
+            [f"{r}/allowed/two", mark],
+            [f"{r}/allowed/dir-out/touch", mark],
+            [f"{r}/allowed/up/touch", mark],
+            [f"{r}/allowed/dir-out/../allowed/dir-out/touch", mark],
+            [f"{r}/allowed/up/../allowed/up/touch", mark],
+            [f"/proc/self/root{r}/outside/touch", mark],
+            [f"/proc/self/root{r}/allowed/../outside/touch", mark],
+            [f"/proc/self/cwd{r}/outside/touch", mark],
+            [f"{r}/elsewhere/touch", mark],
+            [f"{r}/allowed-not/../outside/touch", mark],
+            [f"{r}/allowed", "x"],
+            ["/bin/touch", mark],
+            ["/usr/bin/touch", mark],
+            ["touch", mark],
+            ["sh", "-c", f"touch {mark}"],
+            ["/bin/sh", "-c", f"touch {mark}"],
+            ["/usr/bin/env", f"{r}/allowed/touch", mark],
+            ["/lib64/ld-linux-x86-64.so.2", f"{r}/allowed/sleep", "1"],
+            ["/proc/self/exe", "--version"],
+            ["/proc/1/exe"],
+            ["/dev/fd/0"],
+            ["/dev/stdin"],
+            ["./touch", mark],
+            ["../outside/touch", mark],
+            ["bin/touch", mark],
+            [f"{r}/ALLOWED/touch", mark],
+            [f"{r}/allowed\n/touch", mark],
+            [f"{r}/allowedx/touch", mark],
+            [f"{r}/allowe?/../outside/touch", mark],
+            [f"{r}/allowed/**/../outside/touch", mark],
+            ["~/touch", mark],
+            ["$HOME/touch", mark],
+            ["/" + "a" * 300 + "/../bin/touch", mark],
+        ]
+
+    def fields(self):
+        """Members of a workload that is fine but for them."""
+        r = self.root
+        good = f"{r}/allowed/touch"
+        return [
+            {"workingDir": f"{r}/outside"},
+            {"workingDir": "/"},
+            {"workingDir": "/tmp"},
+            {"workingDir": f"{r}/data/out"},
+            {"workingDir": f"{r}/data/../elsewhere"},
+            {"workingDir": f"{r}/data/out/../outside"},
+            {"workingDir": f"/proc/self/root{r}/elsewhere"},
+            {"workingDir": f"{r}/data"},
+            {"logFile": f"{r}/elsewhere/log"},
+            {"logFile": f"{r}/data/out/log"},
+            {"logFile": f"{r}/data/log-out"},
+            {"logFile": f"{r}/data/dangling"},
+            {"logFile": f"{r}/data/../elsewhere/log"},
+            {"logFile": f"{r}/data/new/../../elsewhere/log"},
+            {"logFile": f"{r}/data/out/new/deep/log"},
+            {"logFile": "/etc/cron.d/log"},
+            {"logFile": "/proc/self/root/tmp/log"},
+            {"workingDir": f"{r}/data/x", "logFile": "../../elsewhere/log"},
+            {"user": "root" if not self.agent.account.is_root else "nobody"},
+            {"user": "0" if not self.agent.account.is_root else "65534"},
+            {"user": "+0"},
+            {"user": "00"},
+            {"user": "4294967296"},
+            {"user": "daemon"},
+            {"group": "daemon"},
+            {"group": "shadow"},
+            {"group": "1"},
+            {"env": {"LD_PRELOAD": f"{r}/outside/evil.so"}},
+            {"env": {"LD_LIBRARY_PATH": f"{r}/outside"}},
+            {"env": {"LD_AUDIT": f"{r}/outside/evil.so"}},
+            {"env": {"GCONV_PATH": f"{r}/outside"}},
+            {"env": {"GLIBC_TUNABLES": "glibc.malloc.check=3"}},
+            {"limits": {"memory": "257MiB"}},
+            {"limits": {"cpu": 0.501}},
+            {"limits": {"processes": 65}},
+            {"limits": {"openFiles": 1025}},
+            {"healthCheck": {"exec": ["/bin/touch", "{mark}"]}},
+            {"healthCheck": {"exec": [f"{r}/allowed/link-out", "{mark}"]}},
+            {"healthCheck": {"exec": {"command": f"{r}/allowed/../outside/touch {{mark}}"}}},
+            {"command": ["touch", "{mark}"], "env": {"PATH": f"{r}/outside:{r}/allowed"}},
+            {"command": ["touch", "{mark}"], "env": {"PATH": f"{r}/allowed/up"}},
+            {"command": ["link-out", "{mark}"], "env": {"PATH": f"{r}/allowed"}},
+            {"command": ["./touch", "{mark}"], "workingDir": f"{r}/data/out"},
+            {"allowNewPrivileges": True},
+        ], good
+
+    def attempts(self):
+        """Documents, by name; each wants to touch a marker of its name."""
+        documents, names = [], []
+        fields, good = self.fields()
+        for number in range(len(self.commands("")) + len(fields)):
+            name = f"try-{number}"
+            mark = str(self.marker / name)
+            if number < len(self.commands("")):
+                extra = {"command": self.commands(mark)[number]}
+            else:
+                extra = fill(fields[number - len(self.commands(""))], mark)
+            documents.append(self.agent.app(name, {**workload("w", [good, mark]), **extra}))
+            names.append(name)
+        return documents, names
+
+
+def fill(value, mark):
+    if isinstance(value, str):
+        return value.replace("{mark}", mark)
+    if isinstance(value, list):
+        return [fill(item, mark) for item in value]
+    return {k: fill(v, mark) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.fixture
+def world(make_agent):
+    return World(make_agent)
+
+
+def test_none_of_many_ways_around_the_policy_is_taken(world):
+    agent = world.agent
+    documents, names = world.attempts()
+    assert len(names) >= 60
+    agent.put("attempts.yaml", documents)
+    agent.start()
+    agent.run("good", workload("w", [f"{world.root}/allowed/touch", str(world.marker / "good")]))
+    wait_for(lambda: (world.marker / "good").exists(), "the one that is allowed")
+    for name in names:
+        events = [e for e in agent.events() if e.get("application") == name]
+        refusals = [e for e in events if e["type"] in ("policy-refused", "rejected")]
+        assert refusals, f"{name}: {documents[names.index(name)]}: {events}"
+        assert not [e for e in events if e["type"] in ("deployed", "starting", "started")], name
+        assert "policy." in refusals[0]["reason"] or refusals[0]["type"] == "rejected", refusals[0]
+    assert {p.name for p in world.marker.iterdir()} == {"good"}
+
+
+def test_what_the_policy_allows_runs(world):
+    """Patterns through links, bare names in PATH, scripts and programs, logs where it says."""
+    agent, r = world.agent, world.root
+    (r / "alias").symlink_to(r / "allowed")
+    agent.write_config(policy={**world.policy, "commands": [f"{r}/alias/**", "/bin/sle*"]})
+    agent.start()
+    (r / "data/here").mkdir()
+    mark = world.marker / "ok"
+    agent.run("app",
+              workload("script", [f"{r}/alias/touch", str(mark)], logFile=f"{r}/data/new/x.log"),
+              workload("bare", ["sleep", "1000000"], env={"PATH": f"{r}/nothing:{r}/allowed"}),
+              workload("system", ["sleep", "1000000"]),
+              workload("relative", ["../../allowed/sleep", "1000000"],
+                       workingDir=f"{r}/data/here"))
+    wait_for(mark.exists, "the script")
+    assert (r / "data/new/x.log").exists()
+
+
+def test_a_program_that_becomes_a_link_is_refused_at_its_next_start(world):
+    agent, r = world.agent, world.root
+    agent.start()
+    mark = world.marker / "swapped"
+    pid, = agent.run("app", workload("w", [f"{r}/allowed/touch", str(mark)], restart=FAIL_NEXT))
+    wait_for(mark.exists, "the program")
+    mark.unlink()
+    (r / "allowed/touch").unlink()
+    (r / "allowed/touch").symlink_to(r / "outside/touch")
+    since = agent.mark()
+    os.kill(pid, signal.SIGKILL)
+    event = agent.wait_event("failed", "app", "w", since)
+    assert "policy.commands" in event["reason"] and event["stage"] == "policy"
+    assert not mark.exists()
+
+
+def test_a_working_directory_that_leads_elsewhere_is_refused_at_the_next_start(world):
+    agent, r = world.agent, world.root
+    (r / "data/here").mkdir()
+    agent.start()
+    pid, = agent.run("app", workload("w", [f"{r}/allowed/sleep", "1000000"],
+                                     workingDir=f"{r}/data/here", restart=FAIL_NEXT))
+    (r / "data/here").rmdir()
+    (r / "data/here").symlink_to(r / "elsewhere")
+    since = agent.mark()
+    os.kill(pid, signal.SIGKILL)
+    event = agent.wait_event("failed", "app", "w", since)
+    assert "policy.writePaths" in event["reason"]
+
+
+def test_swapping_the_program_while_it_starts_never_runs_the_other(world):
+    """A link that changes all the time: what was judged is what runs."""
+    agent, r = world.agent, world.root
+    mark = world.marker / "raced"
+    swap, good, bad = r / "allowed/swap", r / "allowed/sleep", r / "outside/touch"
+    flip = sh(f"while :; do ln -sfn {good} {swap}; ln -sfn {bad} {swap}; done")
+    agent.write_config(policy={**world.policy, "commands": [f"{r}/allowed/**", "/bin/sh"]})
+    agent.start()
+    agent.run("flipper", workload("w", flip))
+    policy = {"policy": "always", "initialDelay": "1ms", "maxDelay": "1ms", "rapidAfter": "1ms",
+              "maxRapidFailures": 0}
+    wait_for(lambda: os.path.realpath(swap) == str(good), "the link")
+    swap_workload = workload("w", [str(swap), str(mark)], restart=policy)
+    for _ in range(20):
+        agent.deploy("app", swap_workload)
+        if agent.events("deployed", "app"):
+            break
+    wait_for(lambda: len(agent.events("backoff", "app")) > 200 or
+             len(agent.events("policy-refused", "app")) > 0, "some starts")
+    assert not mark.exists()
+
+
+def test_the_number_of_workloads_is_bounded(world):
+    agent, r = world.agent, world.root
+    agent.write_config(policy={**world.policy, "maxWorkloads": 3})
+    agent.start()
+    good = [f"{r}/allowed/sleep", "1000000"]
+    agent.run("a", workload("x", good), workload("y", good))
+    agent.deploy("b", workload("x", good), workload("y", good))
+    event = agent.wait_event("policy-refused", "b")
+    assert "policy.maxWorkloads" in event["reason"] and "3" in event["reason"]
+    agent.run("c", workload("x", good))
+    agent.remove("a.yaml")
+    agent.wait_event("removed", "a")
+    agent.deploy("b", workload("x", good))
+    agent.wait_started("b", "x")
+
+
+def test_a_stricter_policy_counts_with_the_next_start(world):
+    agent, r = world.agent, world.root
+    agent.start()
+    pid, = agent.run("app", workload("w", [f"{r}/allowed/sleep", "1000000"], restart=FAIL_NEXT))
+    agent.write_config(policy={**world.policy, "commands": ["/nothing/**"]})
+    agent.send(signal.SIGHUP)
+    agent.wait_event("policy-refused", "app")
+    assert is_alive(pid)
+    since = agent.mark()
+    kill_and_wait(pid)
+    assert "policy.commands" in agent.wait_event("failed", "app", "w", since)["reason"]
+
+
+@pytest.mark.once
+def test_check_names_what_the_policy_refuses(world):
+    agent = world.agent
+    agent.put("app.yaml", agent.app("app", workload("w", ["/bin/sh", "-c", "true"])))
+    done = subprocess.run([agent_binary(), "--config", agent.config_file, "--check"], text=True,
+                          capture_output=True)
+    assert done.returncode == 1 and "policy.commands" in done.stderr
