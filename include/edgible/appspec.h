@@ -102,7 +102,7 @@ struct workload_spec {
     struct limits_spec limits;
     struct sandbox_spec sandbox;
     bool allow_new_privileges; /* its programs may gain rights on exec (setuid) */
-    size_t line; /* of its document, for messages */
+    size_t line;               /* of its document, for messages */
 };
 
 struct access_spec {

@@ -44,6 +44,8 @@ struct loop_lag loop_take_lag(struct loop *loop);
 
 /* Calls fn when fd is readable; fd stays the caller's and must outlive the watcher. */
 struct loop_io *loop_io_new(struct loop *loop, int fd, loop_io_fn fn, void *arg);
+/* The same once fd can be written to, or its connection is made or refused. */
+struct loop_io *loop_io_new_for_writing(struct loop *loop, int fd, loop_io_fn fn, void *arg);
 void loop_io_free(struct loop_io *io);
 
 /* Not armed at first. */

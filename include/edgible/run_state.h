@@ -20,6 +20,7 @@ struct run_end {
     int64_t fault_stage, fault_errno; /* an enum spawn_stage; -1: the program ran */
     char *start_error, *start_stage;  /* where no process could be made; NULL else */
     int64_t start_errno;
+    char *unhealthy;  /* it was stopped for failing its health check: why; NULL: it was not */
     struct strv tail; /* its last lines */
 };
 
@@ -34,6 +35,7 @@ struct run_state {
     int64_t log_fd;    /* over a re-exec: the pipe's read end; -1 else */
     int64_t run;       /* number of the run, for the log */
     bool in_cgroup;
+    bool is_healthy;         /* it passed its health check */
     int64_t started_unix_ms; /* of the last process; 0: there was none */
     struct run_end end;      /* of the current or last run */
     struct run_end before;   /* of the run before the current one, which has not ended yet */

@@ -40,6 +40,7 @@ enum wl_event {
     WL_EV_EXITED,      /* the leader exited; `end` */
     WL_EV_GONE,        /* a sweep found nothing left, after the leader's exit */
     WL_EV_LEFT,        /* a sweep found something left */
+    WL_EV_UNHEALTHY,   /* it runs, but fails its health check: restarted as if it had exited */
     WL_EV_DEADLINE,
     WL_EVENT_COUNT
 };

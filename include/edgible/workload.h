@@ -33,6 +33,14 @@ struct stop_times {
     mono_ms sum_ms;
 };
 
+struct http_client;
+
+/* What the health checks of all workloads share. */
+struct health_shared {
+    struct http_client *http; /* made with the first check that needs it */
+    size_t under_way, max_under_way;
+};
+
 /* What all workloads share; outlives them. Nothing is owned. */
 struct workload_ctx {
     struct loop *loop;
@@ -47,6 +55,7 @@ struct workload_ctx {
     struct rlimit open_files; /* what workloads get */
     const struct policy_config *policy;
     struct stop_times *stop_times;
+    struct health_shared *health;
     /* Asks for a sweep of the workload: workload_sweep() is called soon, from the loop. */
     void (*request_sweep)(void *arg, struct workload *workload);
     /* The workload has come to rest. */
@@ -125,6 +134,8 @@ struct log_place *workload_log_place(const struct workload *workload);
 void workload_close(struct workload *workload);
 bool workload_is_disposable(const struct workload *workload);
 
+/* The process of a health check of it that is under way; 0: none. */
+pid_t workload_check_pid(const struct workload *workload);
 /* Its process, 0 where it has none. A zombie that is not released yet counts. */
 pid_t workload_pid(const struct workload *workload);
 /* Fills *ret where the workload has processes; false where it has none. */

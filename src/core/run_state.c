@@ -10,6 +10,7 @@ void run_end_fini(struct run_end *end)
 {
     free(steal_ptr(&end->start_error));
     free(steal_ptr(&end->start_stage));
+    free(steal_ptr(&end->unhealthy));
     strv_fini(&end->tail);
 }
 
@@ -68,6 +69,7 @@ static struct json *process_to_json(const struct run_state *state)
         json_set_int(json, "logFd", state->log_fd);
     }
     json_set_bool(json, "inCgroup", state->in_cgroup);
+    json_set_bool(json, "healthy", state->is_healthy);
     return json;
 }
 
@@ -87,6 +89,7 @@ static struct json *end_to_json(const struct run_end *end)
     json_set_string(json, "startError", end->start_error);
     json_set_string(json, "startStage", end->start_stage);
     json_set_int(json, "startErrno", end->start_errno);
+    json_set_string(json, "unhealthy", end->unhealthy);
     if (end->tail.count > 0) {
         json_set_strings(json, "output", &end->tail);
     }
@@ -222,6 +225,7 @@ static void read_process(struct doc_reader *reader, const struct doc_spot *spot,
         DOC_FIELD(struct run_state, pipe_inode, "logPipeInode", read_decimal),
         DOC_FIELD(struct run_state, log_fd, "logFd", docread_int, .max = INT32_MAX),
         DOC_FIELD(struct run_state, in_cgroup, "inCgroup", docread_bool),
+        DOC_FIELD(struct run_state, is_healthy, "healthy", docread_bool),
         DOC_FIELDS_END,
     };
     docread_mapping(reader, spot, fields, target);
@@ -240,6 +244,7 @@ static void read_last_exit(struct doc_reader *reader, const struct doc_spot *spo
         DOC_FIELD(struct run_end, fault_errno, "faultErrno", docread_int, .max = 4095),
         DOC_FIELD(struct run_end, start_error, "startError", docread_string),
         DOC_FIELD(struct run_end, start_stage, "startStage", docread_string),
+        DOC_FIELD(struct run_end, unhealthy, "unhealthy", docread_string),
         DOC_FIELD(struct run_end, start_errno, "startErrno", docread_int, .max = 4095),
         DOC_FIELD(struct run_end, tail, "output", read_lines),
         DOC_FIELDS_END,

@@ -263,6 +263,14 @@ static unsigned running_restart(const struct step *s)
     return enter_stopping(s);
 }
 
+/* Its end is charged, whatever status it ends with. */
+static unsigned running_unhealthy(const struct step *s)
+{
+    s->fsm->judged = true;
+    s->fsm->end = WL_END_ERROR;
+    return enter_stopping(s);
+}
+
 static unsigned renew(const struct step *s)
 {
     forgive(s->fsm);
@@ -289,7 +297,9 @@ static unsigned stopping_restart(const struct step *s)
 static unsigned stopping_exited(const struct step *s)
 {
     s->fsm->leader_exited = true;
-    s->fsm->end = s->end;
+    if (!s->fsm->judged) {
+        s->fsm->end = s->end;
+    }
     s->fsm->ended_at = s->now;
     return WL_DO_SWEEP;
 }
@@ -388,7 +398,8 @@ static const struct cell table[WL_STATE_COUNT][WL_EVENT_COUNT] = {
         [WL_EV_KILL] = CELL(ignore),            [WL_EV_SPAWNED] = CELL(ignore),
         [WL_EV_NOT_STARTED] = CELL(ignore),     [WL_EV_STARTED] = CELL(ignore),
         [WL_EV_EXITED] = CELL(ignore),          [WL_EV_GONE] = CELL(ignore),
-        [WL_EV_LEFT] = CELL(ignore),            [WL_EV_DEADLINE] = CELL(ignore),
+        [WL_EV_LEFT] = CELL(ignore),            [WL_EV_UNHEALTHY] = CELL(ignore),
+        [WL_EV_DEADLINE] = CELL(ignore),
     },
     [WL_STARTING] = {
         [WL_EV_START] = CELL(want_up),          [WL_EV_STOP] = CELL(starting_stop),
@@ -397,7 +408,8 @@ static const struct cell table[WL_STATE_COUNT][WL_EVENT_COUNT] = {
         [WL_EV_NOT_STARTED] = CELL(starting_not_started),
         [WL_EV_STARTED] = CELL(starting_started),
         [WL_EV_EXITED] = CELL(exited_by_itself), [WL_EV_GONE] = CELL(ignore),
-        [WL_EV_LEFT] = CELL(ignore),            [WL_EV_DEADLINE] = CELL(ignore),
+        [WL_EV_LEFT] = CELL(ignore),            [WL_EV_UNHEALTHY] = CELL(ignore),
+        [WL_EV_DEADLINE] = CELL(ignore),
     },
     [WL_RUNNING] = {
         [WL_EV_START] = CELL(want_up),          [WL_EV_STOP] = CELL(running_stop),
@@ -405,7 +417,8 @@ static const struct cell table[WL_STATE_COUNT][WL_EVENT_COUNT] = {
         [WL_EV_KILL] = CELL(ignore),            [WL_EV_SPAWNED] = CELL(ignore),
         [WL_EV_NOT_STARTED] = CELL(ignore),     [WL_EV_STARTED] = CELL(ignore),
         [WL_EV_EXITED] = CELL(exited_by_itself), [WL_EV_GONE] = CELL(ignore),
-        [WL_EV_LEFT] = CELL(ignore),            [WL_EV_DEADLINE] = CELL(ignore),
+        [WL_EV_LEFT] = CELL(ignore),            [WL_EV_UNHEALTHY] = CELL(running_unhealthy),
+        [WL_EV_DEADLINE] = CELL(ignore),
     },
     [WL_STOPPING] = {
         [WL_EV_START] = CELL(want_up),          [WL_EV_STOP] = CELL(stopping_stop),
@@ -413,7 +426,8 @@ static const struct cell table[WL_STATE_COUNT][WL_EVENT_COUNT] = {
         [WL_EV_KILL] = CELL(enter_killing),     [WL_EV_SPAWNED] = CELL(ignore),
         [WL_EV_NOT_STARTED] = CELL(ignore),     [WL_EV_STARTED] = CELL(ignore),
         [WL_EV_EXITED] = CELL(stopping_exited), [WL_EV_GONE] = CELL(gone),
-        [WL_EV_LEFT] = CELL(grace_left),        [WL_EV_DEADLINE] = CELL(grace_deadline),
+        [WL_EV_LEFT] = CELL(grace_left),        [WL_EV_UNHEALTHY] = CELL(ignore),
+        [WL_EV_DEADLINE] = CELL(grace_deadline),
     },
     [WL_ENDING] = {
         [WL_EV_START] = CELL(want_up),          [WL_EV_STOP] = CELL(stopping_stop),
@@ -421,7 +435,8 @@ static const struct cell table[WL_STATE_COUNT][WL_EVENT_COUNT] = {
         [WL_EV_KILL] = CELL(enter_killing),     [WL_EV_SPAWNED] = CELL(ignore),
         [WL_EV_NOT_STARTED] = CELL(ignore),     [WL_EV_STARTED] = CELL(ignore),
         [WL_EV_EXITED] = CELL(ignore),          [WL_EV_GONE] = CELL(gone),
-        [WL_EV_LEFT] = CELL(grace_left),        [WL_EV_DEADLINE] = CELL(grace_deadline),
+        [WL_EV_LEFT] = CELL(grace_left),        [WL_EV_UNHEALTHY] = CELL(ignore),
+        [WL_EV_DEADLINE] = CELL(grace_deadline),
     },
     [WL_KILLING] = {
         [WL_EV_START] = CELL(want_up),          [WL_EV_STOP] = CELL(killing_stop),
@@ -429,7 +444,8 @@ static const struct cell table[WL_STATE_COUNT][WL_EVENT_COUNT] = {
         [WL_EV_KILL] = CELL(ignore),            [WL_EV_SPAWNED] = CELL(ignore),
         [WL_EV_NOT_STARTED] = CELL(ignore),     [WL_EV_STARTED] = CELL(ignore),
         [WL_EV_EXITED] = CELL(stopping_exited), [WL_EV_GONE] = CELL(gone),
-        [WL_EV_LEFT] = CELL(killing_left),      [WL_EV_DEADLINE] = CELL(killing_deadline),
+        [WL_EV_LEFT] = CELL(killing_left),      [WL_EV_UNHEALTHY] = CELL(ignore),
+        [WL_EV_DEADLINE] = CELL(killing_deadline),
     },
     [WL_BACKOFF] = {
         [WL_EV_START] = CELL(want_up),          [WL_EV_STOP] = CELL(rest_down),
@@ -437,7 +453,8 @@ static const struct cell table[WL_STATE_COUNT][WL_EVENT_COUNT] = {
         [WL_EV_KILL] = CELL(ignore),            [WL_EV_SPAWNED] = CELL(ignore),
         [WL_EV_NOT_STARTED] = CELL(ignore),     [WL_EV_STARTED] = CELL(ignore),
         [WL_EV_EXITED] = CELL(ignore),          [WL_EV_GONE] = CELL(ignore),
-        [WL_EV_LEFT] = CELL(ignore),            [WL_EV_DEADLINE] = CELL(backoff_deadline),
+        [WL_EV_LEFT] = CELL(ignore),            [WL_EV_UNHEALTHY] = CELL(ignore),
+        [WL_EV_DEADLINE] = CELL(backoff_deadline),
     },
     [WL_COMPLETED] = {
         [WL_EV_START] = CELL(ignore),           [WL_EV_STOP] = CELL(rest_down),
@@ -445,7 +462,8 @@ static const struct cell table[WL_STATE_COUNT][WL_EVENT_COUNT] = {
         [WL_EV_KILL] = CELL(ignore),            [WL_EV_SPAWNED] = CELL(ignore),
         [WL_EV_NOT_STARTED] = CELL(ignore),     [WL_EV_STARTED] = CELL(ignore),
         [WL_EV_EXITED] = CELL(ignore),          [WL_EV_GONE] = CELL(ignore),
-        [WL_EV_LEFT] = CELL(ignore),            [WL_EV_DEADLINE] = CELL(ignore),
+        [WL_EV_LEFT] = CELL(ignore),            [WL_EV_UNHEALTHY] = CELL(ignore),
+        [WL_EV_DEADLINE] = CELL(ignore),
     },
     [WL_FAILED] = {
         [WL_EV_START] = CELL(ignore),           [WL_EV_STOP] = CELL(rest_down),
@@ -453,7 +471,8 @@ static const struct cell table[WL_STATE_COUNT][WL_EVENT_COUNT] = {
         [WL_EV_KILL] = CELL(ignore),            [WL_EV_SPAWNED] = CELL(ignore),
         [WL_EV_NOT_STARTED] = CELL(ignore),     [WL_EV_STARTED] = CELL(ignore),
         [WL_EV_EXITED] = CELL(ignore),          [WL_EV_GONE] = CELL(ignore),
-        [WL_EV_LEFT] = CELL(ignore),            [WL_EV_DEADLINE] = CELL(failed_deadline),
+        [WL_EV_LEFT] = CELL(ignore),            [WL_EV_UNHEALTHY] = CELL(ignore),
+        [WL_EV_DEADLINE] = CELL(failed_deadline),
     },
 };
 // clang-format on
@@ -563,35 +582,6 @@ const char *wl_fsm_broken(const struct wl_fsm *fsm)
 bool wl_fsm_is_at_rest(const struct wl_fsm *fsm)
 {
     return fsm->state == WL_STOPPED || fsm->state == WL_COMPLETED || fsm->state == WL_FAILED;
-}
-
-const char *wl_state_name(enum wl_state state)
-{
-    static const char *const names[WL_STATE_COUNT] = {
-        [WL_STOPPED] = "stopped",   [WL_STARTING] = "starting",   [WL_RUNNING] = "running",
-        [WL_STOPPING] = "stopping", [WL_ENDING] = "ending",       [WL_KILLING] = "killing",
-        [WL_BACKOFF] = "backoff",   [WL_COMPLETED] = "completed", [WL_FAILED] = "failed",
-    };
-    return names[state];
-}
-
-const char *wl_event_name(enum wl_event event)
-{
-    static const char *const names[WL_EVENT_COUNT] = {
-        [WL_EV_START] = "start",
-        [WL_EV_STOP] = "stop",
-        [WL_EV_RESTART] = "restart",
-        [WL_EV_RENEW] = "renew",
-        [WL_EV_KILL] = "kill",
-        [WL_EV_SPAWNED] = "spawned",
-        [WL_EV_NOT_STARTED] = "not-started",
-        [WL_EV_STARTED] = "started",
-        [WL_EV_EXITED] = "exited",
-        [WL_EV_GONE] = "gone",
-        [WL_EV_LEFT] = "left",
-        [WL_EV_DEADLINE] = "deadline",
-    };
-    return names[event];
 }
 
 const char *wl_fsm_cell(enum wl_state state, enum wl_event event)

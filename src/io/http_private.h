@@ -50,7 +50,7 @@ struct http_transfer {
     void *owner;                   /* of http_client: the call */
     void (*on_begin)(void *owner); /* the answer begins; NULL: nobody asks */
     char *target;                  /* who is asked, for messages */
-    bool is_get;
+    bool is_get, is_check;
     size_t max_bytes;
     http_data_fn on_data;
     void *arg;

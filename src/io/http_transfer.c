@@ -166,6 +166,11 @@ static int set_host(struct http_transfer *t, const struct http_request *request)
         bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
         return bad;
     }
+    if (request->is_check) {
+        bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
+        bad |= lib->easy_setopt(t->curl, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK;
+        bad |= lib->easy_setopt(t->curl, CURLOPT_FORBID_REUSE, 1L) != CURLE_OK;
+    }
     bad |= lib->easy_setopt(t->curl, CURLOPT_URL, request->url) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1) != CURLE_OK;
@@ -237,6 +242,7 @@ int http_transfer_init(struct http_transfer *t, const struct http_curl *lib,
     t->on_data = request->on_data;
     t->arg = request->arg;
     t->is_get = strcmp(request->method, "GET") == 0;
+    t->is_check = request->is_check;
     t->max_bytes = request->max_bytes != 0 ? request->max_bytes : HTTP_MAX_ANSWER_BYTES;
     t->target = xstrdup(request->socket_path != NULL ? request->socket_path : request->url);
     /* libcurl would say "could not resolve host". */
@@ -338,7 +344,7 @@ enum http_end http_transfer_end(struct http_transfer *t, CURLcode code, struct e
     }
     /* An answer without a body needs no length. */
     t->answer->is_delimited = t->answer->is_delimited || t->answer->body.len == 0;
-    bool is_redirect =
-        status == 307 || status == 308 || (t->is_get && status > 300 && status < 304);
+    bool is_redirect = !t->is_check && (status == 307 || status == 308 ||
+                                        (t->is_get && status > 300 && status < 304));
     return is_redirect ? redirect(t, err) : HTTP_END_DONE;
 }

@@ -121,18 +121,28 @@ static void on_io(struct ev_loop *ev, ev_io *watcher, int events)
     }
 }
 
-struct loop_io *loop_io_new(struct loop *loop, int fd, loop_io_fn fn, void *arg)
+static struct loop_io *new_io(struct loop *loop, int fd, int events, loop_io_fn fn, void *arg)
 {
     struct loop_io *io = xcalloc(1, sizeof(*io));
     io->loop = loop;
     io->fn = fn;
     io->arg = arg;
-    ev_io_init(&io->watcher, on_io, fd, EV_READ);
+    ev_io_init(&io->watcher, on_io, fd, events);
     io->watcher.data = io;
     ev_timer_init(&io->pause, on_pause_over, STUCK_PAUSE_S, 0.);
     io->pause.data = io;
     ev_io_start(loop->ev, &io->watcher);
     return io;
+}
+
+struct loop_io *loop_io_new(struct loop *loop, int fd, loop_io_fn fn, void *arg)
+{
+    return new_io(loop, fd, EV_READ, fn, arg);
+}
+
+struct loop_io *loop_io_new_for_writing(struct loop *loop, int fd, loop_io_fn fn, void *arg)
+{
+    return new_io(loop, fd, EV_WRITE, fn, arg);
 }
 
 void loop_io_free(struct loop_io *io)

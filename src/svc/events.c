@@ -56,6 +56,8 @@ const char *event_type_name(enum event_type type)
         [EVENT_DISK_FULL] = "disk-full",
         [EVENT_SOURCE_LOST] = "source-lost",
         [EVENT_SOURCE_BACK] = "source-back",
+        [EVENT_HEALTHY] = "healthy",
+        [EVENT_UNHEALTHY] = "unhealthy",
         [EVENT_POLICY_REFUSED] = "policy-refused",
     };
     return names[type];

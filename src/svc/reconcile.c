@@ -128,7 +128,6 @@ static void say_not_in_force(struct reconcile *rec, const struct app_spec *app,
         const char *name;
         bool used;
     } features[] = {
-        {"healthCheck",     w->health.kind != HEALTH_NONE                                             },
         {"limits",          w->limits.memory_bytes != UNSET || w->limits.cpu_millis != UNSET ||
                        w->limits.processes != UNSET || w->limits.open_files != UNSET},
         {"sandbox",         w->sandbox.present                                                        },

@@ -1,6 +1,7 @@
 #include "edgible/supervisor.h"
 
 #include "edgible/depgraph.h"
+#include "edgible/http_client.h"
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
 #include "supervisor_private.h"
@@ -14,6 +15,8 @@
 #define FDS_PER_WORKLOAD 3
 /* For the loop, the pump, the source, and what is open for a moment while one is started. */
 #define FDS_RESERVED 34
+/* Health checks under way at the same time. */
+#define HEALTH_CHECKS_MAX 64
 /* A log that is being written is waited for so long before the agent gives its place to another. */
 #define PAUSE_MS 1000
 
@@ -50,7 +53,13 @@ static void on_pump_events(void *arg)
  */
 
 static void on_bury(void *arg);
-static void on_rest(void *arg, struct workload *workload);
+
+/* Each may take four descriptors. */
+static size_t checks_at_once(const struct rlimit *open_files)
+{
+    rlim_t share = open_files->rlim_cur / 32;
+    return share < 1 ? 1 : share > HEALTH_CHECKS_MAX ? HEALTH_CHECKS_MAX : (size_t) share;
+}
 
 struct supervisor *supervisor_new(const struct supervisor_params *params, struct err *err)
 {
@@ -68,6 +77,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     if (sup->pump == NULL) {
         return NULL;
     }
+    sup->health.max_under_way = checks_at_once(&params->open_files_now);
     sup->bury_timer = loop_timer_new(params->loop, on_bury, sup);
     sweep_init(sup);
     gate_init(sup);
@@ -84,6 +94,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
         .open_files = params->open_files_before,
         .policy = params->policy,
         .stop_times = &sup->stop_times,
+        .health = &sup->health,
         .request_sweep = sweep_request,
         .on_rest = on_rest,
         .on_change = on_change,
@@ -105,6 +116,7 @@ void supervisor_free(struct supervisor *sup)
         pump_free(sup->pump, 1000);
     }
     loop_async_free(sup->pump_async);
+    http_client_free(sup->health.http);
     map_free(sup->by_key);
     free(sup->device_name);
     free(sup->log_dir);

@@ -45,6 +45,7 @@ struct supervisor {
     bool is_short_of_fds; /* some workload was refused for want of descriptors */
 
     struct stop_times stop_times;
+    struct health_shared health;
     size_t held_count; /* at most so many wait for what they depend on */
     struct loop_timer *gate_timer;
     struct list sweeps;
@@ -57,8 +58,8 @@ struct supervisor {
 /* All workloads that have processes. Zeroed, then filled once. */
 struct sweep_targets {
     struct killtree_target *items;
-    pid_t *leaders; /* sorted */
-    size_t count;
+    pid_t *children; /* their leaders, and health checks under way; sorted */
+    size_t count, child_count;
 };
 
 /* start_gate.c: starts it, once what it depends on runs. */

@@ -16,7 +16,7 @@
 void cleanup_sweep_targets(struct sweep_targets *t)
 {
     free(t->items);
-    free(t->leaders);
+    free(t->children);
 }
 
 static int compare_pids(const void *a, const void *b)
@@ -30,33 +30,37 @@ void sweep_collect_targets(const struct supervisor *sup, struct sweep_targets *t
 {
     size_t max = map_count(sup->by_key);
     t->items = xcalloc(max, sizeof(*t->items));
-    t->leaders = xcalloc(max, sizeof(*t->leaders));
+    t->children = xcalloc(2 * max, sizeof(*t->children));
     list_each (it, &sup->members) {
         const struct member *m = list_entry(it, struct member, link);
         if (workload_kill_target(m->workload, &t->items[t->count])) {
-            t->leaders[t->count] = t->items[t->count].leader;
+            t->children[t->child_count++] = t->items[t->count].leader;
             t->count++;
         }
+        pid_t check = workload_check_pid(m->workload);
+        if (check != 0) {
+            t->children[t->child_count++] = check;
+        }
     }
-    qsort(t->leaders, t->count, sizeof(*t->leaders), compare_pids);
+    qsort(t->children, t->child_count, sizeof(*t->children), compare_pids);
 }
 
-static bool is_leader(const struct sweep_targets *t, pid_t pid)
+static bool is_watched(const struct sweep_targets *t, pid_t pid)
 {
-    return bsearch(&pid, t->leaders, t->count, sizeof(pid), compare_pids) != NULL;
+    return bsearch(&pid, t->children, t->child_count, sizeof(pid), compare_pids) != NULL;
 }
 
 /* --- orphans -----------------------------------------------------------------------------------
  */
 
-/* Reaps the orphans that have ended; returns how many children besides leaders live. */
+/* Reaps the orphans that have ended; returns how many others live. */
 static size_t reap_orphans(const struct supervisor *sup, const struct sweep_targets *t)
 {
     CLEANUP(free) pid_t *children = xcalloc(CHILDREN_MAX, sizeof(*children));
     size_t count = proc_list_children(children, CHILDREN_MAX);
     size_t living = 0;
     for (size_t i = 0; i < count; i++) {
-        if (children[i] != sup->helper && !is_leader(t, children[i]) &&
+        if (children[i] != sup->helper && !is_watched(t, children[i]) &&
             proc_reap(children[i]) == 0) {
             living++;
         }

@@ -4,6 +4,7 @@
 #include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "edgible/log.h"
+#include "health.h"
 #include "workload_private.h"
 
 #include <assert.h>
@@ -51,6 +52,8 @@ void workload_free(struct workload *w)
     creds_free(w->creds);
     workload_spec_fini(&w->spec);
     strv_fini(&w->tail);
+    health_free(w->health);
+    free(w->unhealthy);
     free(w->held);
     free(w->start_error);
     free(w->start_stage);
@@ -241,6 +244,36 @@ static void count_restart(struct workload *w)
     w->restarts_by[reason]++;
 }
 
+/* One that runs is checked, where it has a check, and no other. */
+void workload_follow_health(struct workload *w)
+{
+    bool is_checked = w->fsm.state == WL_RUNNING && w->spec.health.kind != HEALTH_NONE;
+    if (is_checked && w->health == NULL) {
+        w->health = health_new(w, w->was_healthy);
+    } else if (!is_checked && w->health != NULL) {
+        health_free(steal_ptr(&w->health));
+    }
+    w->was_healthy = false;
+}
+
+void workload_on_health(struct workload *w)
+{
+    workload_say_health(w);
+    workload_save_state(w);
+    if (health_is_unhealthy(w->health) && w->spec.restart.when != RESTART_NEVER) {
+        free(w->unhealthy);
+        w->unhealthy = xstrdup(health_trouble(w->health));
+        workload_post(w, WL_EV_UNHEALTHY, WL_END_CLEAN);
+    } else {
+        w->ctx->on_change(w->ctx->arg, w);
+    }
+}
+
+pid_t workload_check_pid(const struct workload *w)
+{
+    return w->health != NULL ? health_pid(w->health) : 0;
+}
+
 static void step(struct workload *w, enum wl_event event, enum wl_end end)
 {
     enum wl_state from = w->fsm.state;
@@ -264,6 +297,7 @@ static void step(struct workload *w, enum wl_event event, enum wl_end end)
     }
     workload_execute(w, effects);
     if (w->fsm.state != from) {
+        workload_follow_health(w);
         w->ctx->on_change(w->ctx->arg, w);
         if (wl_fsm_is_at_rest(&w->fsm)) {
             w->ctx->on_rest(w->ctx->arg, w);
@@ -431,6 +465,9 @@ mono_ms workload_ready_in(const struct workload *w)
     if (w->fsm.state != WL_RUNNING || w->spec.restart.when == RESTART_NEVER) {
         return -1;
     }
+    if (w->health != NULL) {
+        return health_is_healthy(w->health) ? 0 : -1;
+    }
     mono_ms left = w->fsm.started_at + READY_AFTER_MS - loop_now();
     return left > 0 ? left : 0;
 }
@@ -475,6 +512,11 @@ void workload_update(struct workload *w, const struct workload_spec *spec, bool 
     if (!restart && w->unit_hash != 0) {
         workload_save_unit(w);
     }
+    if (w->health != NULL) {
+        w->was_healthy = health_is_healthy(w->health);
+        health_free(steal_ptr(&w->health));
+    }
+    workload_follow_health(w);
     workload_post(w, restart ? WL_EV_RESTART : WL_EV_RENEW, WL_END_CLEAN);
 }
 

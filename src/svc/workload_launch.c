@@ -55,13 +55,15 @@ static void forget_last_run(struct workload *w)
         run_end_fini(&w->before);
         workload_fill_end(w, &end);
         w->before = end;
-        w->start_error = NULL; /* before's now, as are the next two */
+        w->start_error = NULL; /* before's now, as are the next three */
         w->start_stage = NULL;
+        w->unhealthy = NULL;
         w->tail = (struct strv){0};
     }
     w->has_fault = false;
     free(steal_ptr(&w->start_error));
     free(steal_ptr(&w->start_stage));
+    free(steal_ptr(&w->unhealthy));
     w->ended_unix_ms = 0;
     w->start_errno = 0;
     w->exit = (struct proc_exit){0};

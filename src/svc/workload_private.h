@@ -67,6 +67,10 @@ struct workload {
     int64_t ended_unix_ms; /* of both; 0: neither */
     struct run_end before; /* of the run before this one */
 
+    struct health *health; /* NULL: it does not run, or has no check */
+    bool was_healthy;      /* when an earlier agent looked */
+    char *unhealthy;       /* why the run was, or is being, stopped for its health; NULL: not */
+
     /* What is written down of it. */
     int64_t generation;
     struct strv app_depends_on;
@@ -98,6 +102,9 @@ void workload_watch_process(struct workload *w);
 
 /* Who it is to run as. */
 struct creds *workload_look_up_creds(const struct workload *w, struct err *err);
+void workload_follow_health(struct workload *w);
+/* Its health is another than before. */
+void workload_on_health(struct workload *w);
 /* workload_launch.c: opens the log, then makes the process; posts SPAWNED or NOT_STARTED. */
 void workload_launch(struct workload *w);
 void workload_launch_with_log(struct workload *w);
@@ -131,6 +138,7 @@ void workload_add_rapid_count(const struct workload *w, struct buf *text);
 void workload_say_adopted(struct workload *w);
 void workload_say_transition(struct workload *w, enum wl_state from);
 void workload_say_started(struct workload *w);
+void workload_say_health(struct workload *w);
 void workload_say_exited(struct workload *w);
 void workload_say_failed(struct workload *w);
 /* Nothing waits for the tail any more. */

@@ -1,6 +1,7 @@
 /* What is said of a workload: its events, each with its reason. */
 #include "edgible/buf.h"
 #include "edgible/reason.h"
+#include "health.h"
 #include "workload_private.h"
 
 #include <inttypes.h>
@@ -44,7 +45,9 @@ char *workload_last_reason(const struct workload *w)
     if (w->has_fault) {
         return reason_of_fault(&w->fault, &w->spec, w->creds->user);
     }
-    return reason_of_exit(&w->exit, w->fsm.ended_at - w->fsm.started_at);
+    CLEANUP(free) char *exit = reason_of_exit(&w->exit, w->fsm.ended_at - w->fsm.started_at);
+    return w->unhealthy != NULL ? xasprintf("was unhealthy (%s), and %s", w->unhealthy, exit)
+                                : steal_ptr(&exit);
 }
 
 void workload_add_rapid_count(const struct workload *w, struct buf *text)
@@ -83,12 +86,27 @@ void workload_say_started(struct workload *w)
     struct log_field fields[] = {
         {"pid",             number_text(&pid, w->pid)},
         {"restarts",          number_text(&restarts, w->fsm.restarts)},
-        {"status",        "running"},
+        {"status",        status_name(workload_status(w))},
         {0},
     };
     char message[64];
     (void) snprintf(message, sizeof(message), "started with PID %d", (int) w->pid);
     say(w, EVENT_STARTED, LOG_INFO, fields, message);
+}
+
+void workload_say_health(struct workload *w)
+{
+    bool is_bad = health_is_unhealthy(w->health);
+    const char *trouble = is_bad ? health_trouble(w->health) : NULL;
+    struct log_field fields[] = {
+        {"status", is_bad ? "unhealthy" : "running"},
+        {"reason",        trouble},
+        {0},
+    };
+    CLEANUP(free)
+    char *message = is_bad ? xasprintf("is unhealthy: %s", trouble)
+                           : xstrdup("is healthy: it passes its health check");
+    say(w, is_bad ? EVENT_UNHEALTHY : EVENT_HEALTHY, is_bad ? LOG_WARN : LOG_INFO, fields, message);
 }
 
 void workload_say_adopted(struct workload *w)

@@ -2,6 +2,7 @@
 #include "edgible/clock.h"
 #include "edgible/fd.h"
 #include "edgible/log.h"
+#include "health.h"
 #include "workload_private.h"
 
 #include <errno.h>
@@ -84,6 +85,7 @@ void workload_fill_end(const struct workload *w, struct run_end *end)
         .start_error = w->start_error,
         .start_stage = w->start_stage,
         .start_errno = w->start_errno,
+        .unhealthy = w->unhealthy,
         .tail = w->tail,
     };
 }
@@ -109,6 +111,7 @@ static void save_state(struct workload *w, int log_fd)
         .log_fd = log_fd,
         .run = (int64_t) w->run,
         .in_cgroup = w->in_cgroup,
+        .is_healthy = w->health != NULL && health_is_healthy(w->health),
         .started_unix_ms = w->started_unix_ms,
     };
     workload_fill_end(w, &state.end);
@@ -228,6 +231,7 @@ static void take_end(struct workload *w, const struct run_end *end)
     w->start_error = xstrdup_or_null(end->start_error);
     w->start_stage = xstrdup_or_null(end->start_stage);
     w->start_errno = (int) end->start_errno;
+    w->unhealthy = xstrdup_or_null(end->unhealthy);
     strv_copy(&w->tail, &end->tail);
 }
 
@@ -379,6 +383,7 @@ void workload_resume(struct workload *w, const struct run_state *state)
     w->before = state->before;
     w->before.start_error = xstrdup_or_null(state->before.start_error);
     w->before.start_stage = xstrdup_or_null(state->before.start_stage);
+    w->before.unhealthy = xstrdup_or_null(state->before.unhealthy);
     w->before.tail = (struct strv){0};
     strv_copy(&w->before.tail, &state->before.tail);
     enum wl_found found = find_process(w, state);
@@ -386,6 +391,8 @@ void workload_resume(struct workload *w, const struct run_state *state)
     unsigned effects = wl_fsm_resume(&w->fsm, &w->spec.restart, &w->spec.stop, found, loop_now());
     workload_execute(w, effects);
     w->stepping = false;
+    w->was_healthy = state->is_healthy;
+    workload_follow_health(w);
     workload_run_pending(w);
     catch_up(w, found);
 }

@@ -2,11 +2,20 @@
 #include "edgible/buf.h"
 #include "edgible/clock.h"
 #include "edgible/reason.h"
+#include "health.h"
 #include "workload_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static enum status status_by_health(const struct workload *w)
+{
+    if (w->health == NULL || health_is_healthy(w->health)) {
+        return STATUS_RUNNING;
+    }
+    return health_is_unhealthy(w->health) ? STATUS_UNHEALTHY : STATUS_STARTING;
+}
 
 enum status workload_status(const struct workload *w)
 {
@@ -14,10 +23,12 @@ enum status workload_status(const struct workload *w)
     case WL_STARTING:
         return STATUS_STARTING;
     case WL_RUNNING:
-        return STATUS_RUNNING;
+        return status_by_health(w);
     case WL_STOPPING:
-    case WL_ENDING:
     case WL_KILLING:
+        return w->unhealthy != NULL && w->fsm.judged && w->fsm.wanted ? STATUS_UNHEALTHY
+                                                                      : STATUS_STOPPING;
+    case WL_ENDING:
         return STATUS_STOPPING;
     case WL_BACKOFF:
         return STATUS_BACKOFF;
@@ -80,6 +91,19 @@ char *workload_waits_for(const struct workload *w)
     return buf_steal(&text);
 }
 
+static char *reason_of_health(const struct workload *w)
+{
+    if (w->health == NULL || health_is_healthy(w->health)) {
+        return NULL;
+    }
+    const char *trouble = health_trouble(w->health);
+    if (health_is_unhealthy(w->health)) {
+        return xasprintf("fails its health check: %s", trouble);
+    }
+    return trouble != NULL ? xasprintf("has not passed its health check yet: %s", trouble)
+                           : xstrdup("waits for its first health check");
+}
+
 char *workload_reason(const struct workload *w)
 {
     CLEANUP(buf) struct buf text = {0};
@@ -94,15 +118,19 @@ char *workload_reason(const struct workload *w)
     }
     case WL_STOPPED:
         return xstrdup_or_null(w->held);
-    case WL_STARTING:
     case WL_RUNNING:
+        return reason_of_health(w);
+    case WL_STARTING:
     case WL_STOPPING:
     case WL_ENDING:
     case WL_KILLING:
     case WL_STATE_COUNT:
         break;
     }
-    return workload_waits_for(w);
+    CLEANUP(free) char *waits = workload_waits_for(w);
+    bool is_unhealthy = workload_status(w) == STATUS_UNHEALTHY;
+    return is_unhealthy ? xasprintf("fails its health check: %s; %s", w->unhealthy, waits)
+                        : steal_ptr(&waits);
 }
 
 static void fill_exit(const struct run_end *end, struct exit_report *report)

@@ -129,12 +129,12 @@ static void every_pair_leads_where_it_should(void **state)
     static const char letters[] = "DSRTEKBCF"; /* stopped starting running sTopping Ending … */
     static const char *const expected[WL_STATE_COUNT] = {
         /*                 START STOP RESTART RENEW KILL SPAWNED NOT_STARTED STARTED EXITED GONE
-                           LEFT DEADLINE */
-        [WL_STOPPED] = "SDDDDDDDDDDD", [WL_STARTING] = "SDSSSSBRESSS",
-        [WL_RUNNING] = "RTTRRRRRERRR", [WL_STOPPING] = "TTTTKTTTTTTT",
-        [WL_ENDING] = "EEEEKEEEEBEE",  [WL_KILLING] = "KKKKKKKKKKKK",
-        [WL_BACKOFF] = "BDSBBBBBBBBS", [WL_COMPLETED] = "CDSCCCCCCCCC",
-        [WL_FAILED] = "FDSSFFFFFFFS",
+                           LEFT UNHEALTHY DEADLINE */
+        [WL_STOPPED] = "SDDDDDDDDDDDD", [WL_STARTING] = "SDSSSSBRESSSS",
+        [WL_RUNNING] = "RTTRRRRRERRTR", [WL_STOPPING] = "TTTTKTTTTTTTT",
+        [WL_ENDING] = "EEEEKEEEEBEEE",  [WL_KILLING] = "KKKKKKKKKKKKK",
+        [WL_BACKOFF] = "BDSBBBBBBBBBS", [WL_COMPLETED] = "CDSCCCCCCCCCC",
+        [WL_FAILED] = "FDSSFFFFFFFFS",
     };
     for (int s = 0; s < WL_STATE_COUNT; s++) {
         for (int e = 0; e < WL_EVENT_COUNT; e++) {
@@ -559,6 +559,25 @@ static void what_does_not_die_is_killed_again_ever_less_often(void **state)
     }
 }
 
+static void an_unhealthy_one_is_charged_whatever_status_it_ends_with(void **state)
+{
+    (void) state;
+    struct rig rig;
+    put_into(&rig, WL_RUNNING);
+    rig.restart.when = RESTART_ON_FAILURE;
+    assert_int_equal(give(&rig, WL_EV_UNHEALTHY), WL_DO_TERM);
+    assert_int_equal(give_end(&rig, WL_EV_EXITED, WL_END_CLEAN), WL_DO_SWEEP);
+    (void) give(&rig, WL_EV_GONE);
+    assert_int_equal(rig.fsm.state, WL_BACKOFF);
+    assert_int_equal(rig.fsm.rapid_failures, 1);
+    put_into(&rig, WL_RUNNING);
+    (void) give(&rig, WL_EV_UNHEALTHY);
+    (void) give(&rig, WL_EV_STOP);
+    (void) give_end(&rig, WL_EV_EXITED, WL_END_CLEAN);
+    (void) give(&rig, WL_EV_GONE);
+    assert_int_equal(rig.fsm.state, WL_STOPPED); /* a stop on the way wins */
+}
+
 /* `test_wl_fsm --table` prints docs/state-machine.md. */
 static int print_table(void)
 {
@@ -589,6 +608,7 @@ int main(int argc, char **argv)
         return print_table();
     }
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_unhealthy_one_is_charged_whatever_status_it_ends_with),
         cmocka_unit_test(every_cell_has_a_handler),
         cmocka_unit_test(every_pair_leads_where_it_should),
         cmocka_unit_test(a_million_random_events_hold_the_invariants),

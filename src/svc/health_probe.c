@@ -1,0 +1,313 @@
+#include "health_probe.h"
+
+#include "edgible/fd.h"
+#include "edgible/http_client.h"
+#include "edgible/tcp_probe.h"
+#include "workload_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Of what a command prints so much is looked at, and its last line told. */
+#define OUTPUT_BYTES 4096
+#define ANSWER_MAX_BYTES ((size_t) 64 * 1024)
+
+struct health_probe {
+    const struct workload *workload;
+    health_probe_fn *done;
+    void *arg;
+    struct loop_timer *timer;
+    /* One of these three. */
+    struct tcp_probe *tcp;
+    struct http_call *http;
+    struct {
+        struct spawned child; /* pid 0: none */
+        struct loop_io *exit_io, *output_io;
+        int output_fd;
+        char *cgroup; /* NULL: in none of its own */
+        char output[OUTPUT_BYTES];
+        size_t len;
+    } exec;
+    bool is_v6; /* of http */
+};
+
+static void end_exec(struct health_probe *probe)
+{
+    struct proc_exit ignored;
+    const struct cgroup_root *cgroups = probe->workload->ctx->cgroups;
+    if (probe->exec.child.pid != 0) {
+        /* Not reaped yet, so the number is its own. */
+        (void) killtree_signal_group(probe->exec.child.pid, SIGKILL);
+        proc_signal(probe->exec.child.pidfd, probe->exec.child.pid, SIGKILL);
+        if (probe->exec.cgroup != NULL) {
+            (void) !cgroup_kill(cgroups, probe->exec.cgroup, NULL);
+        }
+        /* Where it is not dead yet, it is reaped as orphans are. */
+        (void) !proc_wait_pidfd(probe->exec.child.pidfd, true, &ignored, NULL);
+        probe->exec.child.pid = 0;
+    }
+    if (probe->exec.cgroup != NULL) {
+        (void) cgroup_remove(cgroups, probe->exec.cgroup);
+    }
+    loop_io_free(steal_ptr(&probe->exec.exit_io));
+    loop_io_free(steal_ptr(&probe->exec.output_io));
+    fd_close(&probe->exec.child.pidfd);
+    fd_close(&probe->exec.child.handshake_fd);
+    fd_close(&probe->exec.output_fd);
+    free(steal_ptr(&probe->exec.cgroup));
+}
+
+void health_probe_free(struct health_probe *probe)
+{
+    if (probe != NULL) {
+        loop_timer_free(probe->timer);
+        tcp_probe_free(probe->tcp);
+        http_call_free(probe->http);
+        end_exec(probe);
+        free(probe);
+    }
+}
+
+pid_t health_probe_pid(const struct health_probe *probe)
+{
+    return probe->exec.child.pid;
+}
+
+static void tell(struct health_probe *probe, const char *trouble)
+{
+    probe->done(probe->arg, trouble);
+}
+
+/* --- tcp ---------------------------------------------------------------------------------------
+ */
+
+static void on_tcp(void *arg, int error)
+{
+    struct health_probe *probe = arg;
+    if (error == 0) {
+        tell(probe, NULL);
+        return;
+    }
+    CLEANUP(free)
+    char *trouble = xasprintf("port %d does not accept connections: %s",
+                              (int) probe->workload->spec.health.port, strerror(error));
+    tell(probe, trouble);
+}
+
+/* --- http --------------------------------------------------------------------------------------
+ */
+
+static int ask_http(struct health_probe *probe, struct err *err);
+
+static void on_http(void *arg, const struct http_answer *answer, const struct err *err)
+{
+    struct health_probe *probe = arg;
+    char text[ERR_MSG_MAX];
+    if (err != NULL && err->code == ECONNREFUSED && !probe->is_v6) {
+        struct err again = {0};
+        probe->is_v6 = true;
+        http_call_free(steal_ptr(&probe->http));
+        if (ask_http(probe, &again) == 0) {
+            return;
+        }
+    }
+    if (err != NULL) {
+        tell(probe, err_text(err, text, sizeof(text)));
+        return;
+    }
+    bool is_good = answer->status >= 200 && answer->status < 400;
+    (void) snprintf(text, sizeof(text), "'%s' on port %d answered with status %ld",
+                    probe->workload->spec.health.path, (int) probe->workload->spec.health.port,
+                    answer->status);
+    tell(probe, is_good ? NULL : text);
+}
+
+static int ignore_data(void *arg, const char *data, size_t len)
+{
+    (void) arg;
+    (void) data;
+    (void) len;
+    return 0;
+}
+
+static int ask_http(struct health_probe *probe, struct err *err)
+{
+    const struct health_check *check = &probe->workload->spec.health;
+    struct health_shared *shared = probe->workload->ctx->health;
+    if (shared->http == NULL) {
+        shared->http = http_client_new(probe->workload->ctx->loop, err);
+    }
+    if (shared->http == NULL) {
+        return -1;
+    }
+    CLEANUP(free)
+    char *url = xasprintf("http://%s:%d%s", probe->is_v6 ? "[::1]" : "127.0.0.1", (int) check->port,
+                          check->path);
+    struct http_request request = {
+        .url = url,
+        .method = "GET",
+        .accept = "*/*",
+        .max_bytes = ANSWER_MAX_BYTES,
+        .timeout_ms = check->timeout_ms,
+        .is_check = true,
+        .on_data = ignore_data,
+    };
+    probe->http = http_call_new(shared->http, &request, on_http, probe, err);
+    return probe->http != NULL ? 0 : -1;
+}
+
+/* --- exec --------------------------------------------------------------------------------------
+ */
+
+static bool on_output(void *arg)
+{
+    struct health_probe *probe = arg;
+    char rest[OUTPUT_BYTES];
+    bool is_full = probe->exec.len == sizeof(probe->exec.output);
+    char *to = is_full ? rest : probe->exec.output + probe->exec.len;
+    size_t room = is_full ? sizeof(rest) : sizeof(probe->exec.output) - probe->exec.len;
+    ssize_t n = read(probe->exec.output_fd, to, room);
+    if (n > 0 && !is_full) {
+        probe->exec.len += (size_t) n;
+    } else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+        loop_io_free(steal_ptr(&probe->exec.output_io));
+    }
+    return n > 0;
+}
+
+/* ": its last words"; nothing where it was silent. */
+static void add_output(struct health_probe *probe, struct buf *text)
+{
+    while (probe->exec.output_io != NULL && probe->exec.len < sizeof(probe->exec.output) &&
+           on_output(probe)) {
+    }
+    size_t len = probe->exec.len;
+    while (len > 0 && strchr("\r\n \t", probe->exec.output[len - 1]) != NULL) {
+        len--;
+    }
+    size_t from = len;
+    while (from > 0 && probe->exec.output[from - 1] != '\n' && len - from < 200) {
+        from--;
+    }
+    if (len > from) {
+        buf_add_str(text, ": ");
+        for (; from < len; from++) {
+            unsigned char c = (unsigned char) probe->exec.output[from];
+            buf_add_char(text, c >= ' ' && c < 0x7f ? (char) c : '?');
+        }
+    }
+}
+
+static bool on_command_exit(void *arg)
+{
+    struct health_probe *probe = arg;
+    struct proc_exit exit = {0};
+    struct spawn_fault fault;
+    struct err err = {0};
+    if (proc_wait_pidfd(probe->exec.child.pidfd, false, &exit, &err) == 0) {
+        return false;
+    }
+    CLEANUP(buf) struct buf text = {0};
+    char name[32];
+    if (spawn_read_handshake(probe->exec.child.handshake_fd, &fault) == SPAWN_FAULTED) {
+        buf_printf(&text, "'%s' cannot be run: %s (%s)",
+                   probe->workload->spec.health.command.items[0], strerror(fault.error),
+                   spawn_stage_name(fault.stage));
+    } else if (!exit.known || exit.signaled || exit.code != 0) {
+        buf_printf(&text, "'%s' ", probe->workload->spec.health.command.items[0]);
+        if (exit.known && exit.signaled) {
+            buf_printf(&text, "was killed by %s", signal_name(exit.code, name, sizeof(name)));
+        } else {
+            buf_printf(&text, "exited with status %d", exit.known ? exit.code : -1);
+        }
+        add_output(probe, &text);
+    }
+    end_exec(probe);
+    tell(probe, text.len > 0 ? text.data : NULL);
+    return true;
+}
+
+static int run_command(struct health_probe *probe, struct err *err)
+{
+    const struct workload *w = probe->workload;
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) < 0) {
+        return err_set(err, ERR_HOST, "make a pipe: %m");
+    }
+    probe->exec.output_fd = ends[0];
+    CLEANUP(close_fd) int write_fd = ends[1];
+    CLEANUP(close_fd) int cgroup_fd = -1;
+    if (fd_set_nonblocking(probe->exec.output_fd, err) < 0) {
+        return -1;
+    }
+    if (w->ctx->cgroups != NULL) {
+        probe->exec.cgroup = xasprintf("%s.check", w->cgroup);
+        cgroup_fd = cgroup_make(w->ctx->cgroups, probe->exec.cgroup, NULL);
+    }
+    if (workload_spawn(w, &w->spec.health.command, write_fd, cgroup_fd, &probe->exec.child, err) <
+        0) {
+        probe->exec.child = (struct spawned){.pidfd = -1, .handshake_fd = -1};
+        return -1;
+    }
+    spawn_release(probe->exec.child.handshake_fd);
+    probe->exec.exit_io =
+        loop_io_new(w->ctx->loop, probe->exec.child.pidfd, on_command_exit, probe);
+    probe->exec.output_io = loop_io_new(w->ctx->loop, probe->exec.output_fd, on_output, probe);
+    return 0;
+}
+
+/* --- all ---------------------------------------------------------------------------------------
+ */
+
+static void on_timeout(void *arg)
+{
+    struct health_probe *probe = arg;
+    char took[48];
+    CLEANUP(buf) struct buf text = {0};
+    buf_printf(&text, "no answer within %s",
+               format_duration(probe->workload->spec.health.timeout_ms, took, sizeof(took)));
+    if (probe->exec.child.pid != 0) {
+        add_output(probe, &text);
+        end_exec(probe);
+    }
+    tell(probe, text.data);
+}
+
+static int begin(struct health_probe *probe, struct err *err)
+{
+    const struct health_check *check = &probe->workload->spec.health;
+    switch (check->kind) {
+    case HEALTH_TCP:
+        probe->tcp = tcp_probe_new(probe->workload->ctx->loop, check->port, on_tcp, probe, err);
+        return probe->tcp != NULL ? 0 : -1;
+    case HEALTH_HTTP:
+        return ask_http(probe, err);
+    case HEALTH_EXEC:
+        return run_command(probe, err);
+    case HEALTH_NONE:
+        break;
+    }
+    return err_set(err, ERR_SPEC, "there is no check");
+}
+
+struct health_probe *health_probe_new(const struct workload *workload, health_probe_fn *done,
+                                      void *arg, struct err *err)
+{
+    struct health_probe *probe = xcalloc(1, sizeof(*probe));
+    probe->workload = workload;
+    probe->done = done;
+    probe->arg = arg;
+    probe->exec.child = (struct spawned){.pidfd = -1, .handshake_fd = -1};
+    probe->exec.output_fd = -1;
+    probe->timer = loop_timer_new(workload->ctx->loop, on_timeout, probe);
+    if (begin(probe, err) < 0) {
+        health_probe_free(probe);
+        return NULL;
+    }
+    loop_timer_arm(probe->timer, loop_now() + workload->spec.health.timeout_ms);
+    return probe;
+}

@@ -1,0 +1,227 @@
+"""Health checks: http, tcp and exec, what they cost, and what is made of them."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from api import Api
+from harness import (RESTART_AT_ONCE, SLEEP, cpu_seconds, free_port, is_alive, living_of, python, sh,
+                     wait_for, workload)
+
+QUICK = {"interval": "100ms", "timeout": "2s", "failures": 2}
+
+
+def server(port, status_file=None, host="127.0.0.1", delay=0):
+    """Answers with the status that stands in the file; 200 without one."""
+    return python(f"""
+import http.server, socket, time, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep({delay})
+        try:
+            status = int(open({str(status_file)!r}).read())
+        except (OSError, ValueError):
+            status = 200
+        self.send_response(status)
+        if status in (301, 302):
+            self.send_header("Location", "http://example.invalid/")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6 if ":" in {host!r} else socket.AF_INET
+Server(({host!r}, {port}), Handler).serve_forever()
+""")
+
+
+def http(port, **fields):
+    return {"http": {"port": port, "path": "/healthz"}, **QUICK, **fields}
+
+
+def state_of(agent, name="main", app="app"):
+    return Api(agent).workload(app, name)
+
+
+def wait_status(agent, status, name="main", app="app"):
+    return agent.wait(lambda: (lambda w: w if w["status"] == status else None)(
+        state_of(agent, name, app)), f"{app}/{name} to be {status}")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_http_makes_it_running_and_healthy(agent, host):
+    port = free_port()
+    agent.deploy("app", workload("main", server(port, host=host), healthCheck=http(port),
+                                 ports=[{"containerPort": port}]),
+                 workload("next", SLEEP, dependsOn=["main"]))
+    agent.wait_event("healthy", "app", "main")
+    wait_status(agent, "running")
+    agent.wait_started("app", "next")
+    kinds = [(e["type"], e["workload"]) for e in agent.events() if e.get("workload")]
+    assert kinds.index(("healthy", "main")) < kinds.index(("starting", "next"))
+
+
+def test_it_is_starting_until_it_passes(agent):
+    port, flag = free_port(), agent.work / "status"
+    flag.write_text("503")
+    agent.deploy("app", workload("main", server(port, flag), ports=[{"containerPort": port}],
+                                 healthCheck=http(port, startPeriod="1h")),
+                 workload("next", SLEEP, dependsOn=["main"]))
+    pid = agent.wait_started("app", "main")
+    agent.wait(lambda: "503" in state_of(agent).get("reason", ""), "a check that failed")
+    assert state_of(agent)["status"] == "starting" and state_of(agent)["pid"] == pid
+    assert state_of(agent, "next")["status"] == "pending"
+    flag.write_text("302")  # not followed, and good
+    wait_status(agent, "running")
+    agent.wait_started("app", "next")
+    assert is_alive(pid) and not agent.events("unhealthy")
+
+
+def test_failures_make_it_unhealthy_and_restart_it_as_an_exit_would(agent):
+    port, flag = free_port(), agent.work / "status"
+    agent.deploy("app", workload("main", server(port, flag), ports=[{"containerPort": port}],
+                                 healthCheck=http(port),
+                                 restart={"initialDelay": "300ms", "maxDelay": "300ms",
+                                          "rapidAfter": "1m", "maxRapidFailures": 2}))
+    agent.wait_event("healthy", "app", "main")
+    flag.write_text("500")
+    assert "status 500" in agent.wait_event("unhealthy", "app", "main")["reason"]
+    event = agent.wait_event("backoff", "app", "main")
+    assert "was unhealthy" in event["reason"] and "1 rapid failure of 2" in event["reason"]
+    event = agent.wait_event("failed", "app", "main")
+    assert "was unhealthy" in event["reason"] and "status 500" in event["reason"]
+    assert wait_status(agent, "failed")["restarts"] == 1
+
+
+def test_without_restarts_it_stays_unhealthy_and_recovers(agent):
+    port, flag = free_port(), agent.work / "status"
+    agent.deploy("app", workload("main", server(port, flag), ports=[{"containerPort": port}],
+                                 healthCheck=http(port, successes=2),
+                                 restart={"policy": "never"}))
+    pid = agent.wait_started("app", "main")
+    agent.wait_event("healthy", "app", "main")
+    flag.write_text("404")
+    assert "status 404" in wait_status(agent, "unhealthy")["reason"]
+    assert Api(agent).app("app")["status"] == "unhealthy"
+    assert Api(agent).request("GET", "/v1/health").status == 503
+    flag.write_text("200")
+    agent.wait_event("healthy", "app", "main", count=2)
+    assert wait_status(agent, "running")["pid"] == pid
+
+
+def test_tcp(agent):
+    port = free_port()
+    agent.deploy("app", workload("main", server(port), ports=[{"containerPort": port}],
+                                 healthCheck={"tcp": {"port": port}, **QUICK}),
+                 workload("deaf", SLEEP, healthCheck={"tcp": {"port": free_port()}, **QUICK},
+                          restart=RESTART_AT_ONCE))
+    agent.wait_event("healthy", "app", "main")
+    assert "does not accept connections" in agent.wait_event("unhealthy", "app", "deaf")["reason"]
+    agent.wait_started("app", "deaf", count=2)
+
+
+def test_exec_runs_as_the_workload_does(agent):
+    out = agent.work / "out"
+    check = sh(f"id -un > {out}; pwd >> {out}; echo $COLOUR$EDGIBLE_WORKLOAD >> {out}")
+    agent.deploy("app", workload("main", SLEEP, env={"COLOUR": "blue"}, workingDir="/tmp",
+                                 healthCheck={"exec": check, **QUICK}))
+    agent.wait_event("healthy", "app", "main")
+    assert out.read_text().split() == [agent.account.name, "/tmp", "bluemain"]
+
+
+def test_exec_says_what_it_printed_and_its_fault(agent):
+    agent.deploy("app", workload("main", SLEEP, restart={"policy": "never"}, healthCheck={
+        "exec": sh("echo first; echo the database is away; exit 7"), **QUICK}),
+        workload("none", SLEEP, restart={"policy": "never"}, healthCheck={
+            "exec": ["/does/not/exist"], **QUICK}))
+    reason = agent.wait_event("unhealthy", "app", "main")["reason"]
+    assert "status 7" in reason and reason.endswith(": the database is away")
+    assert "No such file" in agent.wait_event("unhealthy", "app", "none")["reason"]
+
+
+@pytest.mark.parametrize("command", [
+    "sleep 1000000", "trap '' TERM; sleep 1000000", "sleep 1000000 & sleep 1000000",
+    "yes", "setsid sleep 1000000 & sleep 1000000"], ids=range(5))
+def test_exec_that_hangs_is_ended_with_all_of_it(agent, command):
+    pid, = agent.run("app", workload("main", SLEEP, restart={"policy": "never"}, healthCheck={
+        "exec": sh(command), "interval": "50ms", "timeout": "200ms", "failures": 3}))
+    assert "no answer within" in agent.wait_event("unhealthy", "app", "main")["reason"]
+    agent.remove("app.yaml")
+    agent.wait_event("removed", "app")
+    wait_for(lambda: not living_of(agent.device), "the end of all")
+    assert not is_alive(pid)
+
+
+def test_a_check_that_leaves_daemons_behind_does_not_pile_them_up(agent):
+    agent.run("app", workload("main", SLEEP, healthCheck={
+        "exec": sh("sleep 1000000 & exit 0"), "interval": "20ms", "timeout": "1s"}))
+    agent.wait_event("healthy", "app", "main")
+    time.sleep(1)
+    assert len(living_of(agent.device)) < 8
+
+
+def test_a_server_that_never_answers_holds_up_nothing(agent):
+    port = free_port()
+    agent.deploy("app", workload("main", server(port, delay=1000), restart={"policy": "never"},
+                                 ports=[{"containerPort": port}],
+                                 healthCheck=http(port, timeout="300ms")))
+    assert "no answer" in agent.wait_event("unhealthy", "app", "main")["reason"].lower()
+    agent.run("other", workload("main", SLEEP))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGUSR1, signal.SIGUSR2])
+def test_health_goes_on_with_the_next_agent(agent, how):
+    port, flag = free_port(), agent.work / "status"
+    pid, = agent.run("app", workload("main", server(port, flag), ports=[{"containerPort": port}],
+                                     healthCheck=http(port), restart=RESTART_AT_ONCE))
+    agent.wait_event("healthy", "app", "main")
+    since = agent.mark()
+    agent.send(how)
+    if how != signal.SIGUSR2:
+        agent.wait_exit()
+        agent.start()
+    agent.wait_event("adopted", "app", "main", since)
+    assert state_of(agent)["status"] == "running" and state_of(agent)["pid"] == pid
+    flag.write_text("500")
+    agent.wait_event("unhealthy", "app", "main", since)
+    assert agent.wait_started("app", "main", since) != pid
+
+
+def test_a_changed_check_counts_at_once_and_restarts_nothing(agent):
+    pid, = agent.run("app", workload("main", SLEEP, restart={"policy": "never"}))
+    check = {"exec": ["/bin/false"], **QUICK}
+    agent.deploy("app", workload("main", SLEEP, restart={"policy": "never"}, healthCheck=check))
+    agent.wait_event("unhealthy", "app", "main")
+    agent.deploy("app", workload("main", SLEEP, restart={"policy": "never"}))
+    assert wait_status(agent, "running")["pid"] == pid
+
+
+def test_a_stop_while_unhealthy_is_a_stop(agent):
+    stubborn = sh("trap '' TERM; while :; do sleep 0.1; done")
+    agent.run("app", workload("main", stubborn, stop={"gracePeriod": "2s"},
+                              restart=RESTART_AT_ONCE, healthCheck={"exec": ["/bin/false"], **QUICK}))
+    agent.wait_event("unhealthy", "app", "main")
+    assert wait_status(agent, "unhealthy")["reason"].startswith("fails its health check")
+    assert Api(agent).request("PATCH", "/v1/applications/app",
+                              {"targetState": "suspended"}).status < 300
+    wait_status(agent, "stopped")
+    assert len(agent.events("started", "app", "main")) == 1
+
+
+@pytest.mark.once
+def test_a_hundred_checks_are_spread_and_bounded(agent):
+    mark = agent.work / "times"
+    check = {"exec": sh(f"date +%s%N >> {mark}"), "interval": "2s", "timeout": "2s"}
+    agent.run("app", *[workload(f"w{i}", SLEEP, healthCheck=check) for i in range(100)])
+    for i in range(100):
+        agent.wait_event("healthy", "app", f"w{i}")
+    begin = time.time()
+    wait_for(lambda: time.time() - begin > 6, "three intervals")
+    times = [int(line) / 1e9 - begin for line in mark.read_text().split()]
+    later = [t for t in times if 2 < t < 6]
+    assert 120 <= len(later) <= 280  # 200 in two intervals
+    busiest = max(len([t for t in later if tenth <= t * 10 < tenth + 1])
+                  for tenth in range(20, 60))
+    assert busiest <= 25  # 5 on average
+    assert cpu_seconds(agent.process.pid) < 60
+    assert len(os.listdir(f"/proc/{agent.process.pid}/fd")) < 60 + 3 * 100 + 4 * 64
