@@ -31,6 +31,17 @@ const char *cgroup_root_path(const struct cgroup_root *root);
  * closes it. name is `<application>.<workload>`. */
 int cgroup_make(const struct cgroup_root *root, const char *name, struct err *err) MUST_CHECK;
 
+enum cgroup_controller { CGROUP_MEMORY, CGROUP_CPU, CGROUP_PIDS, CGROUP_CONTROLLER_COUNT };
+
+/* Limits of groups can be set: the controller is delegated to us. */
+bool cgroup_has_controller(const struct cgroup_root *root, enum cgroup_controller controller);
+/* Bytes, thousandths of a CPU, or processes, for the group that fd is of. A group whose memory is
+ * at its limit is killed as a whole. */
+int cgroup_set_limit(const struct cgroup_root *root, int fd, enum cgroup_controller controller,
+                     int64_t value, struct err *err) MUST_CHECK;
+/* How many of its processes the out-of-memory killer ended; -1 where the kernel does not say. */
+int64_t cgroup_read_oom_kills(const struct cgroup_root *root, const char *name);
+
 /* True where a living process is in the group (or below). False also where there is none. */
 bool cgroup_is_populated(const struct cgroup_root *root, const char *name);
 

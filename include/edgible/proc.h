@@ -31,6 +31,7 @@ struct proc_exit {
     bool signaled;
     int code; /* exit code, or signal number where signaled */
     bool core_dumped;
+    bool oom_killed; /* by the kernel, as memory ran out; who asks the kernel sets it */
 };
 
 /* -1 with errno where the kernel has no pidfds or there is no such process. */

@@ -59,6 +59,7 @@ struct exit_report {
     int64_t code;
     char *signal; /* "SIGSEGV"; NULL: none */
     bool core_dumped;
+    bool oom_killed;
     char *stage;        /* "exec": where the start failed; NULL: it did not */
     char *errno_name;   /* of that */
     struct strv output; /* its last lines */
@@ -69,6 +70,12 @@ struct port_report {
     bool is_known;                /* whether anything listens */
     bool listening;
 };
+
+/* The limits of a workload, and what holds them. */
+enum limit_kind { LIMIT_MEMORY, LIMIT_CPU, LIMIT_PROCESSES, LIMIT_OPEN_FILES, LIMIT_COUNT };
+enum limit_state { LIMIT_NONE, LIMIT_BY_CGROUP, LIMIT_BY_RLIMIT, LIMIT_NOT_IN_FORCE };
+/* "memory" */
+const char *limit_name(enum limit_kind kind);
 
 struct workload_report {
     char *name, *type;
@@ -84,6 +91,7 @@ struct workload_report {
     struct exit_report last_exit;
     struct port_report *ports;
     size_t port_count;
+    enum limit_state limits[LIMIT_COUNT];
     bool has_resources;
     int64_t processes, memory_bytes, cpu_ms;
     char *log_file; /* NULL: has no log */

@@ -15,7 +15,7 @@
 struct run_end {
     int64_t at_unix_ms; /* 0: there was none */
     int64_t uptime_ms;  /* of the run; 0 where the program never ran */
-    bool is_known, is_signal, core_dumped;
+    bool is_known, is_signal, core_dumped, oom_killed;
     int64_t code;                     /* exit status or signal */
     int64_t fault_stage, fault_errno; /* an enum spawn_stage; -1: the program ran */
     char *start_error, *start_stage;  /* where no process could be made; NULL else */

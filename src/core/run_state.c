@@ -81,6 +81,7 @@ static struct json *end_to_json(const struct run_end *end)
     json_set_bool(json, "known", end->is_known);
     json_set_bool(json, "signaled", end->is_signal);
     json_set_bool(json, "coreDumped", end->core_dumped);
+    json_set_bool(json, "oomKilled", end->oom_killed);
     json_set_int(json, "code", end->code);
     if (end->fault_stage >= 0) {
         json_set_int(json, "faultStage", end->fault_stage);
@@ -239,6 +240,7 @@ static void read_last_exit(struct doc_reader *reader, const struct doc_spot *spo
         DOC_FIELD(struct run_end, is_known, "known", docread_bool),
         DOC_FIELD(struct run_end, is_signal, "signaled", docread_bool),
         DOC_FIELD(struct run_end, core_dumped, "coreDumped", docread_bool),
+        DOC_FIELD(struct run_end, oom_killed, "oomKilled", docread_bool),
         DOC_FIELD(struct run_end, code, "code", docread_int, .max = 255),
         DOC_FIELD(struct run_end, fault_stage, "faultStage", docread_int, .max = 100),
         DOC_FIELD(struct run_end, fault_errno, "faultErrno", docread_int, .max = 4095),

@@ -47,6 +47,15 @@ bool status_is_bad(enum status status)
            status == STATUS_BACKOFF;
 }
 
+const char *limit_name(enum limit_kind kind)
+{
+    static const char *const names[LIMIT_COUNT] = {[LIMIT_MEMORY] = "memory",
+                                                   [LIMIT_CPU] = "cpu",
+                                                   [LIMIT_PROCESSES] = "processes",
+                                                   [LIMIT_OPEN_FILES] = "openFiles"};
+    return names[kind];
+}
+
 const char *restart_reason_name(enum restart_reason reason)
 {
     static const char *const names[RESTART_REASON_COUNT] = {

@@ -25,6 +25,7 @@ static struct json *exit_json(const struct exit_report *end)
     json_set_string(json, "signal", end->signal);
     if (end->signal != NULL) {
         json_set_bool(json, "coreDumped", end->core_dumped);
+        json_set_bool(json, "oomKilled", end->oom_killed);
     }
     json_set_string(json, "stage", end->stage);
     json_set_string(json, "errno", end->errno_name);
@@ -77,6 +78,24 @@ static void set_resources(struct json *json, const struct workload_report *repor
     }
 }
 
+static void set_limits(struct json *json, const struct workload_report *report)
+{
+    static const char *const texts[] = {[LIMIT_NONE] = NULL,
+                                        [LIMIT_BY_CGROUP] = "cgroup",
+                                        [LIMIT_BY_RLIMIT] = "rlimit",
+                                        [LIMIT_NOT_IN_FORCE] = "not in force"};
+    struct json *limits = NULL;
+    for (int i = 0; i < LIMIT_COUNT; i++) {
+        if (report->limits[i] != LIMIT_NONE) {
+            limits = limits != NULL ? limits : json_object();
+            json_set_string(limits, limit_name((enum limit_kind) i), texts[report->limits[i]]);
+        }
+    }
+    if (limits != NULL) {
+        json_set(json, "limits", limits);
+    }
+}
+
 static void set_log(struct json *json, const struct workload_report *report)
 {
     if (report->log_file != NULL) {
@@ -105,6 +124,7 @@ struct json *workload_report_json(const struct workload_report *report)
     if (report->last_exit.present) {
         json_set(json, "lastExit", exit_json(&report->last_exit));
     }
+    set_limits(json, report);
     if (report->port_count > 0) {
         json_set(json, "ports", ports_json(report));
     }

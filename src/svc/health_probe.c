@@ -248,8 +248,9 @@ static int run_command(struct health_probe *probe, struct err *err)
         probe->exec.cgroup = xasprintf("%s.check", w->cgroup);
         cgroup_fd = cgroup_make(w->ctx->cgroups, probe->exec.cgroup, NULL);
     }
-    if (workload_spawn(w, &w->spec.health.command, write_fd, cgroup_fd, &probe->exec.child, err) <
-        0) {
+    enum limit_state states[LIMIT_COUNT];
+    if (workload_spawn(w, &w->spec.health.command, write_fd, cgroup_fd, states, &probe->exec.child,
+                       err) < 0) {
         probe->exec.child = (struct spawned){.pidfd = -1, .handshake_fd = -1};
         return -1;
     }

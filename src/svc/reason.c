@@ -26,6 +26,10 @@ char *reason_of_exit(const struct proc_exit *end, mono_ms uptime_ms)
     if (!end->known) {
         return xasprintf("ended after %s; its status is not known", uptime);
     }
+    if (end->oom_killed) {
+        return xasprintf("was killed by the kernel for want of memory (OOM, SIGKILL) after %s",
+                         uptime);
+    }
     if (end->signaled) {
         return xasprintf("was killed by %s%s after %s", signal_name(end->code, name, sizeof(name)),
                          end->core_dumped ? " (core dumped)" : "", uptime);

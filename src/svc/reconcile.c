@@ -128,10 +128,8 @@ static void say_not_in_force(struct reconcile *rec, const struct app_spec *app,
         const char *name;
         bool used;
     } features[] = {
-        {"limits",          w->limits.memory_bytes != UNSET || w->limits.cpu_millis != UNSET ||
-                       w->limits.processes != UNSET || w->limits.open_files != UNSET},
-        {"sandbox",         w->sandbox.present                                                        },
-        {"update.rollback", app->rollback                                                             },
+        {"sandbox",         w->sandbox.present},
+        {"update.rollback", app->rollback     },
     };
     CLEANUP(buf) struct buf list = {0};
     for (size_t i = 0; i < ARRAY_LEN(features); i++) {

@@ -9,14 +9,9 @@ struct awaited {
     const struct member *not_ready; /* its first workload that is not; NULL: all are */
 };
 
-static bool is_leaving(const struct member *m)
-{
-    return m->removing || m->suspending;
-}
-
 static bool is_ready(const struct member *m)
 {
-    return !is_leaving(m) && workload_ready_in(m->workload) == 0;
+    return !member_is_leaving(m) && workload_ready_in(m->workload) == 0;
 }
 
 /* "which is backoff: exited with status 1". The caller frees. */
@@ -129,7 +124,7 @@ static void on_gate(void *arg)
     sup->held_count = 0;
     list_each (it, &sup->members) {
         struct member *m = list_entry(it, struct member, link);
-        if (!workload_is_held(m->workload) || is_leaving(m)) {
+        if (!workload_is_held(m->workload) || member_is_leaving(m)) {
             continue;
         }
         CLEANUP(free) char *wait = what_it_waits_for(sup, apps, m);

@@ -222,11 +222,6 @@ static void add_edge(struct depgraph_edge *edges, size_t *count, size_t from, si
     edges[(*count)++] = (struct depgraph_edge){.from = from, .to = to};
 }
 
-static bool is_leaving(const struct member *m)
-{
-    return m->removing || m->suspending;
-}
-
 /* Edges of one member: to the workloads it depends on, and through a node of its application, so
  * that two large applications do not need an edge for each pair. */
 static void add_member_edges(const struct supervisor *sup, const struct member *m,
@@ -238,7 +233,7 @@ static void add_member_edges(const struct supervisor *sup, const struct member *
     for (size_t i = 0; i < spec->depends_on.count; i++) {
         CLEANUP(free) char *key = make_key(app, spec->depends_on.items[i]);
         const struct member *to = map_get(sup->by_key, key);
-        if (to != NULL && is_leaving(to) && to != m) {
+        if (to != NULL && member_is_leaving(to) && to != m) {
             add_edge(edges, count, m->node, to->node);
         }
     }
@@ -284,7 +279,7 @@ static void rank_removals(struct supervisor *sup)
     CLEANUP(free) size_t *ranks = xcalloc(nodes, sizeof(*ranks));
     list_each (it, &sup->members) {
         const struct member *m = list_entry(it, struct member, link);
-        if (is_leaving(m)) {
+        if (member_is_leaving(m)) {
             add_member_edges(sup, m, edges, &count);
         }
     }
@@ -303,7 +298,7 @@ static void advance_removals(struct supervisor *sup)
     sup->leaving_count = 0;
     list_each (it, &sup->members) {
         const struct member *m = list_entry(it, struct member, link);
-        if (is_leaving(m)) {
+        if (member_is_leaving(m)) {
             sup->leaving_count++;
             lowest = m->rank < lowest ? m->rank : lowest;
         }
@@ -313,7 +308,7 @@ static void advance_removals(struct supervisor *sup)
     }
     list_each (it, &sup->members) {
         struct member *m = list_entry(it, struct member, link);
-        if (is_leaving(m) && !m->stop_sent && m->rank == lowest) {
+        if (member_is_leaving(m) && !m->stop_sent && m->rank == lowest) {
             m->stop_sent = true;
             workload_stop(m->workload);
             if (workload_is_at_rest(m->workload)) {
@@ -549,60 +544,4 @@ void supervisor_abandon(struct supervisor *sup)
         workload_abandon(m->workload);
         free_member(sup, m);
     }
-}
-
-/* --- who is there --------------------------------------------------------------------------------
- */
-
-bool supervisor_restart(struct supervisor *sup, const char *application, const char *workload)
-{
-    bool any = false;
-    list_each (it, &sup->members) {
-        const struct member *m = list_entry(it, struct member, link);
-        if (!is_leaving(m) && strcmp(workload_application(m->workload), application) == 0 &&
-            (workload == NULL || strcmp(workload_spec(m->workload)->name, workload) == 0)) {
-            workload_restart(m->workload);
-            any = true;
-        }
-    }
-    return any;
-}
-
-const struct workload *supervisor_find(const struct supervisor *sup, const char *application,
-                                       const char *workload)
-{
-    CLEANUP(free) char *key = make_key(application, workload);
-    const struct member *m = map_get(sup->by_key, key);
-    return m != NULL ? m->workload : NULL;
-}
-
-const struct stop_times *supervisor_stop_times(const struct supervisor *sup)
-{
-    return &sup->stop_times;
-}
-
-bool supervisor_has_leaving(const struct supervisor *sup)
-{
-    return sup->leaving_count > 0 || sup->shutting_down;
-}
-
-void supervisor_each(const struct supervisor *sup, const char *application, supervisor_fn *fn,
-                     void *arg)
-{
-    list_each (it, &sup->members) {
-        const struct member *m = list_entry(it, struct member, link);
-        if (application == NULL || strcmp(workload_application(m->workload), application) == 0) {
-            fn(arg, m->workload);
-        }
-    }
-}
-
-void supervisor_set_policy(struct supervisor *sup, const struct policy_config *policy)
-{
-    sup->ctx.policy = policy;
-}
-
-void supervisor_set_helper(struct supervisor *sup, pid_t pid)
-{
-    sup->helper = pid;
 }

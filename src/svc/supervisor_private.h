@@ -1,6 +1,7 @@
 /*
  * The inside of the supervisor, shared by supervisor.c (who is supervised, and the order of
- * stopping), start_gate.c (the order of starting) and sweep.c (looking at processes).
+ * stopping), start_gate.c (the order of starting), supervisor_look.c (who asks) and sweep.c
+ * (looking at processes).
  */
 #ifndef EDGIBLE_SUPERVISOR_PRIVATE_H
 #define EDGIBLE_SUPERVISOR_PRIVATE_H
@@ -27,6 +28,11 @@ struct member {
      * and the rank. */
     size_t node, app_node, app_gate, rank;
 };
+
+static inline bool member_is_leaving(const struct member *m)
+{
+    return m->removing || m->suspending;
+}
 
 struct supervisor {
     struct supervisor_params params;

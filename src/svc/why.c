@@ -28,7 +28,9 @@ static void add_exit(const struct exit_report *end, struct json *because)
                    end->errno_name != NULL ? end->errno_name : "");
     } else if (end->signal != NULL) {
         buf_printf(&text, ", killed by %s%s", end->signal,
-                   end->core_dumped ? " (core dumped)" : "");
+                   end->oom_killed    ? " for want of memory (OOM)"
+                   : end->core_dumped ? " (core dumped)"
+                                      : "");
     } else if (end->has_code) {
         buf_printf(&text, " with status %" PRId64, end->code);
     } else {
@@ -69,6 +71,15 @@ static void add_causes(const struct workload_report *w, struct json *because)
         json_add_string(because, text);
     }
     add_ports(w, because);
+    for (int i = 0; i < LIMIT_COUNT; i++) {
+        if (w->limits[i] == LIMIT_NOT_IN_FORCE) {
+            CLEANUP(free)
+            char *text = xasprintf("its limit of %s is not in force: this system gives the agent "
+                                   "no way to it (docs/v3.md, limits)",
+                                   limit_name((enum limit_kind) i));
+            json_add_string(because, text);
+        }
+    }
     if (w->log_full) {
         json_add_string(because, "its log cannot be written, and what it prints is dropped");
     }

@@ -4,6 +4,7 @@
 #include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "edgible/log.h"
+#include "edgible/oom.h"
 #include "health.h"
 #include "workload_private.h"
 
@@ -378,6 +379,21 @@ static enum wl_end judge_exit(const struct workload *w)
     return w->exit.known && !w->exit.signaled && w->exit.code == 0 ? WL_END_CLEAN : WL_END_ERROR;
 }
 
+/* A SIGKILL that nobody here sent: the group's own count tells, else the kernel's log. */
+static bool was_oom_killed(const struct workload *w)
+{
+    if (!w->exit.known || !w->exit.signaled || w->exit.code != SIGKILL ||
+        w->fsm.state == WL_KILLING) {
+        return false;
+    }
+    int64_t of_group =
+        w->in_cgroup ? cgroup_read_oom_kills(w->ctx->cgroups, w->cgroup) : (int64_t) -1;
+    if (of_group >= 0) {
+        return of_group > 0;
+    }
+    return oom_read_kills() > 0 && oom_has_killed(w->pid, w->fsm.started_at);
+}
+
 void workload_take_exit(struct workload *w)
 {
     if (w->handshake_fd >= 0) {
@@ -388,6 +404,7 @@ void workload_take_exit(struct workload *w)
         pump_tail(w->channel);
     }
     w->ended_unix_ms = clock_unix_ms();
+    w->exit.oom_killed = was_oom_killed(w);
     workload_say_exited(w);
     workload_post(w, WL_EV_EXITED, judge_exit(w));
 }
@@ -531,84 +548,4 @@ void workload_close(struct workload *w)
 bool workload_is_disposable(const struct workload *w)
 {
     return wl_fsm_is_at_rest(&w->fsm) && w->channel == NULL;
-}
-
-/* --- what the pump says
- * ------------------------------------------------------------------------------ */
-
-static void on_log_opened(struct workload *w)
-{
-    w->log = LOG_OPEN;
-    if (w->wants_spawn) {
-        w->wants_spawn = false;
-        workload_launch_with_log(w);
-    }
-}
-
-static bool is_host_error(int error)
-{
-    return error == EMFILE || error == ENFILE || error == ENOMEM || error == EIO;
-}
-
-static void on_log_failed(struct workload *w, const struct pump_event *event)
-{
-    w->log = LOG_BROKEN;
-    char text[ERR_MSG_MAX];
-    struct err err = {.code = event->error};
-    (void) snprintf(err.msg, sizeof(err.msg), "cannot open its log: %s", event->message);
-    (void) err_text(&err, text, sizeof(text));
-    if (w->wants_spawn) {
-        w->wants_spawn = false;
-        workload_launch_failed(w, is_host_error(event->error) ? WL_END_HOST_FAULT : WL_END_FAULT,
-                               "log", event->error, text);
-    } else {
-        log_warn("supervisor", "%s/%s: %s", w->application, w->spec.name, text);
-    }
-}
-
-static void on_tail(struct workload *w, const struct pump_event *event)
-{
-    if (event->run == w->run) {
-        strv_fini(&w->tail);
-        strv_copy(&w->tail, &event->lines);
-    }
-    w->tail_pending = false;
-    if (w->tail_wait != NULL) {
-        workload_say_failed(w);
-    }
-    workload_save_state(w);
-}
-
-void workload_on_pump(const struct pump_event *event)
-{
-    struct workload *w = event->owner;
-    switch (event->type) {
-    case PUMP_EV_OPENED:
-        on_log_opened(w);
-        break;
-    case PUMP_EV_OPEN_FAILED:
-        on_log_failed(w, event);
-        break;
-    case PUMP_EV_TAIL:
-        on_tail(w, event);
-        break;
-    case PUMP_EV_CLOSED:
-        w->channel = NULL;
-        w->log = LOG_CLOSED;
-        w->ctx->on_rest(w->ctx->arg, w);
-        break;
-    case PUMP_EV_ROTATED:
-    case PUMP_EV_REOPENED:
-        workload_say_log(w, event);
-        break;
-    case PUMP_EV_DISK_FULL:
-    case PUMP_EV_DROPPED:
-        w->log_full = event->type == PUMP_EV_DISK_FULL;
-        workload_say_log(w, event);
-        break;
-    case PUMP_EV_STALLED:
-    case PUMP_EV_RESUMED:
-        workload_say_log(w, event);
-        break;
-    }
 }

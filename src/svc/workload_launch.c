@@ -5,6 +5,7 @@
 #include "edgible/clock.h"
 #include "edgible/fault.h"
 #include "edgible/fd.h"
+#include "limits.h"
 #include "workload_private.h"
 
 #include <errno.h>
@@ -228,7 +229,7 @@ static int open_cgroup(const struct workload *w)
 }
 
 int workload_spawn(const struct workload *w, const struct strv *command, int output_fd,
-                   int cgroup_fd, struct spawned *ret, struct err *err)
+                   int cgroup_fd, enum limit_state *states, struct spawned *ret, struct err *err)
 {
     CLEANUP(strv) struct strv env = {0};
     CLEANUP(launch) struct launch launch = {.program.fd = -1, .folder.fd = -1};
@@ -255,6 +256,7 @@ int workload_spawn(const struct workload *w, const struct strv *command, int out
         .no_new_privs = w->creds->uid != 0 && !w->spec.allow_new_privileges,
         .sandbox_fd = -1,
     };
+    limits_apply(&w->spec.limits, w->ctx->cgroups, cgroup_fd, w->creds, &request, states);
     return spawn(&request, ret, err);
 }
 
@@ -262,7 +264,7 @@ static int make_process(struct workload *w, int output_fd, struct err *err)
 {
     CLEANUP(close_fd) int cgroup_fd = open_cgroup(w);
     struct spawned spawned;
-    if (workload_spawn(w, &w->spec.command, output_fd, cgroup_fd, &spawned, err) < 0) {
+    if (workload_spawn(w, &w->spec.command, output_fd, cgroup_fd, w->limits, &spawned, err) < 0) {
         return -1;
     }
     w->pid = spawned.pid;
@@ -270,6 +272,13 @@ static int make_process(struct workload *w, int output_fd, struct err *err)
     w->handshake_fd = spawned.handshake_fd;
     w->in_cgroup = cgroup_fd >= 0;
     return 0;
+}
+
+void workload_apply_limits(struct workload *w)
+{
+    struct spawn_request unused = {.open_files = w->ctx->open_files};
+    CLEANUP(close_fd) int cgroup_fd = w->in_cgroup ? open_cgroup(w) : -1;
+    limits_apply(&w->spec.limits, w->ctx->cgroups, cgroup_fd, w->creds, &unused, w->limits);
 }
 
 /* Everything that says who the process is, before it is let go on to its program. */

@@ -67,9 +67,10 @@ struct workload {
     int64_t ended_unix_ms; /* of both; 0: neither */
     struct run_end before; /* of the run before this one */
 
-    struct health *health; /* NULL: it does not run, or has no check */
-    bool was_healthy;      /* when an earlier agent looked */
-    char *unhealthy;       /* why the run was, or is being, stopped for its health; NULL: not */
+    enum limit_state limits[LIMIT_COUNT]; /* of the last start */
+    struct health *health;                /* NULL: it does not run, or has no check */
+    bool was_healthy;                     /* when an earlier agent looked */
+    char *unhealthy; /* why the run was, or is being, stopped for its health; NULL: not */
 
     /* What is written down of it. */
     int64_t generation;
@@ -111,7 +112,10 @@ void workload_launch_with_log(struct workload *w);
 /* Makes a process as the workload's specification has it, with this command. Codes: ERR_SPEC where
  * the policy refuses it, ERR_HOST. */
 int workload_spawn(const struct workload *w, const struct strv *command, int output_fd,
-                   int cgroup_fd, struct spawned *ret, struct err *err) MUST_CHECK;
+                   int cgroup_fd, enum limit_state *states, struct spawned *ret,
+                   struct err *err) MUST_CHECK;
+/* Puts the limits of one that runs already into force anew, and finds out how they are. */
+void workload_apply_limits(struct workload *w);
 /* The start cannot go on: remembers why and posts NOT_STARTED. */
 void workload_launch_failed(struct workload *w, enum wl_end end, const char *stage, int error,
                             const char *sentence);

@@ -134,10 +134,11 @@ void workload_say_exited(struct workload *w)
     fill_cause(w, &c);
     CLEANUP(free) char *reason = reason_of_exit(&w->exit, loop_now() - w->fsm.started_at);
     struct log_field fields[] = {
-        {"pid",    number_text(&pid, w->pid)},
-        {"code", c.code_text},
-        {"signal",   c.signal},
-        {0       },
+        {"pid",     number_text(&pid, w->pid)},
+        {"code",  c.code_text},
+        {"signal",    c.signal},
+        {"oomKilled",         w->exit.oom_killed ? "true" : NULL},
+        {0},
     };
     /* A NULL value leaves its field out. */
     say(w, EVENT_EXITED, LOG_INFO, fields, reason);

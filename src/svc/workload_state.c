@@ -79,6 +79,7 @@ void workload_fill_end(const struct workload *w, struct run_end *end)
         .is_known = w->exit.known,
         .is_signal = w->exit.signaled,
         .core_dumped = w->exit.core_dumped,
+        .oom_killed = w->exit.oom_killed,
         .code = w->exit.code,
         .fault_stage = w->has_fault ? (int64_t) w->fault.stage : -1,
         .fault_errno = w->fault.error,
@@ -222,6 +223,7 @@ static void take_end(struct workload *w, const struct run_end *end)
         .signaled = end->is_signal,
         .code = (int) end->code,
         .core_dumped = end->core_dumped,
+        .oom_killed = end->oom_killed,
     };
     w->has_fault = end->fault_stage >= 0 && end->fault_stage < SPAWN_STAGE_COUNT;
     if (w->has_fault) {
@@ -261,6 +263,7 @@ static void take_process(struct workload *w, const struct run_state *state)
                    cgroup_is_populated(w->ctx->cgroups, w->cgroup);
     w->adopted = true;
     w->creds = look_up_creds(w, (uid_t) state->uid);
+    workload_apply_limits(w);
 }
 
 /* The pipe's read end: the one that outlived a re-exec, or a new one. */

@@ -154,6 +154,7 @@ static void fill_exit(const struct run_end *end, struct exit_report *report)
     if (end->is_known && end->is_signal) {
         report->signal = xstrdup(signal_name((int) end->code, text, sizeof(text)));
         report->core_dumped = end->core_dumped;
+        report->oom_killed = end->oom_killed;
     }
     strv_copy(&report->output, &end->tail);
 }
@@ -208,6 +209,7 @@ void workload_fill_report(const struct workload *w, bool brief, struct workload_
     report->rapid_failures = w->fsm.rapid_failures;
     memcpy(report->restarts_by, w->restarts_by, sizeof(report->restarts_by));
     report->log_full = w->log_full;
+    memcpy(report->limits, w->limits, sizeof(report->limits));
     bool will_start = w->fsm.wanted && w->fsm.deadline != 0 &&
                       (w->fsm.state == WL_BACKOFF || w->fsm.state == WL_FAILED);
     report->next_start_unix_ms = will_start ? clock_unix_ms() + w->fsm.deadline - loop_now() : 0;

@@ -6,6 +6,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,7 +22,11 @@ struct cgroup_root {
     char *path;
     int parent_fd; /* the agent's own cgroup */
     int fd;
+    bool has[CGROUP_CONTROLLER_COUNT]; /* in force for the groups of workloads */
 };
+
+static const char *const controller_names[CGROUP_CONTROLLER_COUNT] = {
+    [CGROUP_MEMORY] = "memory", [CGROUP_CPU] = "cpu", [CGROUP_PIDS] = "pids"};
 
 /* mountinfo writes blank, tab, line feed and backslash as \040 and so on (proc_pid_mountinfo(5)).
  */
@@ -156,6 +162,57 @@ static int fill_root(struct cgroup_root *root, const char *own, struct err *err)
     return check_writable(root, err);
 }
 
+static int write_file(int dirfd, const char *name, const char *text)
+{
+    CLEANUP(close_fd) int fd = openat(dirfd, name, O_WRONLY | O_CLOEXEC);
+    return fd < 0 ? -1 : fd_write_all(fd, text, strlen(text), NULL);
+}
+
+/*
+ * A controller counts for workloads once it is enabled in our own group and in the folder. A group
+ * with processes of its own, as ours is unless it is the root, refuses that ("no internal
+ * processes", cgroups(7)); moving ourselves would keep systemd from starting the next agent in it.
+ */
+static void enable_controllers(struct cgroup_root *root)
+{
+    for (int i = 0; i < CGROUP_CONTROLLER_COUNT; i++) {
+        char text[16];
+        (void) snprintf(text, sizeof(text), "+%s", controller_names[i]);
+        /* It may be enabled above already, by whoever delegated it. */
+        (void) write_file(root->parent_fd, "cgroup.subtree_control", text);
+        root->has[i] = write_file(root->fd, "cgroup.subtree_control", text) == 0;
+    }
+}
+
+bool cgroup_has_controller(const struct cgroup_root *root, enum cgroup_controller controller)
+{
+    return root->has[controller];
+}
+
+int cgroup_set_limit(const struct cgroup_root *root, int fd, enum cgroup_controller controller,
+                     int64_t value, struct err *err)
+{
+    static const char *const files[CGROUP_CONTROLLER_COUNT] = {
+        [CGROUP_MEMORY] = "memory.max", [CGROUP_CPU] = "cpu.max", [CGROUP_PIDS] = "pids.max"};
+    char text[64];
+    if (!root->has[controller]) {
+        return err_set(err, ENOTSUP, "the cgroup controller '%s' is not delegated",
+                       controller_names[controller]);
+    }
+    if (controller == CGROUP_CPU) {
+        (void) snprintf(text, sizeof(text), "%" PRId64 " 100000", value * 100);
+    } else {
+        (void) snprintf(text, sizeof(text), "%" PRId64, value);
+    }
+    if (write_file(fd, files[controller], text) < 0) {
+        return err_set(err, errno, "write '%s' to '%s'", text, files[controller]);
+    }
+    if (controller == CGROUP_MEMORY) {
+        (void) write_file(fd, "memory.oom.group", "1");
+    }
+    return 0;
+}
+
 struct cgroup_root *cgroup_root_open(const char *tag, struct err *err)
 {
     if (!is_plain_name(tag)) {
@@ -171,7 +228,11 @@ struct cgroup_root *cgroup_root_open(const char *tag, struct err *err)
     root->fd = -1;
     root->folder = xasprintf("edgible-%s", tag);
     root->path = xasprintf("%s/%s", own, root->folder);
-    return fill_root(root, own, err) < 0 ? NULL : steal_ptr(&root);
+    if (fill_root(root, own, err) < 0) {
+        return NULL;
+    }
+    enable_controllers(root);
+    return steal_ptr(&root);
 }
 
 void cgroup_root_free(struct cgroup_root *root)
@@ -240,6 +301,18 @@ int64_t cgroup_read_cpu_ms(const struct cgroup_root *root, const char *name)
     }
     const char *line = strstr(text, "usage_usec ");
     return line != NULL ? strtoll(line + strlen("usage_usec "), NULL, 10) / 1000 : -1;
+}
+
+int64_t cgroup_read_oom_kills(const struct cgroup_root *root, const char *name)
+{
+    CLEANUP(close_fd) int fd = is_plain_name(name) ? open_folder(root->fd, name) : -1;
+    CLEANUP(free) char *text = NULL;
+    size_t len = 0;
+    if (fd < 0 || fd_read_file(fd, "memory.events", 4096, &text, &len, NULL) < 0) {
+        return -1;
+    }
+    const char *line = strstr(text, "oom_kill ");
+    return line != NULL ? strtoll(line + strlen("oom_kill "), NULL, 10) : -1;
 }
 
 /* Takes fd over. NULL where it cannot be read. */
