@@ -16,7 +16,8 @@ struct reconcile;
 
 /* All borrowed; outlive it. */
 struct reconcile *reconcile_new(struct supervisor *supervisor, struct events *events,
-                                struct persist *persist, const struct config *config);
+                                struct persist *persist, const struct config *config,
+                                struct loop *loop);
 void reconcile_free(struct reconcile *rec);
 DEFINE_CLEANUP(reconcile, struct reconcile, reconcile_free)
 
@@ -53,6 +54,7 @@ struct reconcile_app {
     bool suspended;              /* targetState */
     bool is_leaving;             /* it is being removed */
     int64_t generation;          /* 0: none */
+    const struct rolled_back *rolled_back; /* NULL: it was not */
 };
 
 bool reconcile_find_app(const struct reconcile *rec, const char *name, struct reconcile_app *ret);
@@ -64,6 +66,9 @@ bool reconcile_set_suspended(struct reconcile *rec, const char *name, bool suspe
 
 /* Nothing is left of the application: says so where it was removed. */
 void reconcile_on_app_gone(struct reconcile *rec, const char *name);
+
+/* A workload of the application is in another state. */
+void reconcile_on_change(struct reconcile *rec, const struct workload *workload);
 
 /* There are descriptors again for workloads that were refused for want of them. */
 void reconcile_on_room(struct reconcile *rec);

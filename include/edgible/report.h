@@ -103,7 +103,9 @@ struct app_report {
     char *id, *name, *organization;
     int64_t generation; /* 0: none was ever accepted */
     enum status status;
-    bool suspended;                      /* targetState */
+    bool suspended; /* targetState */
+    int64_t rolled_back_from, rolled_back_to;
+    char *rolled_back_reason;            /* NULL: it was not */
     const char *device_name, *device_id; /* borrowed */
     char *source;
     struct workload_report *workloads;

@@ -32,13 +32,24 @@ enum state_doc_result state_doc_read(const char *name, const char *text, size_t 
                                      const struct doc_field *fields, void *target,
                                      struct err *err) MUST_CHECK;
 
+/* A version was given up for the one before. */
+struct rolled_back {
+    int64_t from, to;
+    char *reason;   /* NULL: it was not; owned */
+    char *document; /* a hash of the document that was given up: it is not tried again; owned */
+};
+
 /* An application as it was accepted. */
 struct app_record {
     struct app_spec *app; /* owned; as its document says, defaults not filled in */
     int64_t generation;
-    char *source;   /* the file it stood in */
-    bool removing;  /* it is no longer wanted; what is left of it is being stopped */
-    bool suspended; /* it is to stay, and not to run */
+    char *source;            /* the file it stood in */
+    bool removing;           /* it is no longer wanted; what is left of it is being stopped */
+    bool suspended;          /* it is to stay, and not to run */
+    int64_t last_generation; /* the highest that was given out; 0: generation is */
+    struct app_spec *good;   /* what it goes back to while `app` is on trial; NULL: nothing */
+    int64_t good_generation;
+    struct rolled_back rolled_back;
 };
 
 void cleanup_app_record(struct app_record *record);

@@ -38,6 +38,9 @@ struct supervisor_params {
     /* Some workloads had been refused for want of descriptors, and some are free again: call
      * supervisor_fill() for each application that is wanted. */
     void (*on_room)(void *arg);
+    /* A workload is in another state, or in another state of health; nothing may be changed from
+     * inside the call. */
+    void (*on_change)(void *arg, const struct workload *workload);
     void (*on_empty)(void *arg); /* after supervisor_shutdown(), when nothing is left */
     void *arg;
 };

@@ -54,6 +54,14 @@ static void on_app_gone(void *arg, const char *name)
     reconcile_on_app_gone(agent->reconcile, name);
 }
 
+static void on_change(void *arg, const struct workload *workload)
+{
+    const struct agent *agent = arg;
+    if (agent->reconcile != NULL) {
+        reconcile_on_change(agent->reconcile, workload);
+    }
+}
+
 static void on_room(void *arg)
 {
     struct agent *agent = arg;
@@ -114,6 +122,7 @@ static int open_supervisor(struct agent *agent, struct err *err)
         .policy = &agent->config->policy,
         .on_app_gone = on_app_gone,
         .on_room = on_room,
+        .on_change = on_change,
         .on_empty = on_supervisor_empty,
         .arg = agent,
     };
@@ -259,7 +268,7 @@ static int agent_open(struct agent *agent, struct err *err)
         return -1;
     }
     agent->reconcile =
-        reconcile_new(agent->supervisor, agent->events, agent->persist, agent->config);
+        reconcile_new(agent->supervisor, agent->events, agent->persist, agent->config, agent->loop);
     warn_of_power(agent->config);
     restore_all(agent->persist, agent->reconcile, agent->supervisor, agent->boot_id);
     if (agent_open_source(agent, err) < 0) {

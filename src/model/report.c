@@ -85,6 +85,7 @@ void app_report_fini(struct app_report *report)
     free(report->id);
     free(report->name);
     free(report->organization);
+    free(report->rolled_back_reason);
     free(report->source);
     for (size_t i = 0; i < report->workload_count; i++) {
         workload_report_fini(&report->workloads[i]);

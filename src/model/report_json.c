@@ -151,6 +151,13 @@ struct json *app_report_json(const struct app_report *report)
     if (report->generation > 0) {
         json_set_int(json, "generation", report->generation);
     }
+    if (report->rolled_back_reason != NULL) {
+        struct json *back = json_object();
+        json_set_int(back, "from", report->rolled_back_from);
+        json_set_int(back, "to", report->rolled_back_to);
+        json_set_string(back, "reason", report->rolled_back_reason);
+        json_set(json, "rolledBack", back);
+    }
     json_set_string(json, "status", status_name_of_app(report->status));
     json_set_string(json, "targetState", report->suspended ? "suspended" : "running");
     struct json *device = json_object();

@@ -82,7 +82,10 @@ enum state_doc_result state_doc_read(const char *name, const char *text, size_t 
 void cleanup_app_record(struct app_record *record)
 {
     app_spec_free(steal_ptr(&record->app));
+    app_spec_free(steal_ptr(&record->good));
     free(steal_ptr(&record->source));
+    free(steal_ptr(&record->rolled_back.reason));
+    free(steal_ptr(&record->rolled_back.document));
 }
 
 char *app_record_text(const struct app_record *record)
@@ -93,7 +96,32 @@ char *app_record_text(const struct app_record *record)
     json_set_bool(json, "removing", record->removing);
     json_set_bool(json, "suspended", record->suspended);
     json_set(json, "document", appspec_to_json(record->app));
+    json_set_int(json, "lastGeneration", record->last_generation);
+    if (record->good != NULL) {
+        json_set_int(json, "goodGeneration", record->good_generation);
+        json_set(json, "goodDocument", appspec_to_json(record->good));
+    }
+    if (record->rolled_back.reason != NULL) {
+        struct json *back = json_object();
+        json_set_int(back, "from", record->rolled_back.from);
+        json_set_int(back, "to", record->rolled_back.to);
+        json_set_string(back, "reason", record->rolled_back.reason);
+        json_set_string(back, "document", record->rolled_back.document);
+        json_set(json, "rolledBack", back);
+    }
     return json_text(json);
+}
+
+static void read_rolled_back(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    static const struct doc_field fields[] = {
+        DOC_FIELD(struct rolled_back, from, "from", docread_int, .max = INT32_MAX),
+        DOC_FIELD(struct rolled_back, to, "to", docread_int, .max = INT32_MAX),
+        DOC_FIELD(struct rolled_back, reason, "reason", docread_string, .is_required = true),
+        DOC_FIELD(struct rolled_back, document, "document", docread_string, .is_required = true),
+        DOC_FIELDS_END,
+    };
+    docread_mapping(reader, spot, fields, target);
 }
 
 static void read_document(struct doc_reader *reader, const struct doc_spot *spot, void *target)
@@ -113,6 +141,12 @@ enum state_doc_result app_record_read(const char *name, const char *text, size_t
         DOC_FIELD(struct app_record, removing, "removing", docread_bool),
         DOC_FIELD(struct app_record, suspended, "suspended", docread_bool),
         DOC_FIELD(struct app_record, app, "document", read_document, .is_required = true),
+        DOC_FIELD(struct app_record, last_generation, "lastGeneration", docread_int,
+                  .max = INT32_MAX),
+        DOC_FIELD(struct app_record, good, "goodDocument", read_document),
+        DOC_FIELD(struct app_record, good_generation, "goodGeneration", docread_int,
+                  .max = INT32_MAX),
+        DOC_FIELD(struct app_record, rolled_back, "rolledBack", read_rolled_back),
         DOC_FIELDS_END,
     };
     enum state_doc_result result = state_doc_read(name, text, len, fields, record, err);

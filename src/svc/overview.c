@@ -120,6 +120,11 @@ static void fill_app(const struct taking *t, const struct reconcile_app *app,
                                                : config->organization);
     report->generation = app->generation;
     report->suspended = app->suspended;
+    if (app->rolled_back != NULL) {
+        report->rolled_back_from = app->rolled_back->from;
+        report->rolled_back_to = app->rolled_back->to;
+        report->rolled_back_reason = xstrdup(app->rolled_back->reason);
+    }
     report->device_name = config->device_name;
     report->device_id = config->device_id;
     report->source = xstrdup_or_null(app->spec != NULL ? app->spec->file : NULL);

@@ -1,30 +1,14 @@
-#include "edgible/reconcile.h"
-
 #include "edgible/admission.h"
 #include "edgible/buf.h"
 #include "edgible/creds.h"
 #include "edgible/fault.h"
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
+#include "reconcile_private.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* An application as it was last seen. */
-struct accepted {
-    struct app_spec *running; /* complete; NULL where it was never accepted */
-    char *refused;            /* the sentence said last, so that it is not said again */
-    bool is_elsewhere;        /* refused as it is for another device */
-    char *blocked;            /* why nothing of it may be touched; NULL: it may */
-    int64_t generation;
-    bool suspended;  /* targetState: nothing of it is to run */
-    bool has_record; /* of an earlier agent: not put together from units */
-    bool removing;   /* as an earlier agent left it */
-    bool present;    /* in the view */
-    bool was_seen;   /* in a view of this agent's */
-    bool seen;       /* in the view, and for this device */
-};
 
 /* An application whose removal is under way. */
 struct leaving {
@@ -32,19 +16,9 @@ struct leaving {
     int64_t generation;
 };
 
-struct reconcile {
-    struct supervisor *supervisor;
-    struct events *events;
-    struct persist *persist;
-    const struct config *config;
-    char *own_user;
-    struct map *apps;    /* name → struct accepted */
-    struct map *leaving; /* name → struct leaving */
-    struct map *known;   /* during a view: as of admission_depends_refusal() */
-};
-
 struct reconcile *reconcile_new(struct supervisor *supervisor, struct events *events,
-                                struct persist *persist, const struct config *config)
+                                struct persist *persist, const struct config *config,
+                                struct loop *loop)
 {
     struct reconcile *rec = xcalloc(1, sizeof(*rec));
     rec->supervisor = supervisor;
@@ -54,6 +28,7 @@ struct reconcile *reconcile_new(struct supervisor *supervisor, struct events *ev
     rec->apps = map_new();
     rec->leaving = map_new();
     CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
+    trial_init(rec, loop);
     rec->own_user = xstrdup(self != NULL ? self->user : "");
     return rec;
 }
@@ -71,6 +46,7 @@ static void free_accepted(struct accepted *a)
     app_spec_free(a->running);
     free(a->refused);
     free(a->blocked);
+    trial_free(a);
     free(a);
 }
 
@@ -90,6 +66,7 @@ void reconcile_free(struct reconcile *rec)
         free_leaving(value);
     }
     map_free(rec->leaving);
+    trial_fini(rec);
     free(rec->own_user);
     free(rec);
 }
@@ -128,8 +105,7 @@ static void say_not_in_force(struct reconcile *rec, const struct app_spec *app,
         const char *name;
         bool used;
     } features[] = {
-        {"sandbox",         w->sandbox.present},
-        {"update.rollback", app->rollback     },
+        {"sandbox", w->sandbox.present},
     };
     CLEANUP(buf) struct buf list = {0};
     for (size_t i = 0; i < ARRAY_LEN(features); i++) {
@@ -192,17 +168,25 @@ static struct accepted *get_accepted(struct reconcile *rec, const char *name)
     return a;
 }
 
-/* Written before anything is done about it: what is wanted is never behind what runs. */
-static void write_record(struct reconcile *rec, const struct app_spec *app, int64_t generation,
-                         bool removing, bool suspended)
+void reconcile_write_record(struct reconcile *rec, const struct accepted *a,
+                            const struct app_spec *app, bool removing)
 {
     struct app_record record = {
-        .generation = generation, .removing = removing, .suspended = suspended};
+        .generation = a->generation,
+        .last_generation = a->last_generation,
+        .removing = removing,
+        .suspended = a->suspended && !removing,
+        .good = a->good, /* borrowed, as is the next */
+        .good_generation = a->good_generation,
+        .rolled_back = a->rolled_back,
+    };
     record.app = app_spec_copy(app);
     record.source = xstrdup_or_null(app->file);
     CLEANUP(free) char *name = xasprintf("applications/%s.json", app->name);
     CLEANUP(free) char *text = app_record_text(&record);
     persist_put(rec->persist, name, text);
+    record.good = NULL;
+    record.rolled_back = (struct rolled_back){0};
     cleanup_app_record(&record);
 }
 
@@ -261,11 +245,15 @@ static void take(struct reconcile *rec, const struct app_spec *app)
         return;
     }
     free(steal_ptr(&a->refused));
-    a->generation++;
+    if (trial_is_given_up(a, app)) {
+        return;
+    }
+    trial_begin(rec, a, complete, app);
+    a->generation = ++a->last_generation;
     app_spec_free(a->running);
     a->running = steal_ptr(&complete);
     free_leaving(map_remove(rec->leaving, app->name));
-    write_record(rec, app, a->generation, false, a->suspended);
+    reconcile_write_record(rec, a, app, false);
     say_accepted(rec, a->running, a);
     FAULT_POINT("accepted");
     supervisor_apply(rec->supervisor, a->running, a->generation, a->suspended);
@@ -319,7 +307,7 @@ static void remove_unseen(struct reconcile *rec)
         if (!a->seen && a->running != NULL) {
             names[count++] = name;
             log_info("reconcile", "%s is no longer in the source: it is removed", name);
-            write_record(rec, a->running, a->generation, true, false);
+            reconcile_write_record(rec, a, a->running, true);
             leave(rec, name, a);
         }
     }
@@ -355,6 +343,15 @@ void reconcile_restore(struct reconcile *rec, const struct app_record *record)
     struct accepted *a = get_accepted(rec, record->app->name);
     a->running = admission_complete(rec->config, record->app);
     a->generation = record->generation;
+    a->last_generation =
+        record->last_generation > record->generation ? record->last_generation : record->generation;
+    if (record->good != NULL) {
+        a->good = admission_complete(rec->config, record->good);
+        a->good_generation = record->good_generation;
+    }
+    a->rolled_back = record->rolled_back;
+    a->rolled_back.reason = xstrdup_or_null(record->rolled_back.reason);
+    a->rolled_back.document = xstrdup_or_null(record->rolled_back.document);
     a->removing = record->removing;
     a->suspended = record->suspended;
     a->has_record = true;
@@ -385,6 +382,7 @@ void reconcile_restore_unit(struct reconcile *rec, const struct unit *unit)
         a->running->healthy_after_ms = UNSET;
     }
     a->generation = a->generation > unit->generation ? a->generation : unit->generation;
+    a->last_generation = a->generation;
     extend(a->running, unit);
 }
 
@@ -423,6 +421,7 @@ static void resume_one(struct reconcile *rec, const char *name, struct accepted 
         return;
     }
     supervisor_apply(rec->supervisor, a->running, a->generation, a->suspended);
+    trial_resume(rec, a);
 }
 
 void reconcile_resume(struct reconcile *rec)
@@ -521,6 +520,7 @@ static void fill_app(const char *name, const struct accepted *a, struct reconcil
         .is_blocked = a->blocked != NULL,
         .generation = a->generation,
         .suspended = a->suspended,
+        .rolled_back = a->rolled_back.reason != NULL ? &a->rolled_back : NULL,
     };
 }
 
@@ -574,7 +574,7 @@ bool reconcile_set_suspended(struct reconcile *rec, const char *name, bool suspe
     }
     if (a->suspended != suspended) {
         a->suspended = suspended;
-        write_record(rec, a->running, a->generation, false, suspended);
+        reconcile_write_record(rec, a, a->running, false);
         struct event event = {
             .type = EVENT_UPDATED,
             .level = LOG_INFO,

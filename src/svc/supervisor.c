@@ -213,8 +213,9 @@ static void on_rest(void *arg, struct workload *workload)
 
 static void on_change(void *arg, struct workload *workload)
 {
-    (void) workload;
-    gate_look_again(arg);
+    struct supervisor *sup = arg;
+    sup->params.on_change(sup->params.arg, workload);
+    gate_look_again(sup);
 }
 
 static void add_edge(struct depgraph_edge *edges, size_t *count, size_t from, size_t to)

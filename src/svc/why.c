@@ -179,6 +179,14 @@ struct json *why_json(const struct app_report *app, const struct event_store *hi
     if (app->suspended) {
         json_add_string(because, "somebody set its target state to suspended");
     }
+    if (app->rolled_back_reason != NULL) {
+        CLEANUP(free)
+        char *text = xasprintf("it was rolled back from generation %" PRId64 " to %" PRId64
+                               ", as %s; that version is not tried again until its document "
+                               "changes",
+                               app->rolled_back_from, app->rolled_back_to, app->rolled_back_reason);
+        json_add_string(because, text);
+    }
     if (app->generation == 0) {
         json_add_string(because, "no version of it was ever accepted");
     } else if (app->errors.count > 0) {

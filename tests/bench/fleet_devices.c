@@ -83,7 +83,7 @@ static int open_device(struct device *device, struct loop *loop, const char *tex
     if (device->events == NULL) {
         return -1;
     }
-    device->reconcile = reconcile_new(NULL, device->events, device->persist, device->config);
+    device->reconcile = reconcile_new(NULL, device->events, device->persist, device->config, loop);
     restore(device);
     struct source_params params = {.loop = loop,
                                    .events = device->events,
