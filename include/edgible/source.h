@@ -78,6 +78,9 @@ typedef void source_problem_fn(void *arg, const char *application, const char *o
                                const struct strv *errors);
 void source_each_problem(const struct source *source, source_problem_fn *fn, void *arg);
 
+/* Only sets signed by a trusted key are taken from it. */
+bool source_is_signed(const struct source *source);
+
 /* NULL where the source is none: then nothing can be deployed through the agent. */
 const struct source_directory *source_as_directory(const struct source *source);
 

@@ -167,6 +167,12 @@ static bool check_source(const struct overview *view, struct deploy_refusal *ref
         refuse(refusal, 409, "the agent is stopping");
         return false;
     }
+    if (source_is_signed(view->source)) {
+        refuse(refusal, 409,
+               "this device takes signed sets only (controlPlane.trustedKeys): sign the set with "
+               "minisign and put it where the agent reads it; docs/control-planes.md shows how");
+        return false;
+    }
     if (source_as_directory(view->source) == NULL) {
         struct source_state state;
         source_describe(view->source, &state);

@@ -1,8 +1,9 @@
 #include "edgible/source.h"
 
 #include "source_private.h"
+#include "source_trust.h"
 
-struct source *source_open(const struct source_params *params, struct err *err)
+static struct source *open_kind(const struct source_params *params, struct err *err)
 {
     switch (params->config->source) {
     case SOURCE_DIRECTORY:
@@ -15,10 +16,43 @@ struct source *source_open(const struct source_params *params, struct err *err)
     return NULL;
 }
 
+struct source *source_open(const struct source_params *params, struct err *err)
+{
+    struct source_trust *trust = NULL;
+    if (trust_open(params->config, params->persist, &trust, err) < 0) {
+        return NULL;
+    }
+    struct source *source = open_kind(params, err);
+    if (source == NULL) {
+        trust_free(trust);
+        return NULL;
+    }
+    source->trust = trust; /* nothing is read before the loop's next turn */
+    return source;
+}
+
+void source_say_untrusted(const struct source *source, const char *origin, const char *sentence)
+{
+    struct event event = {
+        .type = EVENT_POLICY_REFUSED,
+        .level = LOG_ERROR,
+        .fields = (struct log_field[]){{"source", origin}, {"reason", sentence}, {0}},
+    };
+    events_emit(source->params.events, &event,
+                "the set in '%s' is refused: %s; everything goes on as it is", origin, sentence);
+}
+
+bool source_is_signed(const struct source *source)
+{
+    return source->trust != NULL;
+}
+
 void source_free(struct source *source)
 {
     if (source != NULL) {
+        struct source_trust *trust = source->trust;
         source->ops->free(source);
+        trust_free(trust);
     }
 }
 

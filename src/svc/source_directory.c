@@ -5,6 +5,7 @@
 #include "source_deploy.h"
 #include "source_file.h"
 #include "source_private.h"
+#include "source_trust.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -233,7 +234,7 @@ static bool refresh(struct source_directory *source, const char *name, bool *wai
         return false;
     }
     file->is_present = true;
-    enum source_read result = source_file_refresh(file, source->base.params.events, loop_now());
+    enum source_read result = source_file_refresh(file, &source->base, loop_now());
     *waits = *waits || result == SOURCE_READ_WAIT;
     return result == SOURCE_READ_LOADED;
 }
@@ -247,7 +248,10 @@ static bool forget_absent(struct source_directory *source)
     void *value = NULL;
     while (map_next(source->files, &at, NULL, &value)) {
         struct source_file *file = value;
-        if (!file->is_present) {
+        bool is_set = source->base.trust != NULL && strcmp(file->name, TRUST_SET_NAME) == 0;
+        if (!file->is_present && is_set) {
+            source_file_keep(file, source->base.params.events);
+        } else if (!file->is_present) {
             absent[count++] = file->name;
         }
         file->is_present = false;

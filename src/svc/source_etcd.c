@@ -6,6 +6,7 @@
 #include "reporter.h"
 #include "source_docs.h"
 #include "source_private.h"
+#include "source_trust.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -111,12 +112,53 @@ static bool is_under_its_name(const struct source_etcd *s, const char *key,
     return true;
 }
 
+static bool is_signed_set(const struct source_etcd *s, const char *key)
+{
+    return s->base.trust != NULL && strcmp(key + strlen(s->prefix), TRUST_SET_NAME) == 0;
+}
+
+/* 0 where the documents may be taken, which are the first *len bytes. */
+static int check_trust(struct source_etcd *s, struct source_docs *docs, const struct etcd_kv *kv,
+                       size_t *len)
+{
+    struct err err = {0};
+    if (!is_signed_set(s, kv->key)) {
+        (void) err_set(&err, ERR_REMOTE,
+                       "with controlPlane.trustedKeys only the signed set '" TRUST_SET_NAME
+                       "' is taken");
+    } else if (trust_accept(s->base.trust, kv->value, kv->value_len, len, &err) == 0) {
+        return 0;
+    }
+    source_say_untrusted(&s->base, kv->key, err.msg);
+    source_docs_refuse(docs, s->base.params.events, err.msg);
+    return -1;
+}
+
+/* The key is gone. A signed set goes with a signature alone. */
+static void forget_key(struct source_etcd *s, const char *key)
+{
+    struct source_docs *docs = map_get(s->docs, key);
+    if (docs != NULL && is_signed_set(s, key)) {
+        source_docs_refuse(docs, s->base.params.events,
+                           "is the signed set, and is gone; a signed set without applications "
+                           "removes them");
+    } else {
+        free_docs(map_remove(s->docs, key));
+    }
+}
+
 static void take_value(struct source_etcd *s, const struct etcd_kv *kv)
 {
     struct source_docs *docs = get_docs(s, kv->key);
     CLEANUP(app_docs) struct app_docs parsed = {0};
-    appspec_parse(kv->key, kv->value, kv->value_len, &parsed);
-    if (parsed.count == 0 && parsed.diag.error_count == 0) {
+    size_t len = kv->value_len;
+    if (s->base.trust != NULL && check_trust(s, docs, kv, &len) < 0) {
+        return;
+    }
+    appspec_parse(kv->key, kv->value, len, &parsed);
+    if (s->base.trust != NULL) {
+        source_docs_take(docs, s->base.params.events, &parsed, false);
+    } else if (parsed.count == 0 && parsed.diag.error_count == 0) {
         source_docs_refuse(docs, s->base.params.events,
                            "is empty; to remove the application delete the key");
     } else if (!is_under_its_name(s, kv->key, &parsed)) {
@@ -165,7 +207,7 @@ static void forget_absent(struct source_etcd *s, const struct etcd_answer *answe
         }
     }
     for (size_t i = 0; i < absent.count; i++) {
-        free_docs(map_remove(s->docs, absent.items[i]));
+        forget_key(s, absent.items[i]);
     }
 }
 
@@ -264,7 +306,7 @@ static int take_changes(struct source_etcd *s, const struct etcd_answer *answer)
         }
         taken++;
         if (kv->is_deleted) {
-            free_docs(map_remove(s->docs, kv->key));
+            forget_key(s, kv->key);
         } else {
             take_value(s, kv);
         }

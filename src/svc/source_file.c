@@ -1,6 +1,7 @@
 #include "source_file.h"
 
 #include "edgible/fd.h"
+#include "source_trust.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -94,8 +95,40 @@ static bool is_same_file(const struct stat *a, const struct stat *b)
            a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
-static void load(struct source_file *file, struct events *events, const char *data, size_t len)
+/* 0 where its documents may be taken, which are the first *len bytes. */
+static int check_trust(struct source_file *file, const struct source *source, const char *data,
+                       size_t *len)
 {
+    struct err err = {0};
+    if (source->trust == NULL) {
+        return 0;
+    }
+    if (strcmp(file->name, TRUST_SET_NAME) != 0) {
+        (void) err_set(&err, ERR_REMOTE,
+                       "with controlPlane.trustedKeys only the signed set '" TRUST_SET_NAME
+                       "' is taken");
+    } else if (trust_accept(source->trust, data, *len, len, &err) == 0) {
+        return 0;
+    }
+    source_say_untrusted(source, file->docs.origin, err.msg);
+    source_docs_refuse(&file->docs, source->params.events, err.msg);
+    return -1;
+}
+
+void source_file_keep(struct source_file *file, struct events *events)
+{
+    file->is_read = false;
+    say_trouble(file, events, ENOENT,
+                "is the signed set, and is gone; a signed set without applications removes them");
+}
+
+static void load(struct source_file *file, const struct source *source, const char *data,
+                 size_t len)
+{
+    struct events *events = source->params.events;
+    if (check_trust(file, source, data, &len) < 0) {
+        return;
+    }
     CLEANUP(app_docs) struct app_docs docs = {0};
     appspec_parse(file->docs.origin, data, len, &docs);
     if (docs.is_empty) {
@@ -124,8 +157,10 @@ static enum source_read wait_for_writer(struct source_file *file)
     return SOURCE_READ_WAIT;
 }
 
-enum source_read source_file_refresh(struct source_file *file, struct events *events, mono_ms now)
+enum source_read source_file_refresh(struct source_file *file, const struct source *source,
+                                     mono_ms now)
 {
+    struct events *events = source->params.events;
     struct stat st;
     CLEANUP(close_fd)
     int fd = open(file->docs.origin, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -160,6 +195,6 @@ enum source_read source_file_refresh(struct source_file *file, struct events *ev
     file->wait_said = false;
     file->written_at = 0;
     file->is_closed = false;
-    load(file, events, data, len);
+    load(file, source, data, len);
     return SOURCE_READ_LOADED;
 }

@@ -5,6 +5,7 @@
 #define EDGIBLE_SOURCE_FILE_H
 
 #include "source_docs.h"
+#include "source_private.h"
 
 #include <sys/stat.h>
 
@@ -33,6 +34,9 @@ struct source_file *source_file_new(const char *directory, const char *name);
 void source_file_free(struct source_file *file);
 
 /* Reads it where it changed and is complete. Says what is wrong, once. */
-enum source_read source_file_refresh(struct source_file *file, struct events *events, mono_ms now);
+enum source_read source_file_refresh(struct source_file *file, const struct source *source,
+                                     mono_ms now);
+/* A file that was the signed set and is gone: what it held stays. */
+void source_file_keep(struct source_file *file, struct events *events);
 
 #endif

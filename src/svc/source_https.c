@@ -6,6 +6,7 @@
 #include "source_docs.h"
 #include "source_link.h"
 #include "source_private.h"
+#include "source_trust.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,8 @@ struct source_https {
     char *etag; /* of what was taken last; a hash where the server gives none */
     bool is_etag_of_server;
     struct source_docs docs;
-    bool has_docs; /* an answer was taken */
+    char *untrusted; /* why the last set was refused; NULL: it was not */
+    bool has_docs;   /* an answer was taken */
 };
 
 static struct source_https *from_base(struct source *base)
@@ -144,13 +146,26 @@ static void take_answer(struct source_https *s, const struct http_answer *answer
 {
     struct source_params *params = &s->base.params;
     CLEANUP(app_docs) struct app_docs parsed = {0};
-    appspec_parse(s->docs.origin, buf_str(&answer->body), answer->body.len, &parsed);
+    struct err err = {0};
+    size_t len = answer->body.len;
+    if (s->base.trust != NULL &&
+        trust_accept(s->base.trust, buf_str(&answer->body), answer->body.len, &len, &err) < 0) {
+        if (s->untrusted == NULL || strcmp(s->untrusted, err.msg) != 0) {
+            free(s->untrusted);
+            s->untrusted = xstrdup(err.msg);
+            source_say_untrusted(&s->base, s->docs.origin, err.msg);
+        }
+        source_link_lost(&s->link, -1, "'%s': %s", s->docs.origin, err.msg);
+        return;
+    }
+    free(steal_ptr(&s->untrusted));
+    appspec_parse(s->docs.origin, buf_str(&answer->body), len, &parsed);
     CLEANUP(free) char *why = judge(answer, &parsed);
     if (why != NULL) {
         source_link_lost(&s->link, -1, "'%s': %s", s->docs.origin, why);
         return;
     }
-    bool is_cut = !answer->is_delimited && !is_list(answer);
+    bool is_cut = !answer->is_delimited && !is_list(answer) && s->base.trust == NULL;
     if (is_cut) {
         log_warn("source",
                  "'%s': the server does not say how long its answer is; nothing is "
@@ -333,6 +348,7 @@ static void https_free(struct source *base)
     source_link_fini(&s->link);
     source_docs_fini(&s->docs);
     free(s->etag);
+    free(s->untrusted);
     free(s);
 }
 

@@ -20,7 +20,11 @@ struct source_ops {
 struct source {
     const struct source_ops *ops;
     struct source_params params;
+    struct source_trust *trust; /* NULL: what comes need not be signed */
 };
+
+/* The set is not taken: an event that says why, once a reason. */
+void source_say_untrusted(const struct source *source, const char *origin, const char *sentence);
 
 struct source *source_directory_open(const struct source_params *params);
 struct source *source_https_open(const struct source_params *params, struct err *err);

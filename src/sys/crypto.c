@@ -49,3 +49,72 @@ char *crypto_base64_decode(const char *text, size_t *ret_len, struct err *err)
     data[*ret_len] = '\0';
     return steal_ptr(&data);
 }
+
+int crypto_blake2b(const void *data, size_t len, unsigned char ret_digest[CRYPTO_BLAKE2B_BYTES],
+                   struct err *err)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    if (EVP_Digest(len > 0 ? data : "", len, digest, &n, EVP_blake2b512(), NULL) != 1 ||
+        n != CRYPTO_BLAKE2B_BYTES) {
+        return err_set(err, ERR_HOST, "OpenSSL has no BLAKE2b here");
+    }
+    memcpy(ret_digest, digest, CRYPTO_BLAKE2B_BYTES);
+    return 0;
+}
+
+/*
+ * With a key of small order anybody makes signatures that fit: under the neutral element each pair
+ * (R = neutral element, S = 0) is one of every message. OpenSSL takes such keys (libsodium does
+ * not). The eight points have five values of y, and two of them a second spelling (y + p).
+ */
+static bool has_small_order(const unsigned char key[CRYPTO_ED25519_KEY_BYTES])
+{
+    static const unsigned char spellings[][CRYPTO_ED25519_KEY_BYTES] = {
+        {0    },
+        {     1   },
+        { 0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4,
+         0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6,
+         0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05},
+        { 0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b,
+         0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39,
+         0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a},
+        { 0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
+        { 0xed, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
+        { 0xee, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
+    };
+    unsigned char y[CRYPTO_ED25519_KEY_BYTES];
+    memcpy(y, key, sizeof(y));
+    y[sizeof(y) - 1] &= 0x7f; /* the top bit is the sign of x */
+    for (size_t i = 0; i < ARRAY_LEN(spellings); i++) {
+        if (memcmp(y, spellings[i], sizeof(y)) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool crypto_ed25519_has_signed(const unsigned char key[CRYPTO_ED25519_KEY_BYTES],
+                               const unsigned char signature[CRYPTO_ED25519_SIGNATURE_BYTES],
+                               const void *data, size_t len)
+{
+    if (has_small_order(key)) {
+        return false;
+    }
+    EVP_PKEY *pkey =
+        EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key, CRYPTO_ED25519_KEY_BYTES);
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool has_signed = pkey != NULL && ctx != NULL &&
+                      EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, pkey) == 1 &&
+                      EVP_DigestVerify(ctx, signature, CRYPTO_ED25519_SIGNATURE_BYTES,
+                                       len > 0 ? data : "", len) == 1;
+    EVP_MD_CTX_free(ctx);
+    EVP_PKEY_free(pkey);
+    return has_signed;
+}

@@ -1,0 +1,142 @@
+/* Patterns of the owner's policy, and where paths lead. */
+#include "edgible/mem.h"
+#include "edgible/policy.h"
+#include "edgible/resolve.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void patterns_match_as_they_are_documented(void **state)
+{
+    (void) state;
+    static const struct {
+        const char *pattern, *path;
+        bool matches;
+    } cases[] = {
+        {"/opt/**",       "/opt/a",         true },
+        {"/opt/**",       "/opt/a/b/c",     true },
+        {"/opt/**",       "/opt",           false},
+        {"/opt/**",       "/optional/a",    false},
+        {"/opt/*",        "/opt/a",         true },
+        {"/opt/*",        "/opt/a/b",       false},
+        {"/opt/*/bin",    "/opt/a/bin",     true },
+        {"/opt/*/bin",    "/opt/a/b/bin",   false},
+        {"/opt/**/bin",   "/opt/a/b/bin",   true },
+        {"/opt/**/bin/*", "/opt/a/bin/x",   true },
+        {"/opt/**/b*/x",  "/opt/q/b/w/b/x", true },
+        {"/opt/**/b*/x",  "/opt/q/b/w/x",   false},
+        {"/usr/bin/env",  "/usr/bin/env",   true },
+        {"/usr/bin/env",  "/usr/bin/env2",  false},
+        {"/usr/bin/env",  "/usr/bin",       false},
+        {"/usr/bin/e?v",  "/usr/bin/env",   true },
+        {"/usr/bin?env",  "/usr/bin/env",   false},
+        {"/a*b*c",        "/aXbYbZc",       true },
+        {"/a*b*c",        "/aXbYbZ",        false},
+        {"/**",           "/anything/else", true },
+        {"**",            "/x",             true },
+        {"",              "/x",             false},
+        {"/a/***",        "/a/b/c",         true },
+        {"/opt/[ab]",     "/opt/a",         false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        if (policy_pattern_matches(cases[i].pattern, cases[i].path) != cases[i].matches) {
+            fail_msg("'%s' and '%s'", cases[i].pattern, cases[i].path);
+        }
+    }
+}
+
+static void a_hostile_pattern_costs_little(void **state)
+{
+    (void) state;
+    char pattern[2001];
+    char path[4001];
+    memset(path, 'a', sizeof(path) - 1);
+    path[0] = '/';
+    path[sizeof(path) - 1] = '\0';
+    for (size_t i = 0; i < sizeof(pattern) - 1; i++) {
+        pattern[i] = i % 2 == 0 ? '*' : 'a';
+    }
+    pattern[0] = '/';
+    pattern[sizeof(pattern) - 2] = 'b';
+    pattern[sizeof(pattern) - 1] = '\0';
+    assert_false(policy_pattern_matches(pattern, path));
+}
+
+static void the_plain_part_is_whole_folders(void **state)
+{
+    (void) state;
+    assert_int_equal(policy_plain_length("/opt/**"), strlen("/opt"));
+    assert_int_equal(policy_plain_length("/opt/a*b"), strlen("/opt"));
+    assert_int_equal(policy_plain_length("/usr/bin/env"), strlen("/usr/bin/env"));
+    assert_int_equal(policy_plain_length("/usr/"), strlen("/usr"));
+    assert_int_equal(policy_plain_length("/*"), 0);
+    assert_int_equal(policy_plain_length("**"), 0);
+}
+
+static void paths_lead_where_the_kernel_would_go(void **state)
+{
+    (void) state;
+    char folder[] = "/tmp/edgible-unit-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    CLEANUP(free) char *base = realpath(folder, NULL);
+    CLEANUP(free) char *link = xasprintf("%s/link", base);
+    CLEANUP(free) char *dangling = xasprintf("%s/dangling", base);
+    assert_int_equal(symlink("/usr/bin", link), 0);
+    assert_int_equal(symlink("/does/not/exist", dangling), 0);
+    const struct {
+        const char *suffix, *expect; /* NULL: refused */
+    } cases[] = {
+        {"/link/env",       "/usr/bin/env"     },
+        {"/link/../lib",    "/usr/lib"         },
+        {"/link/new/file",  "/usr/bin/new/file"},
+        {"/link/./new//f/", "/usr/bin/new/f"   },
+        {"/new/../x",       NULL               },
+        {"/dangling",       NULL               },
+        {"/dangling/x",     NULL               },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(free) char *path = xasprintf("%s%s", base, cases[i].suffix);
+        CLEANUP(free) char *real = resolve_path(path, NULL);
+        if (cases[i].expect == NULL) {
+            assert_null(real);
+        } else {
+            assert_string_equal(real != NULL ? real : "", cases[i].expect);
+        }
+    }
+    struct resolved opened = {.fd = -1};
+    CLEANUP(free) char *env = xasprintf("%s/link/env", base);
+    assert_int_equal(resolve_open(env, &opened, NULL), 0);
+    assert_string_equal(opened.path, "/usr/bin/env");
+    assert_true(S_ISREG(opened.st.st_mode));
+    resolved_fini(&opened);
+    (void) unlink(link);
+    (void) unlink(dangling);
+    (void) rmdir(base);
+}
+
+static void a_path_is_settled_where_only_root_and_we_can_change_it(void **state)
+{
+    (void) state;
+    assert_true(resolve_is_settled("/usr/bin/env"));
+    assert_false(resolve_is_settled("/tmp/program")); /* others may write to /tmp */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(patterns_match_as_they_are_documented),
+        cmocka_unit_test(a_hostile_pattern_costs_little),
+        cmocka_unit_test(the_plain_part_is_whole_folders),
+        cmocka_unit_test(paths_lead_where_the_kernel_would_go),
+        cmocka_unit_test(a_path_is_settled_where_only_root_and_we_can_change_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
