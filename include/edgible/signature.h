@@ -24,19 +24,31 @@ struct signature_key {
     unsigned char key[CRYPTO_ED25519_KEY_BYTES];
 };
 
+/* Borrowed. */
+struct signature_keys {
+    const struct signature_key *items;
+    size_t count;
+};
+
+/* The bytes of a .minisig file; borrowed. */
+struct signature_text {
+    const char *data;
+    size_t len;
+};
+
 /* The second line of a minisign public key file ("RW…"); white space around it is passed over.
  * ERR_SPEC where it is none. That the bytes are a good key is not checked: with another one nothing
  * verifies. */
 int signature_key_parse(const char *text, struct signature_key *ret, struct err *err) MUST_CHECK;
 
 /*
- * The sig_len bytes of a .minisig file are a signature of the data by one of the keys, pure or
+ * The text is a signature of the data by one of the keys, pure or
  * prehashed. ERR_REMOTE, and one message each, where it is no minisign signature, was made with
  * another key, fits other data, or has an altered trusted comment. The caller frees the comment,
  * which may be empty and holds any bytes but NUL and line feed.
  */
-int signature_verify(const struct signature_key *keys, size_t count, const char *sig,
-                     size_t sig_len, const void *data, size_t len, char **ret_trusted_comment,
+int signature_verify(const struct signature_keys *keys, const struct signature_text *sig,
+                     const void *data, size_t len, char **ret_trusted_comment,
                      struct err *err) MUST_CHECK;
 
 /*

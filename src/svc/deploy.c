@@ -47,8 +47,11 @@ static void add_other(void *arg, const struct reconcile_app *app)
     if (app->is_leaving || app->is_elsewhere || map_has(others->known, app->name)) {
         return;
     }
-    map_put(others->known, app->name,
-            app->spec != NULL ? (void *) (uintptr_t) app->spec : others->known);
+    map_put(others->known, app->name, others->known);
+    if (app->spec != NULL) {
+        // NOLINTNEXTLINE(performance-no-int-to-ptr)
+        map_put(others->known, app->name, (void *) (uintptr_t) app->spec);
+    }
     others->workloads += app->spec != NULL ? admission_workload_count(app->spec) : 0;
 }
 

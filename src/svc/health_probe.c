@@ -196,8 +196,9 @@ static void add_output(struct health_probe *probe, struct buf *text)
     if (len > from) {
         buf_add_str(text, ": ");
         for (; from < len; from++) {
-            unsigned char c = (unsigned char) probe->exec.output[from];
-            buf_add_char(text, c >= ' ' && c < 0x7f ? (char) c : '?');
+            char c = probe->exec.output[from];
+            bool is_plain = c >= ' ' && c <= '~';
+            buf_add_char(text, is_plain ? c : '?');
         }
     }
 }

@@ -470,6 +470,7 @@ static struct map *known_applications(const struct reconcile *rec, const struct 
     for (size_t i = 0; i < view->count; i++) {
         CLEANUP(free) char *elsewhere = admission_not_for_device(rec->config, view->apps[i]);
         if (elsewhere == NULL) {
+            // NOLINTNEXTLINE(performance-no-int-to-ptr)
             map_put(known, view->apps[i]->name, (void *) (uintptr_t) view->apps[i]);
         }
     }

@@ -156,12 +156,11 @@ static void take_value(struct source_etcd *s, const struct etcd_kv *kv)
         return;
     }
     appspec_parse(kv->key, kv->value, len, &parsed);
-    if (s->base.trust != NULL) {
-        source_docs_take(docs, s->base.params.events, &parsed, false);
-    } else if (parsed.count == 0 && parsed.diag.error_count == 0) {
+    bool is_set = s->base.trust != NULL;
+    if (!is_set && parsed.count == 0 && parsed.diag.error_count == 0) {
         source_docs_refuse(docs, s->base.params.events,
                            "is empty; to remove the application delete the key");
-    } else if (!is_under_its_name(s, kv->key, &parsed)) {
+    } else if (!is_set && !is_under_its_name(s, kv->key, &parsed)) {
         source_docs_refuse(docs, s->base.params.events,
                            "holds an application of another name than the key's");
     } else {

@@ -104,6 +104,14 @@ static int check_device(const struct source_trust *trust, const char *device, st
     return 0;
 }
 
+static int verify(const struct source_trust *trust, const struct buf *signature, const char *text,
+                  size_t len, char **comment, struct err *err)
+{
+    struct signature_keys keys = {trust->keys, trust->count};
+    struct signature_text sig = {buf_str(signature), signature->len};
+    return signature_verify(&keys, &sig, text, len, comment, err);
+}
+
 int trust_accept(struct source_trust *trust, const char *text, size_t len, size_t *ret_len,
                  struct err *err)
 {
@@ -113,8 +121,7 @@ int trust_accept(struct source_trust *trust, const char *text, size_t len, size_
     int64_t sequence = 0;
     size_t signed_len = 0;
     if (split(text, len, &signed_len, &signature, err) < 0 ||
-        signature_verify(trust->keys, trust->count, buf_str(&signature), signature.len, text,
-                         signed_len, &comment, err) < 0 ||
+        verify(trust, &signature, text, signed_len, &comment, err) < 0 ||
         signature_read_comment(comment, &sequence, &device, err) < 0 ||
         check_device(trust, device, err) < 0) {
         return -1;

@@ -163,9 +163,9 @@ static void cleanup_launch(struct launch *launch)
     resolved_fini(&launch->folder);
 }
 
-static int refuse_launch(struct err *err, const char *take_sentence)
+static int refuse_launch(struct err *err, char *take_sentence)
 {
-    CLEANUP(free) char *sentence = (char *) (uintptr_t) take_sentence;
+    CLEANUP(free) char *sentence = take_sentence;
     return err_set(err, ERR_SPEC, "refused by the policy: %s", sentence);
 }
 

@@ -31,12 +31,14 @@ int64_t oom_read_kills(void)
 /* "4,1234,98765432,-;Memory cgroup out of memory: Killed process 4711 (name) …". */
 static bool tells_of(const char *record, pid_t pid, mono_ms since)
 {
-    long long at_us = 0;
     char what[48];
     const char *text = strchr(record, ';');
-    if (text == NULL || sscanf(record, "%*d,%*d,%lld", &at_us) != 1) {
+    const char *sequence = strchr(record, ',');
+    const char *at = sequence != NULL ? strchr(sequence + 1, ',') : NULL;
+    if (text == NULL || at == NULL || at > text) {
         return false;
     }
+    long long at_us = strtoll(at + 1, NULL, 10);
     (void) snprintf(what, sizeof(what), "Killed process %d (", (int) pid);
     return at_us / 1000 + CLOCK_SLACK_MS >= since && strstr(text, what) != NULL;
 }

@@ -148,20 +148,20 @@ static uint64_t id_number(const unsigned char id[SIGNATURE_ID_BYTES])
 }
 
 /* Ids are chosen by who makes the keys, so several may be the same. */
-static int judge(const struct signature_key *keys, size_t count, const struct parsed *parsed,
+static int judge(const struct signature_keys *keys, const struct parsed *parsed,
                  const void *message, size_t len, struct err *err)
 {
     uint64_t number = id_number(parsed->signature.id);
     bool is_known = false;
-    for (size_t i = 0; i < count; i++) {
-        if (memcmp(keys[i].id, parsed->signature.id, SIGNATURE_ID_BYTES) != 0) {
+    for (size_t i = 0; i < keys->count; i++) {
+        if (memcmp(keys->items[i].id, parsed->signature.id, SIGNATURE_ID_BYTES) != 0) {
             continue;
         }
         is_known = true;
-        if (!crypto_ed25519_has_signed(keys[i].key, parsed->signature.bytes, message, len)) {
+        if (!crypto_ed25519_has_signed(keys->items[i].key, parsed->signature.bytes, message, len)) {
             continue;
         }
-        if (!has_signed_comment(&keys[i], parsed)) {
+        if (!has_signed_comment(&keys->items[i], parsed)) {
             return err_set(err, ERR_REMOTE, "the signature's trusted comment was altered");
         }
         return 0;
@@ -175,21 +175,20 @@ static int judge(const struct signature_key *keys, size_t count, const struct pa
                    number);
 }
 
-int signature_verify(const struct signature_key *keys, size_t count, const char *sig,
-                     size_t sig_len, const void *data, size_t len, char **ret_trusted_comment,
-                     struct err *err)
+int signature_verify(const struct signature_keys *keys, const struct signature_text *sig,
+                     const void *data, size_t len, char **ret_trusted_comment, struct err *err)
 {
-    struct parsed parsed;
+    struct parsed parsed = {0};
     unsigned char digest[CRYPTO_BLAKE2B_BYTES];
-    if (sig_len > SIGNATURE_MAX_BYTES) {
+    if (sig->len > SIGNATURE_MAX_BYTES) {
         return err_set(err, ERR_REMOTE, "not a minisign signature: it has more than %zu bytes",
                        SIGNATURE_MAX_BYTES);
     }
-    if (sig_len == 0 || memchr(sig, '\0', sig_len) != NULL) {
+    if (sig->len == 0 || memchr(sig->data, '\0', sig->len) != NULL) {
         return err_set(err, ERR_REMOTE, "not a minisign signature: it %s",
-                       sig_len == 0 ? "is empty" : "holds a NUL byte");
+                       sig->len == 0 ? "is empty" : "holds a NUL byte");
     }
-    CLEANUP(free) char *text = xstrndup(sig, sig_len);
+    CLEANUP(free) char *text = xstrndup(sig->data, sig->len);
     if (parse_file(text, &parsed, err) < 0) {
         return -1;
     }
@@ -200,7 +199,7 @@ int signature_verify(const struct signature_key *keys, size_t count, const char 
         data = digest;
         len = sizeof(digest);
     }
-    if (judge(keys, count, &parsed, data, len, err) < 0) {
+    if (judge(keys, &parsed, data, len, err) < 0) {
         return -1;
     }
     *ret_trusted_comment = xstrdup(parsed.trusted);

@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from api import Api
+from control_plane import ControlPlane
+from etcd import Etcd, key
 from harness import SLEEP, agent_binary, workload
 
 
@@ -144,3 +146,58 @@ def test_a_key_that_is_none_is_an_error(make_agent):
     done = subprocess.run([agent_binary(), "--config", agent.config_file],
                           capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1 and "trustedKeys[0]" in done.stderr
+
+
+# --- the other sources ---------------------------------------------------------------------------
+
+def check_remote(agent, signer, set_text, remove):
+    """What the two have in common: set_text() puts the set where the agent takes it from."""
+    first = signer.sign([app(agent)], "sequence:5")
+    set_text(first)
+    agent.start()
+    pid = agent.wait_started("app", "main")
+    evil = [app(agent, "evil"), app(agent, VERSION="2")]
+    for text, why in [(yaml.safe_dump_all(evil), "it is not signed"),
+                      (signer.sign(evil, "sequence:6").replace("evil", "good"), "was altered"),
+                      (signer.sign(evil, "sequence:4"), "lower than 5")]:
+        since = agent.mark()
+        set_text(text)
+        wait_refused(agent, why, since)
+    remove()
+    told = Api(agent).get("/v1/applications")
+    assert [a["name"] for a in told] == ["app"] and told[0]["workloads"][0]["pid"] == pid
+    since = agent.mark()
+    set_text(signer.sign([app(agent), app(agent, "second")], "sequence:6"))
+    agent.wait_started("second", "main", since)
+    set_text(first)
+    wait_refused(agent, "lower than 6", since)
+    set_text(signer.sign([], "sequence:7"))
+    agent.wait_event("removed", "app", since=since)
+
+
+def test_https(make_agent, signer):
+    agent = make_agent()
+    with ControlPlane(agent.device) as plane:
+        agent.write_config(controlPlane={"https": {"url": plane.url, "pollInterval": "1s"},
+                                         "trustedKeys": [signer.key]})
+
+        def remove():
+            since = agent.mark()
+            plane.set_text("[]")
+            wait_refused(agent, "it is not signed", since)
+        check_remote(agent, signer, plane.set_text, remove)
+
+
+def test_etcd(make_agent, signer, tmp_path):
+    agent = make_agent()
+    with Etcd(tmp_path / "etcd") as etcd:
+        agent.write_config(controlPlane={"etcd": {"endpoints": etcd.endpoints},
+                                         "trustedKeys": [signer.key]})
+        place = key(agent.device, "applications.yaml")
+
+        def remove():
+            etcd.delete(place)
+            agent.wait(lambda: any("is gone" in line for line in agent.lines()), "the warning")
+            etcd.put(key(agent.device, "evil"), app(agent, "evil"))
+            wait_refused(agent, "only the signed set")
+        check_remote(agent, signer, lambda text: etcd.put(place, text), remove)

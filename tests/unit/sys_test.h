@@ -123,10 +123,13 @@ static inline struct proc_exit await_exit(int pidfd)
 /* A request for argv[0] that writes to /dev/null; the caller changes what it wants otherwise. */
 static inline struct spawn_request usual_request(char *const *argv, char *const *envp)
 {
-    struct spawn_request request = {
-        .exec_fd = -1,
-        .sandbox_fd = -1,
-        .argv = argv, .envp = envp, .paths = argv, .output_fd = -1, .cgroup_fd = -1};
+    struct spawn_request request = {.exec_fd = -1,
+                                    .sandbox_fd = -1,
+                                    .argv = argv,
+                                    .envp = envp,
+                                    .paths = argv,
+                                    .output_fd = -1,
+                                    .cgroup_fd = -1};
     (void) getrlimit(RLIMIT_NOFILE, &request.open_files);
     return request;
 }
