@@ -119,10 +119,10 @@ static void go_back(struct reconcile *rec, struct accepted *a)
 {
     char from[24];
     char to[24];
-    a->rolled_back = (struct rolled_back){.from = a->generation,
-                                          .to = a->good_generation,
-                                          .reason = steal_ptr(&a->trial_failure),
-                                          .document = steal_ptr(&a->document)};
+    a->rolled_back.from = a->generation;
+    a->rolled_back.to = a->good_generation;
+    a->rolled_back.reason = steal_ptr(&a->trial_failure);
+    a->rolled_back.document = steal_ptr(&a->document);
     if (a->rolled_back.document == NULL) {
         a->rolled_back.document = hash_document(a->running);
     }
