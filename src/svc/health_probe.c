@@ -197,8 +197,10 @@ static void add_output(struct health_probe *probe, struct buf *text)
         buf_add_str(text, ": ");
         for (; from < len; from++) {
             char c = probe->exec.output[from];
-            bool is_plain = c >= ' ' && c <= '~';
-            buf_add_char(text, is_plain ? c : '?');
+            if (c < ' ' || c > '~') {
+                c = '?';
+            }
+            buf_add_char(text, c);
         }
     }
 }

@@ -3,6 +3,7 @@
 #include "edgible/mem.h"
 #include "edgible/parse.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -129,6 +130,7 @@ static int parse_file(char *text, struct parsed *ret, struct err *err)
 
 static bool has_signed_comment(const struct signature_key *key, const struct parsed *parsed)
 {
+    assert(parsed->trusted != NULL);
     size_t comment_len = strlen(parsed->trusted);
     size_t len = sizeof(parsed->signature.bytes) + comment_len;
     CLEANUP(free) unsigned char *both = xmalloc(len);

@@ -133,8 +133,7 @@ static int clear_away(void **state)
 static int verify(const char *sig, size_t sig_len, struct err *err)
 {
     char *comment = NULL;
-    int rc =
-        verify_with(&keys[KEY_OURS], 1, sig, sig_len, message, sizeof(message), &comment, err);
+    int rc = verify_with(&keys[KEY_OURS], 1, sig, sig_len, message, sizeof(message), &comment, err);
     assert_int_equal(rc == 0, comment != NULL);
     free(comment);
     return rc;
@@ -162,7 +161,7 @@ static void what_the_tool_signs_is_taken_with_its_comment(void **state)
         char *comment = NULL;
         struct err err = {0};
         assert_int_equal(verify_with(keys, KEY_COUNT, both[i]->data, both[i]->len, message,
-                                          sizeof(message), &comment, &err),
+                                     sizeof(message), &comment, &err),
                          0);
         assert_string_equal(comment, COMMENT);
         free(comment);
@@ -180,8 +179,7 @@ static void no_data_can_be_signed_too(void **state)
         char *comment = NULL;
         struct err err = {0};
         /* Version 0.11 cannot read an empty file for a pure signature, but signs "". */
-        assert_int_equal(verify_with(keys, 1, text.data, text.len, NULL, 0, &comment, &err),
-                         0);
+        assert_int_equal(verify_with(keys, 1, text.data, text.len, NULL, 0, &comment, &err), 0);
         assert_string_equal(comment, "x");
         free(comment);
         free(text.data);
@@ -278,11 +276,11 @@ static void files_that_are_put_together_otherwise_are_refused(void **state)
         {"1232",          "line 4"                     },
         {"1244",          "line 3"                     },
         {"11234",         "four lines"                 },
-        {"\n1234",        "four lines"                     },
+        {"\n1234",        "four lines"                 },
         {" 1234",         "line 1"                     },
-        {"1\n234",        "four lines"                     },
-        {"12\n34",        "four lines"                     },
-        {"123\n4",        "four lines"                     },
+        {"1\n234",        "four lines"                 },
+        {"12\n34",        "four lines"                 },
+        {"123\n4",        "four lines"                 },
         {"1234\n",        "four lines"                 },
         {"1234 ",         "four lines"                 },
         {"1234-",         "four lines"                 },
@@ -294,7 +292,7 @@ static void files_that_are_put_together_otherwise_are_refused(void **state)
          "1234", "line 1"                     },
         {"123d",          "trusted comment was altered"},
         {"123Z",          "trusted comment was altered"},
-        {"1WXY4",         "four lines"                     },
+        {"1WXY4",         "four lines"                 },
         {"1X34",          "trusted comment was altered"},
         {"1b34",          "is not trusted"             },
         {"1bc4",          "is not trusted"             },
@@ -420,14 +418,14 @@ static void altered_data_is_refused(void **state)
             size_t len = at == sizeof(message) ? sizeof(altered) : sizeof(message);
             char *comment = NULL;
             struct err err = {0};
-            assert_int_equal(verify_with(keys, KEY_COUNT, both[i]->data, both[i]->len, altered,
-                                              len, &comment, &err),
+            assert_int_equal(verify_with(keys, KEY_COUNT, both[i]->data, both[i]->len, altered, len,
+                                         &comment, &err),
                              -1);
             assert_non_null(strstr(err.msg, "does not fit the data"));
             assert_null(comment);
         }
         assert_int_equal(verify_with(keys, KEY_COUNT, both[i]->data, both[i]->len, message,
-                                          sizeof(message) - 1, &(char *){NULL}, NULL),
+                                     sizeof(message) - 1, &(char *){NULL}, NULL),
                          -1);
     }
 }
@@ -464,19 +462,19 @@ static void any_of_the_keys_will_do_also_beside_one_of_the_same_id(void **state)
     struct signature_key three[] = {keys[KEY_OTHER], keys[KEY_OTHER], keys[KEY_OURS]};
     char *comment = NULL;
     memcpy(three[1].id, keys[KEY_OURS].id, sizeof(three[1].id));
-    assert_int_equal(verify_with(three, 3, hashed.data, hashed.len, message, sizeof(message),
-                                      &comment, NULL),
-                     0);
+    assert_int_equal(
+        verify_with(three, 3, hashed.data, hashed.len, message, sizeof(message), &comment, NULL),
+        0);
     free(comment);
     comment = NULL;
     struct err err = {0};
-    assert_int_equal(verify_with(three, 2, hashed.data, hashed.len, message, sizeof(message),
-                                      &comment, &err),
-                     -1);
+    assert_int_equal(
+        verify_with(three, 2, hashed.data, hashed.len, message, sizeof(message), &comment, &err),
+        -1);
     assert_non_null(strstr(err.msg, "does not fit"));
-    assert_int_equal(verify_with(NULL, 0, hashed.data, hashed.len, message, sizeof(message),
-                                      &comment, &err),
-                     -1);
+    assert_int_equal(
+        verify_with(NULL, 0, hashed.data, hashed.len, message, sizeof(message), &comment, &err),
+        -1);
     assert_non_null(strstr(err.msg, "is not trusted"));
     assert_null(comment);
 }
