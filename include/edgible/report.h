@@ -92,6 +92,7 @@ struct workload_report {
     struct port_report *ports;
     size_t port_count;
     enum limit_state limits[LIMIT_COUNT];
+    char *sandbox; /* "landlock 7": what holds it; NULL: it asks for none */
     bool has_resources;
     int64_t processes, memory_bytes, cpu_ms;
     char *log_file; /* NULL: has no log */

@@ -77,6 +77,7 @@ void workload_report_fini(struct workload_report *report)
     free(report->last_exit.errno_name);
     strv_fini(&report->last_exit.output);
     free(report->ports);
+    free(report->sandbox);
     free(report->log_file);
 }
 

@@ -125,6 +125,7 @@ struct json *workload_report_json(const struct workload_report *report)
         json_set(json, "lastExit", exit_json(&report->last_exit));
     }
     set_limits(json, report);
+    json_set_string(json, "sandbox", report->sandbox);
     if (report->port_count > 0) {
         json_set(json, "ports", ports_json(report));
     }

@@ -98,36 +98,6 @@ static void refuse(struct reconcile *rec, struct accepted *a, const char *name,
                 sentence);
 }
 
-static void say_not_in_force(struct reconcile *rec, const struct app_spec *app,
-                             const struct workload_spec *w)
-{
-    const struct {
-        const char *name;
-        bool used;
-    } features[] = {
-        {"sandbox", w->sandbox.present},
-    };
-    CLEANUP(buf) struct buf list = {0};
-    for (size_t i = 0; i < ARRAY_LEN(features); i++) {
-        if (features[i].used) {
-            buf_printf(&list, "%s%s", list.len > 0 ? ", " : "", features[i].name);
-        }
-    }
-    if (list.len == 0) {
-        return;
-    }
-    struct event event = {
-        .type = EVENT_DEPLOYED,
-        .level = LOG_WARN,
-        .application = app->name,
-        .workload = w->name,
-        .fields = (struct log_field[]){{"notInForce", list.data}, {0}},
-    };
-    events_emit(rec->events, &event,
-                "%s/%s asks for what this version does not put into force yet: %s", app->name,
-                w->name, list.data);
-}
-
 static void say_accepted(struct reconcile *rec, const struct app_spec *app,
                          const struct accepted *a)
 {
@@ -146,9 +116,7 @@ static void say_accepted(struct reconcile *rec, const struct app_spec *app,
     events_emit(rec->events, &event, "%s is %s, generation %" PRId64 ", %zu workloads", app->name,
                 a->generation == 1 ? "deployed" : "updated", a->generation, app->workload_count);
     for (size_t i = 0; i < app->workload_count; i++) {
-        if (app->workloads[i].supported) {
-            say_not_in_force(rec, app, &app->workloads[i]);
-        } else {
+        if (!app->workloads[i].supported) {
             log_warn("reconcile", "%s/%s: workloads of type '%s' are not run by this agent",
                      app->name, app->workloads[i].name, app->workloads[i].type);
         }

@@ -5,6 +5,7 @@
 #include "edgible/clock.h"
 #include "edgible/fault.h"
 #include "edgible/fd.h"
+#include "edgible/sandbox.h"
 #include "limits.h"
 #include "workload_private.h"
 
@@ -153,6 +154,7 @@ struct launch {
     struct strv paths;       /* what the command can mean; after the check the one that runs */
     struct resolved program; /* where the policy limits commands; fd -1: nothing to run is there */
     struct resolved folder;  /* where it limits where to write */
+    int sandbox_fd;          /* -1: none */
     bool runs_fd;            /* program.fd is executed, as its path could lead elsewhere by then */
 };
 
@@ -161,6 +163,7 @@ static void cleanup_launch(struct launch *launch)
     strv_fini(&launch->paths);
     resolved_fini(&launch->program);
     resolved_fini(&launch->folder);
+    fd_close(&launch->sandbox_fd);
 }
 
 static int refuse_launch(struct err *err, char *take_sentence)
@@ -220,6 +223,40 @@ static int launch_check(const struct workload *w, struct launch *launch, struct 
     return policy->has_write_paths ? check_folders(w, launch, err) : 0;
 }
 
+/* The program that the command most likely means; the caller frees. */
+static char *guess_program(const struct workload *w, const struct launch *launch)
+{
+    const char *folder = w->spec.working_dir != NULL ? w->spec.working_dir : "/";
+    for (size_t i = 0; i < launch->paths.count; i++) {
+        const char *item = launch->paths.items[i];
+        CLEANUP(free)
+        char *path = item[0] == '/' ? xstrdup(item) : xasprintf("%s/%s", folder, item);
+        if (access(path, F_OK) == 0) {
+            return steal_ptr(&path);
+        }
+    }
+    return NULL;
+}
+
+/* Best effort: where the kernel has no Landlock the workload runs without, which is reported. */
+static int open_sandbox(const struct workload *w, struct launch *launch, struct err *err)
+{
+    const struct sandbox_spec *spec = &w->spec.sandbox;
+    if (!spec->present || sandbox_version() == 0) {
+        return 0;
+    }
+    CLEANUP(free) char *program = guess_program(w, launch);
+    struct sandbox_request request = {.read = &spec->read,
+                                      .write = &spec->write,
+                                      .connect = spec->connect,
+                                      .connect_count = spec->connect_count,
+                                      .limit_connect = spec->has_connect,
+                                      .program = program,
+                                      .working_dir = w->spec.working_dir};
+    launch->sandbox_fd = sandbox_open(&request, err);
+    return launch->sandbox_fd >= 0 ? 0 : -1;
+}
+
 static int open_cgroup(const struct workload *w)
 {
     if (w->ctx->cgroups == NULL) {
@@ -232,11 +269,11 @@ int workload_spawn(const struct workload *w, const struct strv *command, int out
                    int cgroup_fd, enum limit_state *states, struct spawned *ret, struct err *err)
 {
     CLEANUP(strv) struct strv env = {0};
-    CLEANUP(launch) struct launch launch = {.program.fd = -1, .folder.fd = -1};
+    CLEANUP(launch) struct launch launch = {.program.fd = -1, .folder.fd = -1, .sandbox_fd = -1};
     make_env(w, &env);
     const char *path = own_env(w, "PATH");
     spawn_find_paths(command->items[0], path != NULL ? path : SPAWN_DEFAULT_PATH, &launch.paths);
-    if (launch_check(w, &launch, err) < 0) {
+    if (launch_check(w, &launch, err) < 0 || open_sandbox(w, &launch, err) < 0) {
         return -1;
     }
     char *no_paths[] = {NULL};
@@ -254,7 +291,7 @@ int workload_spawn(const struct workload *w, const struct strv *command, int out
         .cgroup_fd = cgroup_fd,
         .open_files = w->ctx->open_files,
         .no_new_privs = w->creds->uid != 0 && !w->spec.allow_new_privileges,
-        .sandbox_fd = -1,
+        .sandbox_fd = launch.sandbox_fd,
     };
     limits_apply(&w->spec.limits, w->ctx->cgroups, cgroup_fd, w->creds, &request, states);
     return spawn(&request, ret, err);
@@ -292,6 +329,12 @@ static void note_identity(struct workload *w, int pipe_fd)
     workload_save_identity(w);
 }
 
+/* What of the specification kept it from starting. */
+static const char *spec_stage(const struct err *err)
+{
+    return strncmp(err->msg, "sandbox", strlen("sandbox")) == 0 ? "sandbox" : "policy";
+}
+
 void workload_launch_with_log(struct workload *w)
 {
     struct err err = {0};
@@ -303,7 +346,7 @@ void workload_launch_with_log(struct workload *w)
     }
     workload_save_unit(w);
     if (make_process(w, write_fd, &err) < 0) {
-        launch_failed_with(w, err.code == ERR_SPEC ? "policy" : "spawn", &err);
+        launch_failed_with(w, err.code == ERR_SPEC ? spec_stage(&err) : "spawn", &err);
         return;
     }
     FAULT_POINT("forked");

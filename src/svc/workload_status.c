@@ -2,6 +2,7 @@
 #include "edgible/buf.h"
 #include "edgible/clock.h"
 #include "edgible/reason.h"
+#include "edgible/sandbox.h"
 #include "health.h"
 #include "workload_private.h"
 
@@ -210,6 +211,11 @@ void workload_fill_report(const struct workload *w, bool brief, struct workload_
     memcpy(report->restarts_by, w->restarts_by, sizeof(report->restarts_by));
     report->log_full = w->log_full;
     memcpy(report->limits, w->limits, sizeof(report->limits));
+    if (w->spec.sandbox.present) {
+        char text[48];
+        sandbox_describe(sandbox_version(), w->spec.sandbox.has_connect, text, sizeof(text));
+        report->sandbox = xstrdup(text);
+    }
     bool will_start = w->fsm.wanted && w->fsm.deadline != 0 &&
                       (w->fsm.state == WL_BACKOFF || w->fsm.state == WL_FAILED);
     report->next_start_unix_ms = will_start ? clock_unix_ms() + w->fsm.deadline - loop_now() : 0;

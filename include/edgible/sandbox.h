@@ -1,0 +1,34 @@
+/*
+ * sandbox: what files a workload may reach and which TCP ports it may connect to, by Landlock, as
+ * far as the kernel has it (Linux 5.13; connections 6.7). Made before the fork; the child enters it
+ * by spawn_request.sandbox_fd.
+ */
+#ifndef EDGIBLE_SANDBOX_H
+#define EDGIBLE_SANDBOX_H
+
+#include "edgible/err.h"
+#include "edgible/strv.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sandbox_request {
+    const struct strv *read, *write; /* absolute paths, with all below them */
+    const uint16_t *connect;         /* ports */
+    size_t connect_count;
+    bool limit_connect;      /* no other port than those */
+    const char *program;     /* may be read and executed; NULL: none known */
+    const char *working_dir; /* may be read; NULL: none */
+};
+
+/* The Landlock version of this kernel; 0: it has none, or it is switched off. */
+int sandbox_version(void);
+
+/* A ruleset: the caller closes it. -1 with ERR_SPEC where a path of `read` or `write` does not
+ * exist, ENOSYS where sandbox_version() is 0. */
+int sandbox_open(const struct sandbox_request *request, struct err *err) MUST_CHECK;
+
+/* "landlock 7", "landlock 3, without connect", "none". */
+void sandbox_describe(int version, bool limit_connect, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,171 @@
+#include "edgible/sandbox.h"
+
+#include "edgible/fd.h"
+#include "edgible/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Debian 12's headers are of Linux 6.1; what came later, from Linux's landlock.h. */
+#ifndef LANDLOCK_ACCESS_FS_TRUNCATE
+#define LANDLOCK_ACCESS_FS_TRUNCATE (1ULL << 14)
+#endif
+#define ACCESS_FS_IOCTL_DEV (1ULL << 15)
+#define ACCESS_NET_CONNECT_TCP (1ULL << 1)
+#define RULE_NET_PORT 2
+
+struct ruleset_attr {
+    uint64_t fs;
+    uint64_t net; /* version 4 and newer */
+};
+
+struct net_port_attr {
+    uint64_t access;
+    uint64_t port;
+};
+
+#define READ                                                                                       \
+    (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define ALL_FS_1 ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
+/* What can be allowed of a file; the rest is of folders. */
+#define OF_FILES                                                                                   \
+    (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE |   \
+     LANDLOCK_ACCESS_FS_TRUNCATE | ACCESS_FS_IOCTL_DEV)
+
+/* Without these hardly a program starts. */
+static const char *const readable[] = {"/usr",
+                                       "/lib",
+                                       "/lib32",
+                                       "/lib64",
+                                       "/libx32",
+                                       "/bin",
+                                       "/sbin",
+                                       "/etc/ld.so.cache",
+                                       "/etc/ld.so.conf",
+                                       "/etc/ld.so.conf.d",
+                                       "/etc/ld.so.preload",
+                                       "/etc/localtime",
+                                       "/etc/nsswitch.conf",
+                                       "/etc/resolv.conf",
+                                       "/etc/hosts",
+                                       "/etc/passwd",
+                                       "/etc/group",
+                                       "/etc/ssl",
+                                       "/proc",
+                                       "/sys/devices/system/cpu"};
+static const char *const writable[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random",
+                                       "/dev/urandom"};
+
+int sandbox_version(void)
+{
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    return version > 0 ? (int) version : 0;
+}
+
+static uint64_t known_fs_access(int version)
+{
+    uint64_t access = ALL_FS_1;
+    access |= version >= 2 ? LANDLOCK_ACCESS_FS_REFER : 0;
+    access |= version >= 3 ? LANDLOCK_ACCESS_FS_TRUNCATE : 0;
+    access |= version >= 5 ? ACCESS_FS_IOCTL_DEV : 0;
+    return access;
+}
+
+static int allow_path(int ruleset, const char *path, uint64_t access, struct err *err)
+{
+    struct stat st;
+    CLEANUP(close_fd) int fd = open(path, O_PATH | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return err_set(err, errno, "open '%s'", path);
+    }
+    struct landlock_path_beneath_attr rule = {
+        .allowed_access = S_ISDIR(st.st_mode) ? access : access & OF_FILES, .parent_fd = fd};
+    if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0) {
+        return err_set(err, ERR_HOST, "allow '%s' in the sandbox: %m", path);
+    }
+    return 0;
+}
+
+static int allow_paths(int ruleset, const char *member, const struct strv *paths, uint64_t access,
+                       struct err *err)
+{
+    for (size_t i = 0; i < paths->count; i++) {
+        if (allow_path(ruleset, paths->items[i], access, err) < 0) {
+            if (err != NULL && err->code == ENOENT) {
+                return err_set(err, ERR_SPEC, "sandbox.%s[%zu]: '%s' does not exist", member, i,
+                               paths->items[i]);
+            }
+            return err_prefix(err, "sandbox.%s[%zu]", member, i);
+        }
+    }
+    return 0;
+}
+
+static int allow_ports(int ruleset, const struct sandbox_request *request, struct err *err)
+{
+    for (size_t i = 0; i < request->connect_count; i++) {
+        struct net_port_attr rule = {ACCESS_NET_CONNECT_TCP, request->connect[i]};
+        if (syscall(SYS_landlock_add_rule, ruleset, RULE_NET_PORT, &rule, 0) < 0) {
+            return err_set(err, ERR_HOST, "allow port %d in the sandbox: %m",
+                           (int) request->connect[i]);
+        }
+    }
+    return 0;
+}
+
+/* What every program needs, as far as it is there. */
+static void allow_base(int ruleset, const struct sandbox_request *request, uint64_t write)
+{
+    for (size_t i = 0; i < ARRAY_LEN(readable); i++) {
+        (void) !allow_path(ruleset, readable[i], READ, NULL);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(writable); i++) {
+        (void) !allow_path(ruleset, writable[i], write, NULL);
+    }
+    if (request->program != NULL) {
+        (void) !allow_path(ruleset, request->program, READ, NULL);
+    }
+    if (request->working_dir != NULL) {
+        (void) !allow_path(ruleset, request->working_dir, READ, NULL);
+    }
+}
+
+int sandbox_open(const struct sandbox_request *request, struct err *err)
+{
+    struct err local = {0};
+    err = err != NULL ? err : &local;
+    int version = sandbox_version();
+    if (version == 0) {
+        return err_set(err, ENOSYS, "this kernel has no Landlock");
+    }
+    bool has_net = version >= 4 && request->limit_connect;
+    struct ruleset_attr attr = {.fs = known_fs_access(version),
+                                .net = has_net ? ACCESS_NET_CONNECT_TCP : 0};
+    size_t size = version >= 4 ? sizeof(attr) : sizeof(attr.fs);
+    CLEANUP(close_fd) int ruleset = (int) syscall(SYS_landlock_create_ruleset, &attr, size, 0);
+    if (ruleset < 0) {
+        return err_set(err, ERR_HOST, "make a sandbox: %m");
+    }
+    allow_base(ruleset, request, attr.fs);
+    if (allow_paths(ruleset, "read", request->read, READ, err) < 0 ||
+        allow_paths(ruleset, "write", request->write, attr.fs, err) < 0 ||
+        (has_net && allow_ports(ruleset, request, err) < 0)) {
+        return -1;
+    }
+    return steal_fd(&ruleset);
+}
+
+void sandbox_describe(int version, bool limit_connect, char *buf, size_t size)
+{
+    if (version == 0) {
+        (void) snprintf(buf, size, "none");
+    } else {
+        (void) snprintf(buf, size, "landlock %d%s", version,
+                        limit_connect && version < 4 ? ", without connect" : "");
+    }
+}

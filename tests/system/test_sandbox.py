@@ -1,0 +1,100 @@
+"""sandbox: what a workload cannot reach, by Landlock."""
+
+import ctypes
+import socket
+
+import pytest
+
+from api import Api
+from harness import FAIL_AT_ONCE, python, workload
+
+SYS_LANDLOCK_CREATE_RULESET = 444
+VERSION = max(0, ctypes.CDLL(None).syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, 1))
+
+pytestmark = pytest.mark.skipif(VERSION < 1, reason="this kernel has no Landlock")
+
+
+def run(agent, script, **sandbox):
+    """Runs the script in the sandbox; each of its lines is tried alone, and says how it went."""
+    program = "\n".join(
+        f"try:\n    {line}\n    print({number}, 'ok')\nexcept OSError as error:\n"
+        f"    print({number}, error.strerror)" for number, line in enumerate(script))
+    agent.deploy("app", workload("main", python("import os, socket\n" + program + "\nprint('end')"),
+                                 sandbox=sandbox, restart={"policy": "never"}))
+    text = agent.wait_logged("app", "main", "end")
+    return [line.split(" ", 1)[1] for line in text.splitlines() if line[:1].isdigit()]
+
+
+def test_files_outside_cannot_be_reached_in_any_way(agent):
+    work = agent.work
+    for name in ("in", "out"):
+        (work / name).mkdir()
+        (work / name / "file").write_text("x")
+        (work / name).chmod(0o777)
+        (work / name / "file").chmod(0o666)
+    (work / "in/link").symlink_to(work / "out/file")
+    told = run(agent, [
+        f"open('{work}/in/file').read()",
+        f"open('{work}/in/file', 'w').write('y')",
+        f"open('{work}/in/new', 'w').close()",
+        f"os.rename('{work}/in/new', '{work}/in/newer')",
+        f"os.unlink('{work}/in/newer')",
+        "open('/dev/null', 'w').write('x')",
+        "os.stat('/etc/passwd'); open('/etc/passwd').read()",
+        f"open('{work}/out/file').read()",
+        f"open('{work}/in/link').read()",
+        f"open('{work}/in/../out/file').read()",
+        f"open('/proc/self/root{work}/out/file').read()",
+        f"open('{work}/out/new', 'w').close()",
+        f"os.unlink('{work}/out/file')",
+        f"os.rename('{work}/in/file', '{work}/out/moved')",
+        f"os.link('{work}/in/file', '{work}/out/linked')",
+        f"os.listdir('{work}/out')",
+        "open('/usr/bin/edgible-test', 'w').close()",
+        "open('/etc/shadow-edgible-test', 'w').close()",
+    ], write=[str(work / "in")])
+    assert told[:7] == ["ok"] * 7
+    assert "ok" not in told[7:], told
+    assert (work / "out/file").read_text() == "x"
+    assert Api(agent).workload("app", "main")["sandbox"].startswith(f"landlock {VERSION}")
+
+
+def test_what_may_be_read_may_not_be_written(agent):
+    (agent.work / "data").mkdir()
+    (agent.work / "data/file").write_text("x")
+    (agent.work / "data/file").chmod(0o666)
+    (agent.work / "data").chmod(0o777)
+    told = run(agent, [f"open('{agent.work}/data/file').read()",
+                       f"open('{agent.work}/data/file', 'w')",
+                       f"open('{agent.work}/data/new', 'w')"], read=[str(agent.work / "data")])
+    assert told[0] == "ok" and "ok" not in told[1:]
+
+
+@pytest.mark.skipif(VERSION < 4, reason="this kernel's Landlock knows no ports")
+def test_only_the_ports_given_can_be_connected_to(agent):
+    with socket.create_server(("127.0.0.1", 0)) as good, \
+            socket.create_server(("127.0.0.1", 0)) as bad:
+        lines = [f"socket.create_connection(('127.0.0.1', {s.getsockname()[1]}))"
+                 for s in (good, bad)]
+        assert run(agent, lines, connect=[good.getsockname()[1]]) == ["ok", "Permission denied"]
+        agent.remove("app.yaml")
+        agent.wait_event("removed", "app")
+        agent.log_file("app", "main").unlink()
+        assert run(agent, lines, connect=[]) == ["Permission denied"] * 2
+        agent.remove("app.yaml")
+        agent.wait_event("removed", "app", count=2)
+        agent.log_file("app", "main").unlink()
+        assert run(agent, lines, read=[]) == ["ok", "ok"]
+
+
+def test_a_path_that_does_not_exist_is_the_documents_fault(agent):
+    agent.deploy("app", workload("main", ["/bin/true"], sandbox={"write": ["/does/not/exist"]},
+                                 restart=FAIL_AT_ONCE))
+    event = agent.wait_event("failed", "app", "main")
+    assert "sandbox.write[0]" in event["reason"] and event["stage"] == "sandbox"
+
+
+def test_without_a_sandbox_nothing_is_limited(agent):
+    agent.deploy("app", workload("main", python("print(open('/proc/self/status').read())")))
+    agent.wait_logged("app", "main", "NoNewPrivs")
+    assert "sandbox" not in Api(agent).workload("app", "main")
