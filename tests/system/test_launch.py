@@ -99,7 +99,8 @@ def test_all_that_a_workload_inherits(make_agent, account):
     found.pop("cgroup", None)  # as the system has it
     nothing = "0000000000000000"
     assert found == {
-        "SigBlk": [nothing], "SigIgn": [nothing], "SigCgt": [nothing], "NoNewPrivs": ["0"],
+        "SigBlk": [nothing], "SigIgn": [nothing], "SigCgt": [nothing],
+        "NoNewPrivs": ["0" if account.is_root else "1"],
         "fd": ["0 /dev/null", "1 pipe", "2 pipe"],
         "leader": ["session group"],
         "uid": [f"{account.uid} {account.uid} {account.uid}"],
