@@ -278,8 +278,9 @@ pid_t workload_check_pid(const struct workload *w)
 static void step(struct workload *w, enum wl_event event, enum wl_end end)
 {
     enum wl_state from = w->fsm.state;
+    w->stepped_at = loop_now();
     unsigned effects =
-        wl_fsm_step(&w->fsm, &w->spec.restart, &w->spec.stop, event, end, loop_now());
+        wl_fsm_step(&w->fsm, &w->spec.restart, &w->spec.stop, event, end, w->stepped_at);
     const char *broken = wl_fsm_broken(&w->fsm);
     if (broken != NULL) {
         log_error("supervisor", "%s/%s: %s, in %s after %s", w->application, w->spec.name, broken,

@@ -32,6 +32,7 @@ struct workload {
     } pending[PENDING_MAX];
     size_t pending_count;
     bool stepping;
+    mono_ms stepped_at; /* the time of the last step */
 
     /* The process of the current run. */
     struct creds *creds;

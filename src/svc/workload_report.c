@@ -151,7 +151,7 @@ static void say_backoff(struct workload *w)
     struct number restarts;
     char delay_text[48];
     fill_cause(w, &c);
-    mono_ms left = w->fsm.deadline - loop_now();
+    mono_ms left = w->fsm.deadline - w->stepped_at;
     CLEANUP(free) char *reason = workload_last_reason(w);
     CLEANUP(buf) struct buf text = {0};
     buf_printf(&text, "%s", reason);

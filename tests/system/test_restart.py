@@ -250,10 +250,9 @@ def test_a_changed_stop_setting_counts_for_the_next_stop(agent):
     agent.wait_logged("app", "main", "ready")
     agent.deploy("app", workload("main", script, stop={"signal": "SIGINT", "gracePeriod": "1h"}))
     agent.wait_event("updated", "app")
-    log = agent.log_file("app", "main")
     agent.remove("app.yaml")
     agent.wait_event("stopped", "app", "main")
-    assert "interrupted" in log.read_text()
+    agent.wait_logged("app", "main", "interrupted")
 
 
 def test_a_changed_log_file_applies_without_a_restart(agent):
