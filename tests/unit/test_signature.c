@@ -178,7 +178,6 @@ static void no_data_can_be_signed_too(void **state)
         struct text text = sign(KEY_OURS, "", 0, "x", legacy == 1);
         char *comment = NULL;
         struct err err = {0};
-        /* Version 0.11 cannot read an empty file for a pure signature, but signs "". */
         assert_int_equal(verify_with(keys, 1, text.data, text.len, NULL, 0, &comment, &err), 0);
         assert_string_equal(comment, "x");
         free(comment);
