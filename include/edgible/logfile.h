@@ -53,6 +53,8 @@ void logfile_set_limits(struct logfile *lf, const struct pump_log *log);
 unsigned logfile_write(struct logfile *lf, const char *data, size_t len, int64_t now_ms);
 /* Looks whether somebody else took the file away, and makes it anew. */
 unsigned logfile_check(struct logfile *lf, int64_t now_ms);
+/* False where somebody else took it away; true while output is dropped for want of a file. */
+bool logfile_is_in_place(const struct logfile *lf);
 /* When logfile_tick() wants to be called; -1: not at all. */
 int64_t logfile_next_tick_ms(const struct logfile *lf);
 /* Tries again whether there is room. */

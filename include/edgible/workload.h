@@ -108,8 +108,15 @@ mono_ms workload_ready_in(const struct workload *workload);
 void workload_stop(struct workload *workload);
 /* Ends a stop's grace period now. */
 void workload_skip_grace(struct workload *workload);
-/* Takes over a new version of the specification; restarts the process where `restart`. */
-void workload_update(struct workload *workload, const struct workload_spec *spec, bool restart);
+/* What becomes of the process when its specification changes. */
+enum workload_renewal {
+    RENEW_NOTHING, /* it serves as it is */
+    RENEW_NOW,     /* it is restarted */
+    RENEW_LATER,   /* the caller stops and starts it, each in its order */
+};
+/* Takes over a new version of the specification. */
+void workload_update(struct workload *workload, const struct workload_spec *spec,
+                     enum workload_renewal renewal);
 
 /* A new process, its counters forgiven; one that is not wanted starts. */
 void workload_restart(struct workload *workload);

@@ -2,6 +2,7 @@
 
 #include "agent_private.h"
 #include "config_file.h"
+#include "edgible/caps.h"
 #include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "edgible/log.h"
@@ -325,6 +326,19 @@ static int hold_standard_fds(struct err *err)
     return 0;
 }
 
+/* Before any thread is made: each has capabilities of its own. */
+static void keep_needed_capabilities(void)
+{
+    struct err err = {0};
+    CLEANUP(free) char *kept = NULL;
+    char text[ERR_MSG_MAX];
+    if (caps_keep_needed(&kept, &err) < 0) {
+        log_warn("agent", "keeps all capabilities: %s", err_text(&err, text, sizeof(text)));
+    } else if (geteuid() == 0) {
+        log_info("agent", "of root's capabilities it keeps: %s", kept);
+    }
+}
+
 int agent_run(const char *argv0, const char *config_path)
 {
     CLEANUP(diag) struct diag diag = {0};
@@ -342,6 +356,7 @@ int agent_run(const char *argv0, const char *config_path)
         log_set(agent.config->log_level, agent.config->log_format);
     }
     agent_log_diag(&diag);
+    keep_needed_capabilities();
     int exit_code = EXIT_SUCCESS;
     if (agent.config == NULL || agent_open(&agent, &err) < 0) {
         agent_log_err("agent", &err);

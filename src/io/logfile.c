@@ -205,6 +205,11 @@ static bool path_is_ours(const struct logfile *lf)
     return lstat(lf->path, &st) == 0 && st.st_dev == lf->dev && st.st_ino == lf->ino;
 }
 
+bool logfile_is_in_place(const struct logfile *lf)
+{
+    return lf->drop.active || lf->fd < 0 || path_is_ours(lf);
+}
+
 int logfile_open(struct logfile *lf, int64_t now_ms, unsigned *ret_happened, struct err *err)
 {
     struct err why;

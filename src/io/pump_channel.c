@@ -104,6 +104,10 @@ void pump_channel_watch(struct pump_lane *lane, struct pump_channel *ch)
         pump_watch_drop(lane, old);
         pthread_mutex_unlock(&lane->pump->lock);
     }
+    /* What went between the opening of the file and this watch, nobody will tell. */
+    if (!logfile_is_in_place(ch->file)) {
+        ch->check_ms = pump_now_ms() + PUMP_LOOK_AFTER_MS;
+    }
 }
 
 int64_t pump_channel_next_ms(const struct pump_channel *ch)

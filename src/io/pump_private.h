@@ -21,6 +21,8 @@
 #define PUMP_BATCH_BYTES ((size_t) 256 * 1024)
 #define PUMP_STALLED_MS 1000
 #define PUMP_WATCHDOG_MS 250
+/* From the news that a log file may be gone to the look. */
+#define PUMP_LOOK_AFTER_MS 200
 #define PUMP_STACK_BYTES ((size_t) 256 * 1024)
 
 enum pump_command_type {

@@ -10,7 +10,6 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#define LOOK_AFTER_MS 200
 #define WATCH_MASK                                                                                 \
     (IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR)
 
@@ -58,7 +57,7 @@ static void note_event(struct pump_lane *lane, const struct inotify_event *event
     list_each (it, &lane->channels) {
         struct pump_channel *ch = list_entry(it, struct pump_channel, link);
         if (is_about(event, ch) && ch->check_ms < 0) {
-            ch->check_ms = now_ms + LOOK_AFTER_MS;
+            ch->check_ms = now_ms + PUMP_LOOK_AFTER_MS;
             pump_lane_set_timer(ch, pump_channel_next_ms(ch));
         }
     }

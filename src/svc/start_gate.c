@@ -154,6 +154,24 @@ void gate_start(struct supervisor *sup, struct member *m)
     gate_look_again(sup);
 }
 
+void gate_begin_renewal(struct member *m)
+{
+    if (workload_is_at_rest(m->workload)) {
+        workload_stop(
+            m->workload); /* one that failed or completed: gate_start() holds stopped ones */
+    } else if (!m->renewing) {
+        m->renewing = true;
+        m->stop_sent = false;
+    }
+}
+
+void gate_end_renewal(struct supervisor *sup, struct member *m)
+{
+    m->renewing = false;
+    workload_stop(m->workload); /* it may have failed or completed before its turn */
+    gate_start(sup, m);
+}
+
 void gate_look_again(struct supervisor *sup)
 {
     if (sup->held_count > 0) {

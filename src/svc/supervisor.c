@@ -1,6 +1,5 @@
 #include "edgible/supervisor.h"
 
-#include "edgible/depgraph.h"
 #include "edgible/http_client.h"
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
@@ -22,7 +21,6 @@
 
 static void on_rest(void *arg, struct workload *workload);
 static void on_change(void *arg, struct workload *workload);
-static void advance_removals(struct supervisor *sup);
 
 static char *make_key(const char *application, const char *workload)
 {
@@ -174,6 +172,9 @@ static void on_bury(void *arg)
         if (m->suspending && workload_is_at_rest(m->workload)) {
             m->suspending = false;
         }
+        if (m->renewing && workload_is_at_rest(m->workload)) {
+            gate_end_renewal(sup, m);
+        }
         if (!m->removing || !workload_is_at_rest(m->workload)) {
             continue;
         }
@@ -184,7 +185,7 @@ static void on_bury(void *arg)
             workload_close(m->workload);
         }
     }
-    advance_removals(sup);
+    stop_order_advance(sup);
     if (any_buried && sup->is_short_of_fds && !sup->shutting_down) {
         sup->is_short_of_fds = false; /* until one is refused again */
         sup->params.on_room(sup->params.arg);
@@ -195,7 +196,7 @@ static void on_bury(void *arg)
     }
 }
 
-static void bury_soon(struct supervisor *sup)
+void supervisor_bury_soon(struct supervisor *sup)
 {
     if (!loop_timer_is_armed(sup->bury_timer)) {
         loop_timer_arm(sup->bury_timer, 0);
@@ -207,7 +208,7 @@ static void on_rest(void *arg, struct workload *workload)
     (void) workload;
     struct supervisor *sup = arg;
     if (sup->leaving_count > 0 || sup->shutting_down) {
-        bury_soon(sup);
+        supervisor_bury_soon(sup);
     }
 }
 
@@ -216,107 +217,6 @@ static void on_change(void *arg, struct workload *workload)
     struct supervisor *sup = arg;
     sup->params.on_change(sup->params.arg, workload);
     gate_look_again(sup);
-}
-
-static void add_edge(struct depgraph_edge *edges, size_t *count, size_t from, size_t to)
-{
-    edges[(*count)++] = (struct depgraph_edge){.from = from, .to = to};
-}
-
-/* Edges of one member: to the workloads it depends on, and through a node of its application, so
- * that two large applications do not need an edge for each pair. */
-static void add_member_edges(const struct supervisor *sup, const struct member *m,
-                             struct depgraph_edge *edges, size_t *count)
-{
-    const char *app = workload_application(m->workload);
-    const struct workload_spec *spec = workload_spec(m->workload);
-    add_edge(edges, count, m->node, m->app_node);
-    for (size_t i = 0; i < spec->depends_on.count; i++) {
-        CLEANUP(free) char *key = make_key(app, spec->depends_on.items[i]);
-        const struct member *to = map_get(sup->by_key, key);
-        if (to != NULL && member_is_leaving(to) && to != m) {
-            add_edge(edges, count, m->node, to->node);
-        }
-    }
-    const struct strv *app_depends_on = workload_app_depends_on(m->workload);
-    for (size_t i = 0; i < app_depends_on->count; i++) {
-        const struct member *first = map_get(sup->app_nodes, app_depends_on->items[i]);
-        if (first != NULL) {
-            add_edge(edges, count, m->app_node, first->app_gate);
-        }
-    }
-    /* What the gate of an application depends on is each of its workloads. */
-    add_edge(edges, count, m->app_gate, m->node);
-}
-
-/* Numbers the nodes: a member, and for each application two, before and behind its members. */
-static size_t number_nodes(struct supervisor *sup, size_t *ret_edge_max)
-{
-    size_t nodes = 0;
-    list_each (it, &sup->members) {
-        struct member *m = list_entry(it, struct member, link);
-        const char *app = workload_application(m->workload);
-        const struct member *first = map_get(sup->app_nodes, app);
-        m->node = nodes++;
-        m->app_node = first != NULL ? first->app_node : nodes++;
-        m->app_gate = first != NULL ? first->app_gate : nodes++;
-        if (first == NULL) {
-            map_put(sup->app_nodes, app, m);
-        }
-        *ret_edge_max += 2 + workload_spec(m->workload)->depends_on.count +
-                         workload_app_depends_on(m->workload)->count;
-    }
-    return nodes;
-}
-
-/* Gives every member that is being removed its place in the order. */
-static void rank_removals(struct supervisor *sup)
-{
-    size_t edge_max = 0;
-    size_t count = 0;
-    sup->app_nodes = map_new();
-    size_t nodes = number_nodes(sup, &edge_max);
-    CLEANUP(free) struct depgraph_edge *edges = xcalloc(edge_max, sizeof(*edges));
-    CLEANUP(free) size_t *ranks = xcalloc(nodes, sizeof(*ranks));
-    list_each (it, &sup->members) {
-        const struct member *m = list_entry(it, struct member, link);
-        if (member_is_leaving(m)) {
-            add_member_edges(sup, m, edges, &count);
-        }
-    }
-    (void) depgraph_stop_ranks(nodes, edges, count, ranks);
-    list_each (it, &sup->members) {
-        struct member *m = list_entry(it, struct member, link);
-        m->rank = ranks[m->node];
-    }
-    map_free(steal_ptr(&sup->app_nodes));
-}
-
-/* Stops the members of the lowest rank that is left, all at once. */
-static void advance_removals(struct supervisor *sup)
-{
-    size_t lowest = SIZE_MAX;
-    sup->leaving_count = 0;
-    list_each (it, &sup->members) {
-        const struct member *m = list_entry(it, struct member, link);
-        if (member_is_leaving(m)) {
-            sup->leaving_count++;
-            lowest = m->rank < lowest ? m->rank : lowest;
-        }
-    }
-    if (sup->leaving_count == 0) {
-        return;
-    }
-    list_each (it, &sup->members) {
-        struct member *m = list_entry(it, struct member, link);
-        if (member_is_leaving(m) && !m->stop_sent && m->rank == lowest) {
-            m->stop_sent = true;
-            workload_stop(m->workload);
-            if (workload_is_at_rest(m->workload)) {
-                bury_soon(sup);
-            }
-        }
-    }
 }
 
 /* for_good: it is no longer wanted; else only the agent ends. */
@@ -339,8 +239,8 @@ void supervisor_remove(struct supervisor *sup, const char *const *names, size_t 
             }
         }
     }
-    rank_removals(sup);
-    advance_removals(sup);
+    stop_order_rank(sup);
+    stop_order_advance(sup);
     for (size_t i = 0; i < count; i++) {
         if (!has_members(sup, names[i])) {
             sup->params.on_app_gone(sup->params.arg, names[i]);
@@ -360,16 +260,16 @@ void supervisor_shutdown(struct supervisor *sup)
         }
     }
     if (!again) {
-        rank_removals(sup);
+        stop_order_rank(sup);
     }
-    advance_removals(sup);
+    stop_order_advance(sup);
     list_each (it, &sup->members) {
         struct member *m = list_entry(it, struct member, link);
         if (again) {
             workload_skip_grace(m->workload);
         }
     }
-    bury_soon(sup);
+    supervisor_bury_soon(sup);
 }
 
 /* --- applying ------------------------------------------------------------------------------------
@@ -410,15 +310,33 @@ static struct member *add_member(struct supervisor *sup, const char *application
     return m;
 }
 
+/* Whether some of it have to wait for others of it. */
+static bool app_has_order(const struct app_spec *app)
+{
+    for (size_t i = 0; i < app->workload_count; i++) {
+        if (app->workloads[i].depends_on.count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A new generation forgives the counters; the one that an earlier agent ran already does not. */
 static void update_member(struct member *m, const struct app_spec *app, int64_t generation,
                           const struct workload_spec *spec, bool suspended)
 {
     bool is_new = workload_generation(m->workload) != generation;
     enum spec_change change = spec_diff_workload(workload_spec(m->workload), spec, NULL);
+    enum workload_renewal renewal = RENEW_NOTHING;
+    if (change == SPEC_RESTART && !suspended) {
+        renewal = app_has_order(app) ? RENEW_LATER : RENEW_NOW;
+    }
     workload_set_application(m->workload, generation, &app->depends_on);
+    if (renewal == RENEW_LATER) {
+        gate_begin_renewal(m);
+    }
     if (is_new || change != SPEC_SAME) {
-        workload_update(m->workload, spec, change == SPEC_RESTART && !suspended);
+        workload_update(m->workload, spec, renewal);
     }
 }
 
@@ -428,9 +346,12 @@ static void want_member(struct supervisor *sup, struct member *m, bool suspended
     m->removing = false;
     m->for_good = false;
     m->suspending = suspended && !workload_is_at_rest(m->workload);
-    m->stop_sent = m->stop_sent && m->suspending;
+    m->renewing = m->renewing && !suspended;
+    m->stop_sent = m->stop_sent && member_is_leaving(m);
     if (!suspended) {
-        gate_start(sup, m);
+        if (!m->renewing) {
+            gate_start(sup, m);
+        }
     } else if (!m->suspending) {
         workload_stop(m->workload); /* one that failed or is completed is neither any more */
     }
@@ -493,13 +414,13 @@ void supervisor_apply(struct supervisor *sup, const struct app_spec *app, int64_
         struct member *m = list_entry(it, struct member, link);
         if (!m->seen && strcmp(workload_application(m->workload), app->name) == 0) {
             mark_removing(m, true);
-            any_leaving = true;
         }
+        any_leaving = any_leaving || member_is_leaving(m);
     }
     gate_look_again(sup); /* what others wait for may be there now */
     if (any_leaving) {
-        rank_removals(sup);
-        advance_removals(sup);
+        stop_order_rank(sup);
+        stop_order_advance(sup);
     }
 }
 

@@ -3,16 +3,46 @@
 
 #include <string.h>
 
+/* Whether some of its workloads have to wait for others of it. */
+static bool has_order(const struct supervisor *sup, const char *application)
+{
+    list_each (it, &sup->members) {
+        const struct member *m = list_entry(it, struct member, link);
+        if (strcmp(workload_application(m->workload), application) == 0 &&
+            workload_spec(m->workload)->depends_on.count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool supervisor_restart(struct supervisor *sup, const char *application, const char *workload)
 {
     bool any = false;
+    bool in_order = workload == NULL && has_order(sup, application);
     list_each (it, &sup->members) {
-        const struct member *m = list_entry(it, struct member, link);
-        if (!member_is_leaving(m) && strcmp(workload_application(m->workload), application) == 0 &&
-            (workload == NULL || strcmp(workload_spec(m->workload)->name, workload) == 0)) {
-            workload_restart(m->workload);
-            any = true;
+        struct member *m = list_entry(it, struct member, link);
+        if (m->removing || m->suspending ||
+            strcmp(workload_application(m->workload), application) != 0 ||
+            (workload != NULL && strcmp(workload_spec(m->workload)->name, workload) != 0)) {
+            continue;
         }
+        any = true;
+        if (m->renewing) {
+            continue;
+        }
+        if (!in_order) {
+            workload_restart(m->workload);
+            continue;
+        }
+        gate_begin_renewal(m);
+        if (!m->renewing) {
+            gate_start(sup, m);
+        }
+    }
+    if (in_order) {
+        stop_order_rank(sup);
+        stop_order_advance(sup);
     }
     return any;
 }

@@ -1,6 +1,6 @@
 /*
- * The inside of the supervisor, shared by supervisor.c (who is supervised, and the order of
- * stopping), start_gate.c (the order of starting), supervisor_look.c (who asks) and sweep.c
+ * The inside of the supervisor, shared by supervisor.c (who is supervised), start_gate.c and
+ * stop_order.c (the order of starting and of stopping), supervisor_look.c (who asks) and sweep.c
  * (looking at processes).
  */
 #ifndef EDGIBLE_SUPERVISOR_PRIVATE_H
@@ -22,7 +22,8 @@ struct member {
     bool seen;       /* in the application being applied */
     bool removing;   /* stops, and is then forgotten */
     bool suspending; /* stops, and stays */
-    bool stop_sent;  /* of one being removed or suspended */
+    bool renewing;   /* stops, and starts again, each in its order */
+    bool stop_sent;  /* of one that is leaving */
     bool for_good;   /* of one being removed: its unit description goes, too */
     /* Of the order of stopping: its own node, its application's behind and before its members,
      * and the rank. */
@@ -31,7 +32,7 @@ struct member {
 
 static inline bool member_is_leaving(const struct member *m)
 {
-    return m->removing || m->suspending;
+    return m->removing || m->suspending || m->renewing;
 }
 
 struct supervisor {
@@ -46,7 +47,7 @@ struct supervisor {
     struct pump *pump;
     struct loop_async *pump_async;
     struct loop_timer *bury_timer;
-    size_t leaving_count; /* being removed or suspended */
+    size_t leaving_count;
     bool shutting_down, empty_said;
     bool is_short_of_fds; /* some workload was refused for want of descriptors */
 
@@ -68,10 +69,22 @@ struct sweep_targets {
     size_t count, child_count;
 };
 
+/* Looks who has come to rest, once the workload that says so is through with its step. */
+void supervisor_bury_soon(struct supervisor *sup);
+
+/* stop_order.c: gives every member that is leaving its place in the order. */
+void stop_order_rank(struct supervisor *sup);
+/* Stops the members of the lowest rank that is left, all at once. */
+void stop_order_advance(struct supervisor *sup);
+
 /* start_gate.c: starts it, once what it depends on runs. */
 void gate_start(struct supervisor *sup, struct member *m);
 /* Something came or went: some that wait may start. */
 void gate_look_again(struct supervisor *sup);
+/* It is to stop in its order, and to start again in its order; the caller ranks. */
+void gate_begin_renewal(struct member *m);
+/* It has come to rest. */
+void gate_end_renewal(struct supervisor *sup, struct member *m);
 void gate_init(struct supervisor *sup);
 void gate_fini(struct supervisor *sup);
 

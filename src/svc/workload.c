@@ -513,7 +513,8 @@ void workload_restart(struct workload *w)
     workload_post(w, WL_EV_RESTART, WL_END_CLEAN);
 }
 
-void workload_update(struct workload *w, const struct workload_spec *spec, bool restart)
+void workload_update(struct workload *w, const struct workload_spec *spec,
+                     enum workload_renewal renewal)
 {
     CLEANUP(free) char *old_path = NULL;
     CLEANUP(free) char *new_path = NULL;
@@ -527,7 +528,8 @@ void workload_update(struct workload *w, const struct workload_spec *spec, bool 
             w->log = LOG_OPENING;
         }
     }
-    if (!restart && w->unit_hash != 0) {
+    /* Else the record goes on to speak of what runs: the next agent has to renew that, too. */
+    if (renewal == RENEW_NOTHING && w->unit_hash != 0) {
         workload_save_unit(w);
     }
     if (w->health != NULL) {
@@ -535,7 +537,7 @@ void workload_update(struct workload *w, const struct workload_spec *spec, bool 
         health_free(steal_ptr(&w->health));
     }
     workload_follow_health(w);
-    workload_post(w, restart ? WL_EV_RESTART : WL_EV_RENEW, WL_END_CLEAN);
+    workload_post(w, renewal == RENEW_NOW ? WL_EV_RESTART : WL_EV_RENEW, WL_END_CLEAN);
 }
 
 void workload_close(struct workload *w)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -225,8 +226,27 @@ static int change_dir(const struct child_plan *plan)
     return st.st_dev == request->dir_dev && st.st_ino == request->dir_ino ? 0 : ESTALE;
 }
 
+/* Else what the agent was given as ambient or inheritable capabilities would pass through exec to
+ * each program that it runs as its own user. Lowering the one lowers the other (capabilities(7)).
+ */
+static int drop_inheritable(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    if (syscall(SYS_capget, &header, data) < 0) {
+        return errno;
+    }
+    data[0].inheritable = 0;
+    data[1].inheritable = 0;
+    return syscall(SYS_capset, &header, data) < 0 ? errno : 0;
+}
+
 static int restrict_self(const struct child_plan *plan)
 {
+    int rc = drop_inheritable();
+    if (rc != 0) {
+        return rc;
+    }
     const struct spawn_request *request = plan->request;
     bool has_sandbox = request->sandbox_fd >= 0;
     if ((request->no_new_privs || has_sandbox) &&

@@ -1,11 +1,11 @@
-"""dependsOn at the start: between workloads, and between applications."""
+"""dependsOn: between workloads, and between applications."""
 
 import signal
 
 import pytest
 
 from api import Api
-from harness import FAIL_AT_ONCE, SLEEP, sh, wait_for, workload
+from harness import FAIL_AT_ONCE, SLEEP, helper, sh, wait_for, workload
 
 
 def state_of(agent, app, name):
@@ -138,6 +138,79 @@ def test_a_chain_of_many_starts(agent):
                                                       else {})) for i in range(20)])
     agent.wait_started("app", "w0")
     assert order_of(agent) == [f"app/w{i}" for i in range(19, -1, -1)]
+
+
+def three_in_a_row(version):
+    return [workload("c", SLEEP, dependsOn=["b"], env={"V": version}),
+            workload("b", SLEEP, dependsOn=["a"], env={"V": version}),
+            workload("a", SLEEP, env={"V": version}), workload("apart", SLEEP)]
+
+
+def wait_renewed(agent, pids, since):
+    for name in ("a", "b", "c"):
+        agent.wait_started("app", name, since)
+    now = {w["name"]: w.get("pid") for w in Api(agent).get("/v1/applications/app")["workloads"]}
+    assert not {now[name] for name in ("a", "b", "c")} & set(pids)
+    return now
+
+
+def check_renewed_in_order(agent, pids, since):
+    now = wait_renewed(agent, pids, since)
+    assert [e["workload"] for e in agent.events("stopped", since=since)
+            if e["workload"] in "abc"] == ["c", "b", "a"]
+    assert [e["workload"] for e in agent.events("started", since=since)
+            if e["workload"] in "abc"] == ["a", "b", "c"]
+    return now
+
+
+def test_an_update_stops_and_starts_in_order(agent):
+    pids = agent.run("app", *three_in_a_row("1"))
+    since = agent.mark()
+    agent.deploy("app", *three_in_a_row("2"))
+    now = check_renewed_in_order(agent, pids, since)
+    assert now["apart"] == pids[3]
+    since = agent.mark()
+    agent.deploy("app", *three_in_a_row("2")[1:])
+    agent.wait_event("stopped", "app", "c", since=since)
+    assert [e["workload"] for e in agent.events("stopped", since=since)] == ["c"]
+
+
+def test_a_restart_of_all_of_it_is_in_order(agent):
+    pids = agent.run("app", *three_in_a_row("1"))
+    since = agent.mark()
+    assert Api(agent).request("POST", "/v1/applications/app/restart").status == 202
+    assert Api(agent).request("POST", "/v1/applications/app/restart").status == 202
+    check_renewed_in_order(agent, pids, since)
+    assert all(w["restarts"] == 0 for w in Api(agent).get("/v1/applications/app")["workloads"])
+
+
+def test_an_update_renews_what_failed_in_order(agent):
+    agent.deploy("app", workload("main", SLEEP, dependsOn=["db"]),
+                 workload("db", ["/bin/false"], restart=FAIL_AT_ONCE))
+    agent.wait_event("failed", "app", "db")
+    wait_state(agent, "app", "main", "pending")
+    agent.deploy("app", workload("main", SLEEP, dependsOn=["db"]), workload("db", SLEEP))
+    agent.wait_started("app", "main")
+    assert order_of(agent)[-2:] == ["app/db", "app/main"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGUSR1, signal.SIGUSR2])
+def test_an_update_goes_on_with_the_next_agent(agent, how):
+    def slow(version):
+        workloads = three_in_a_row(version)
+        workloads[0]["command"] = helper("ignore_term")
+        workloads[0]["stop"] = {"gracePeriod": "2s"}
+        return workloads
+    pids = agent.run("app", *slow("1"))
+    since = agent.mark()
+    agent.deploy("app", *slow("2"))
+    agent.wait_event("stopping", "app", "c", since=since)
+    agent.send(how)
+    if how != signal.SIGUSR2:
+        agent.wait_exit()
+        agent.start()
+    now = wait_renewed(agent, pids, since)
+    assert now["apart"] == pids[3]
 
 
 def test_pending_ends_with_the_application(agent):

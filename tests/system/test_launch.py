@@ -7,6 +7,7 @@ import re
 import resource
 import signal
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -89,8 +90,9 @@ def odd_surroundings():
 def test_all_that_a_workload_inherits(make_agent, account):
     """Streams and nothing else, default signals, a session of its own, umask 022, the limits that
     the agent was started with: whatever the agent inherited itself or does for itself."""
+    given = ["/usr/bin/setpriv", "--inh-caps=+kill", "--ambient-caps=+kill"]
     with open("/dev/null") as inherited:
-        agent = make_agent().start(pass_fds=[inherited.fileno()], restore_signals=False,
+        agent = make_agent().start(given if account.is_root else (), pass_fds=[inherited.fileno()], restore_signals=False,
                                    preexec_fn=odd_surroundings)
         agent.run("other", workload("main", SLEEP))
         found = state_of(agent)
@@ -100,6 +102,7 @@ def test_all_that_a_workload_inherits(make_agent, account):
     nothing = "0000000000000000"
     assert found == {
         "SigBlk": [nothing], "SigIgn": [nothing], "SigCgt": [nothing],
+        "CapInh": [nothing], "CapAmb": [nothing],
         "NoNewPrivs": ["0" if account.is_root else "1"],
         "fd": ["0 /dev/null", "1 pipe", "2 pipe"],
         "leader": ["session group"],
@@ -113,6 +116,26 @@ def test_all_that_a_workload_inherits(make_agent, account):
         "cwd": ["/"],
         "argv": [found["argv"][0], "--no-env"],
     }
+
+
+def capabilities(status, kind):
+    return int(re.search(rf"^{kind}:\s*(\w+)$", status, re.MULTILINE)[1], 16)
+
+
+@pytest.mark.as_root
+def test_an_agent_of_root_keeps_what_it_needs_and_its_workloads_of_root_are_not_narrowed(agent):
+    [pid] = agent.run("narrow", workload("main", SLEEP))
+    needed = {"chown": 0, "dac_override": 1, "fowner": 3, "kill": 5, "setgid": 6, "setuid": 7,
+              "sys_ptrace": 19, "sys_resource": 24, "lease": 28, "syslog": 34}
+    had = capabilities(Path("/proc/self/status").read_text(), "CapPrm")
+    kept = sum(1 << number for number in needed.values()) & had
+    threads = list(Path(f"/proc/{agent.pid}/task").glob("*/status"))
+    assert len(threads) > 1
+    for thread in threads:
+        status = thread.read_text()
+        assert capabilities(status, "CapPrm") == capabilities(status, "CapEff") == kept
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert capabilities(status, "CapEff") == capabilities(status, "CapBnd")
 
 
 def test_working_dir(agent):

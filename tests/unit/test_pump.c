@@ -345,6 +345,26 @@ static void a_removed_file_comes_back_while_quiet_and_while_busy(void **state)
     pump_free(pump, 1000);
 }
 
+/* As quickly as that, it goes before the new folder is watched. */
+static void a_folder_that_goes_as_soon_as_it_comes_is_made_again(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *dir = in_scratch("fleeting");
+    CLEANUP(free) char *path = in_scratch("fleeting/x.log");
+    struct pump *pump = new_pump();
+    struct pump_channel *ch = open_channel(pump, path);
+    for (int round = 0; round < 12; round++) {
+        int64_t end = clock_ms() + 10000;
+        while (unlink(path) < 0 && clock_ms() < end) {
+        }
+        (void) rmdir(dir);
+        assert_true(clock_ms() < end);
+    }
+    assert_true(file_becomes(path, "", 10000));
+    pump_close(ch);
+    pump_free(pump, 1000);
+}
+
 static void *flood(void *arg)
 {
     int fd = *(int *) arg;
@@ -560,6 +580,7 @@ int main(void)
         cmocka_unit_test(no_line_is_lost_or_doubled_over_rotations),
         cmocka_unit_test(free_writes_what_the_pipes_hold),
         cmocka_unit_test(a_removed_file_comes_back_while_quiet_and_while_busy),
+        cmocka_unit_test(a_folder_that_goes_as_soon_as_it_comes_is_made_again),
         cmocka_unit_test(a_chatty_workload_starves_nobody),
         cmocka_unit_test_teardown(a_full_disk_is_told_and_never_blocks, unmount),
         cmocka_unit_test(an_idle_pump_does_not_wake_up),

@@ -15,7 +15,8 @@ extern char **environ;
 
 static void show_status(void)
 {
-    static const char *const wanted[] = {"SigBlk:", "SigIgn:", "SigCgt:", "NoNewPrivs:"};
+    static const char *const wanted[] = {
+        "SigBlk:", "SigIgn:", "SigCgt:", "CapInh:", "CapAmb:", "NoNewPrivs:"};
     FILE *file = fopen("/proc/self/status", "re");
     char line[4096];
     while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
