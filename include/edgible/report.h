@@ -46,9 +46,10 @@ enum restart_reason {
     RESTARTED_AFTER_SIGNAL,
     RESTARTED_AFTER_FAULT,      /* it could not be started */
     RESTARTED_AFTER_HOST_FAULT, /* the machine could not */
+    RESTARTED_AFTER_UNHEALTHY,  /* it failed its health check */
     RESTART_REASON_COUNT
 };
-/* "exit", "signal", "start-failure", "host-failure" */
+/* "exit", "signal", "start-failure", "host-failure", "unhealthy" */
 const char *restart_reason_name(enum restart_reason reason);
 
 struct exit_report {
@@ -92,7 +93,9 @@ struct workload_report {
     struct port_report *ports;
     size_t port_count;
     enum limit_state limits[LIMIT_COUNT];
-    char *sandbox; /* "landlock 7": what holds it; NULL: it asks for none */
+    bool is_checked, is_healthy; /* it runs and has a health check; that passes */
+    int64_t check_failures;      /* in a row */
+    char *sandbox;               /* "landlock 7": what holds it; NULL: it asks for none */
     bool has_resources;
     int64_t processes, memory_bytes, cpu_ms;
     char *log_file; /* NULL: has no log */

@@ -63,6 +63,7 @@ const char *restart_reason_name(enum restart_reason reason)
         [RESTARTED_AFTER_SIGNAL] = "signal",
         [RESTARTED_AFTER_FAULT] = "start-failure",
         [RESTARTED_AFTER_HOST_FAULT] = "host-failure",
+        [RESTARTED_AFTER_UNHEALTHY] = "unhealthy",
     };
     return names[reason];
 }

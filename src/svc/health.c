@@ -178,6 +178,11 @@ bool health_is_unhealthy(const struct health *health)
     return health->state == HEALTH_FAILS;
 }
 
+int64_t health_failures(const struct health *health)
+{
+    return health->failures;
+}
+
 const char *health_trouble(const struct health *health)
 {
     return health->trouble;

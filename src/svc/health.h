@@ -16,6 +16,8 @@ void health_free(struct health *health);
 
 bool health_is_healthy(const struct health *health);
 bool health_is_unhealthy(const struct health *health);
+/* Checks that failed, in a row. */
+int64_t health_failures(const struct health *health);
 /* What the last check that failed said; NULL: none did since one passed. */
 const char *health_trouble(const struct health *health);
 /* The process of the check under way, 0: none. Who made it reaps it. */

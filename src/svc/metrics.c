@@ -95,6 +95,24 @@ static void print_rapid(struct buf *out, const char *name, const struct app_repo
     }
 }
 
+static void print_healthy(struct buf *out, const char *name, const struct app_report *app,
+                          const struct workload_report *w)
+{
+    if (w->is_checked) {
+        add_labels(out, name, app, w);
+        buf_printf(out, "} %d\n", w->is_healthy ? 1 : 0);
+    }
+}
+
+static void print_check_failures(struct buf *out, const char *name, const struct app_report *app,
+                                 const struct workload_report *w)
+{
+    if (w->is_checked) {
+        add_labels(out, name, app, w);
+        buf_printf(out, "} %" PRId64 "\n", w->check_failures);
+    }
+}
+
 static void print_processes(struct buf *out, const char *name, const struct app_report *app,
                             const struct workload_report *w)
 {
@@ -166,6 +184,9 @@ static const struct {
      print_exit_time                                                                                                     },
     {"edgible_workload_last_exit_status",        "gauge",
      "Exit status of the last run; 128 and the signal where one killed it.",                            print_exit_status},
+    {"edgible_workload_healthy",                 "gauge",   "1 while its health check passes.",         print_healthy    },
+    {"edgible_workload_health_check_failures",   "gauge",   "Health checks that failed, in a row.",
+     print_check_failures                                                                                                },
     {"edgible_workload_processes",               "gauge",   "Processes of the workload.",               print_processes  },
     {"edgible_workload_memory_bytes",            "gauge",   "Resident memory of its processes.",        print_memory     },
     {"edgible_workload_cpu_seconds_total",       "counter", "CPU time of the run.",                     print_cpu        },

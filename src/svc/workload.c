@@ -239,6 +239,8 @@ static void count_restart(struct workload *w)
     enum restart_reason reason = RESTARTED_AFTER_EXIT;
     if (w->fsm.end == WL_END_FAULT || w->fsm.end == WL_END_HOST_FAULT) {
         reason = w->fsm.end == WL_END_FAULT ? RESTARTED_AFTER_FAULT : RESTARTED_AFTER_HOST_FAULT;
+    } else if (w->unhealthy != NULL) {
+        reason = RESTARTED_AFTER_UNHEALTHY;
     } else if (w->exit.signaled) {
         reason = RESTARTED_AFTER_SIGNAL;
     }

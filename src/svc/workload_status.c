@@ -209,6 +209,9 @@ void workload_fill_report(const struct workload *w, bool brief, struct workload_
     report->restarts = w->fsm.restarts;
     report->rapid_failures = w->fsm.rapid_failures;
     memcpy(report->restarts_by, w->restarts_by, sizeof(report->restarts_by));
+    report->is_checked = w->health != NULL;
+    report->is_healthy = w->health != NULL && health_is_healthy(w->health);
+    report->check_failures = w->health != NULL ? health_failures(w->health) : 0;
     report->log_full = w->log_full;
     memcpy(report->limits, w->limits, sizeof(report->limits));
     if (w->spec.sandbox.present) {

@@ -506,6 +506,8 @@ def test_promtool_finds_no_fault_with_the_metrics(agent, api):
     agent.run("web", workload("main", SLEEP), workload("other", SLEEP))
     agent.deploy("bad", workload("main", sh("exit 1"), restart=FAIL_AT_ONCE))
     agent.wait_event("failed", "bad")
+    agent.run("checked", workload("main", SLEEP, healthCheck={"exec": ["/bin/true"]}))
+    agent.wait_event("healthy", "checked")
     text = api.get("/metrics")
     done = subprocess.run(["promtool", "check", "metrics"], input=text, text=True,
                           capture_output=True)
@@ -513,6 +515,7 @@ def test_promtool_finds_no_fault_with_the_metrics(agent, api):
     assert 'edgible_workload_state{application="web",workload="main",state="running"} 1' in text
     assert 'edgible_workload_state{application="bad",workload="main",state="failed"} 1' in text
     assert 'edgible_workload_last_exit_status{application="bad",workload="main"} 1' in text
+    assert 'edgible_workload_healthy{application="checked",workload="main"} 1' in text
     assert "edgible_source_up 1" in text
 
 

@@ -91,6 +91,8 @@ def test_failures_make_it_unhealthy_and_restart_it_as_an_exit_would(agent):
     assert "was unhealthy" in event["reason"] and "1 rapid failure of 2" in event["reason"]
     event = agent.wait_event("failed", "app", "main")
     assert "was unhealthy" in event["reason"] and "status 500" in event["reason"]
+    assert ('edgible_workload_restarts_total{application="app",workload="main",reason="unhealthy"} 1'
+            in Api(agent).get("/metrics"))
     assert wait_status(agent, "failed")["restarts"] == 1
 
 
@@ -105,6 +107,9 @@ def test_without_restarts_it_stays_unhealthy_and_recovers(agent):
     assert "status 404" in wait_status(agent, "unhealthy")["reason"]
     assert Api(agent).app("app")["status"] == "unhealthy"
     assert Api(agent).request("GET", "/v1/health").status == 503
+    metrics = Api(agent).get("/metrics")
+    assert 'edgible_workload_healthy{application="app",workload="main"} 0' in metrics
+    assert 'edgible_workload_health_check_failures{application="app",workload="main"} 0' not in metrics
     flag.write_text("200")
     agent.wait_event("healthy", "app", "main", count=2)
     assert wait_status(agent, "running")["pid"] == pid
