@@ -1,5 +1,5 @@
 /*
- * crypto: what OpenSSL is needed for. Its home.
+ * crypto: digests and signatures. The home of OpenSSL, which is loaded when it is needed.
  */
 #ifndef EDGIBLE_CRYPTO_H
 #define EDGIBLE_CRYPTO_H
@@ -16,6 +16,10 @@
 
 /* SHA-256 in lower-case hex, NUL-terminated. */
 void crypto_sha256_hex(const void *data, size_t len, char hex[CRYPTO_SHA256_HEX_BYTES]);
+
+/* Loads OpenSSL. All that follows needs it, and aborts where it is not there: whatever opens
+ * something that will need it asks here first. */
+int crypto_load(struct err *err) MUST_CHECK;
 
 /* Base64 (RFC 4648) with padding; the caller frees. */
 char *crypto_base64_encode(const void *data, size_t len);

@@ -3,6 +3,7 @@
 #include "client.h"
 #include "config_file.h"
 #include "edgible/appspec_json.h"
+#include "edgible/crypto.h"
 #include "edgible/deploy_plan.h"
 #include "edgible/overview.h"
 #include "edgible/secret.h"
@@ -476,6 +477,12 @@ struct plane *plane_open(const struct command_options *options, int *ret_code)
     plane->homes = map_new();
     plane->config = load(options, ret_code);
     if (plane->config == NULL || plane->config->source == SOURCE_DIRECTORY) {
+        return NULL;
+    }
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    if (plane->config->source == SOURCE_ETCD && crypto_load(&err) < 0) {
+        *ret_code = client_fail(EXIT_NOT_OK, "%s", err_text(&err, text, sizeof(text)));
         return NULL;
     }
     plane->ops = plane->config->source == SOURCE_HTTPS ? &plane_https_ops : &plane_etcd_ops;

@@ -23,10 +23,11 @@ struct log_watch {
     void *arg;
 };
 
+static struct kept_line kept_lines[LOG_KEPT_LINES]; /* line n is at n % LOG_KEPT_LINES */
+
 static struct {
     pthread_mutex_t lock;
-    struct kept_line lines[LOG_KEPT_LINES]; /* line n is at n % LOG_KEPT_LINES */
-    uint64_t first, next;                   /* numbers of the oldest and of the one to come */
+    uint64_t first, next; /* numbers of the oldest and of the one to come */
     size_t bytes;
     struct list watches;
 } kept = {
@@ -35,7 +36,7 @@ static struct {
 
 static struct kept_line *line_at(uint64_t number)
 {
-    return &kept.lines[number % LOG_KEPT_LINES];
+    return &kept_lines[number % LOG_KEPT_LINES];
 }
 
 static void drop_oldest(void)

@@ -1,20 +1,16 @@
 /* Loading libcurl. */
+#include "edgible/dl.h"
 #include "edgible/mem.h"
 #include "http_private.h"
 
-#include <dlfcn.h>
 #include <stddef.h>
-#include <string.h>
 
 #define FUNCTION(name)                                                                             \
     {                                                                                              \
         "curl_" #name, offsetof(struct http_curl, name)                                            \
     }
 
-static const struct {
-    const char *name;
-    size_t offset;
-} functions[] = {
+static const struct dl_function functions[] = {
     FUNCTION(global_init),         FUNCTION(global_cleanup),      FUNCTION(easy_init),
     FUNCTION(easy_setopt),         FUNCTION(easy_getinfo),        FUNCTION(easy_perform),
     FUNCTION(easy_cleanup),        FUNCTION(easy_strerror),       FUNCTION(multi_init),
@@ -25,23 +21,15 @@ static const struct {
 
 const struct http_curl *http_curl_load(struct err *err)
 {
-    static struct http_curl lib; /* of the loop's thread, or a command's only one */
-    if (lib.easy_init != NULL) {
-        return &lib;
-    }
-    void *handle = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
-    struct http_curl found = {0};
-    for (size_t i = 0; handle != NULL && i < ARRAY_LEN(functions); i++) {
-        void *function = dlsym(handle, functions[i].name);
-        if (function == NULL) {
-            handle = NULL;
-        }
-        memcpy((char *) &found + functions[i].offset, &function, sizeof(function));
-    }
-    if (handle == NULL) {
-        (void) err_set(err, ERR_HOST, "libcurl cannot be loaded: %s; install libcurl4", dlerror());
+    static const struct dl_library library = {
+        .file = "libcurl.so.4",
+        .package = "libcurl4",
+        .functions = functions,
+        .count = ARRAY_LEN(functions),
+    };
+    static struct http_curl table; /* of the loop's thread, or a command's only one */
+    if (table.easy_init == NULL && dl_load(&library, &table, err) < 0) {
         return NULL;
     }
-    lib = found;
-    return &lib;
+    return &table;
 }

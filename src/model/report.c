@@ -59,10 +59,8 @@ const char *limit_name(enum limit_kind kind)
 const char *restart_reason_name(enum restart_reason reason)
 {
     static const char *const names[RESTART_REASON_COUNT] = {
-        [RESTARTED_AFTER_EXIT] = "exit",
-        [RESTARTED_AFTER_SIGNAL] = "signal",
-        [RESTARTED_AFTER_FAULT] = "start-failure",
-        [RESTARTED_AFTER_HOST_FAULT] = "host-failure",
+        [RESTARTED_AFTER_EXIT] = "exit",           [RESTARTED_AFTER_SIGNAL] = "signal",
+        [RESTARTED_AFTER_FAULT] = "start-failure", [RESTARTED_AFTER_HOST_FAULT] = "host-failure",
         [RESTARTED_AFTER_UNHEALTHY] = "unhealthy",
     };
     return names[reason];

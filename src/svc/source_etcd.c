@@ -1,6 +1,7 @@
 /* The desired state is what the keys below this device's prefix say in etcd. */
 #include "edgible/buf.h"
 #include "edgible/clock.h"
+#include "edgible/crypto.h"
 #include "edgible/map.h"
 #include "etcd_online.h"
 #include "reporter.h"
@@ -536,6 +537,9 @@ static const struct source_ops etcd_ops = {
 
 struct source *source_etcd_open(const struct source_params *params, struct err *err)
 {
+    if (crypto_load(err) < 0) {
+        return NULL;
+    }
     struct source_etcd *s = xcalloc(1, sizeof(*s));
     s->base = (struct source){.ops = &etcd_ops, .params = *params};
     const char *device = params->config->device_name;

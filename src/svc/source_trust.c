@@ -1,6 +1,7 @@
 #include "source_trust.h"
 
 #include "edgible/buf.h"
+#include "edgible/crypto.h"
 #include "edgible/signature.h"
 #include "edgible/state_doc.h"
 
@@ -143,6 +144,9 @@ int trust_open(const struct config *config, struct persist *persist, struct sour
     *ret = NULL;
     if (config->trusted_keys.count == 0) {
         return 0;
+    }
+    if (crypto_load(err) < 0) {
+        return -1;
     }
     struct source_trust *trust = xcalloc(1, sizeof(*trust));
     trust->persist = persist;

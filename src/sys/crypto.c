@@ -1,31 +1,92 @@
 #include "edgible/crypto.h"
 
+#include "edgible/dl.h"
 #include "edgible/mem.h"
 
 #include <assert.h>
 #include <limits.h>
-#include <stdio.h>
+#include <sha2.h>
+#include <stddef.h>
 #include <string.h>
 
 #include <openssl/evp.h>
-#include <openssl/sha.h>
+
+/* --- OpenSSL, loaded when it is needed ---------------------------------------------------------
+ */
+
+/* What is used of it, under its own names but for the prefix. */
+struct openssl {
+    __typeof__(EVP_EncodeBlock) *EncodeBlock;
+    __typeof__(EVP_DecodeBlock) *DecodeBlock;
+    __typeof__(EVP_Digest) *Digest;
+    __typeof__(EVP_blake2b512) *blake2b512;
+    __typeof__(EVP_PKEY_new_raw_public_key) *PKEY_new_raw_public_key;
+    __typeof__(EVP_PKEY_free) *PKEY_free;
+    __typeof__(EVP_MD_CTX_new) *MD_CTX_new;
+    __typeof__(EVP_MD_CTX_free) *MD_CTX_free;
+    __typeof__(EVP_DigestVerifyInit) *DigestVerifyInit;
+    __typeof__(EVP_DigestVerify) *DigestVerify;
+};
+
+#define FUNCTION(name)                                                                             \
+    {                                                                                              \
+        "EVP_" #name, offsetof(struct openssl, name)                                               \
+    }
+
+static const struct dl_function functions[] = {
+    FUNCTION(EncodeBlock),
+    FUNCTION(DecodeBlock),
+    FUNCTION(Digest),
+    FUNCTION(blake2b512),
+    FUNCTION(PKEY_new_raw_public_key),
+    FUNCTION(PKEY_free),
+    FUNCTION(MD_CTX_new),
+    FUNCTION(MD_CTX_free),
+    FUNCTION(DigestVerifyInit),
+    FUNCTION(DigestVerify),
+};
+
+static const struct openssl *load(struct err *err)
+{
+    static const struct dl_library library = {
+        .file = "libcrypto.so.3",
+        .package = "libssl3",
+        .functions = functions,
+        .count = ARRAY_LEN(functions),
+    };
+    static struct openssl table; /* of the loop's thread, or a command's only one */
+    if (table.Digest == NULL && dl_load(&library, &table, err) < 0) {
+        return NULL;
+    }
+    return &table;
+}
+
+int crypto_load(struct err *err)
+{
+    return load(err) != NULL ? 0 : -1;
+}
+
+static const struct openssl *evp(void)
+{
+    const struct openssl *lib = load(NULL);
+    assert(lib != NULL); /* who can come here has called crypto_load() */
+    return lib;
+}
+
+/* --- what is done with it ----------------------------------------------------------------------
+ */
 
 void crypto_sha256_hex(const void *data, size_t len, char hex[CRYPTO_SHA256_HEX_BYTES])
 {
-    unsigned char digest[SHA256_DIGEST_LENGTH];
-    const unsigned char *done = SHA256(data, len, digest);
-    assert(done != NULL);
-    (void) done;
-    for (size_t i = 0; i < sizeof(digest); i++) {
-        (void) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    }
+    _Static_assert(CRYPTO_SHA256_HEX_BYTES == SHA256_DIGEST_STRING_LENGTH, "hex and a NUL");
+    (void) SHA256Data(data, len, hex);
 }
 
 char *crypto_base64_encode(const void *data, size_t len)
 {
     assert(len < INT_MAX / 2);
     char *text = xmalloc((len + 2) / 3 * 4 + 1);
-    (void) EVP_EncodeBlock((unsigned char *) text, data, (int) len);
+    (void) evp()->EncodeBlock((unsigned char *) text, data, (int) len);
     return text;
 }
 
@@ -40,7 +101,7 @@ char *crypto_base64_decode(const char *text, size_t *ret_len, struct err *err)
         return NULL;
     }
     CLEANUP(free) char *data = xmalloc(len / 4 * 3 + 1);
-    int n = EVP_DecodeBlock((unsigned char *) data, (const unsigned char *) text, (int) len);
+    int n = evp()->DecodeBlock((unsigned char *) data, (const unsigned char *) text, (int) len);
     if (n < 0) {
         (void) err_set(err, ERR_REMOTE, "'%.20s' is no base64", text);
         return NULL;
@@ -55,7 +116,7 @@ int crypto_blake2b(const void *data, size_t len, unsigned char ret_digest[CRYPTO
 {
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned n = 0;
-    if (EVP_Digest(len > 0 ? data : "", len, digest, &n, EVP_blake2b512(), NULL) != 1 ||
+    if (evp()->Digest(len > 0 ? data : "", len, digest, &n, evp()->blake2b512(), NULL) != 1 ||
         n != CRYPTO_BLAKE2B_BYTES) {
         return err_set(err, ERR_HOST, "OpenSSL has no BLAKE2b here");
     }
@@ -110,14 +171,15 @@ bool crypto_ed25519_has_signed(const unsigned char key[CRYPTO_ED25519_KEY_BYTES]
     if (has_small_order(key)) {
         return false;
     }
+    const struct openssl *lib = evp();
     EVP_PKEY *pkey =
-        EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key, CRYPTO_ED25519_KEY_BYTES);
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+        lib->PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key, CRYPTO_ED25519_KEY_BYTES);
+    EVP_MD_CTX *ctx = lib->MD_CTX_new();
     bool has_signed = pkey != NULL && ctx != NULL &&
-                      EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, pkey) == 1 &&
-                      EVP_DigestVerify(ctx, signature, CRYPTO_ED25519_SIGNATURE_BYTES,
-                                       len > 0 ? data : "", len) == 1;
-    EVP_MD_CTX_free(ctx);
-    EVP_PKEY_free(pkey);
+                      lib->DigestVerifyInit(ctx, NULL, NULL, NULL, pkey) == 1 &&
+                      lib->DigestVerify(ctx, signature, CRYPTO_ED25519_SIGNATURE_BYTES,
+                                        len > 0 ? data : "", len) == 1;
+    lib->MD_CTX_free(ctx);
+    lib->PKEY_free(pkey);
     return has_signed;
 }

@@ -169,11 +169,11 @@ static int judge(const struct signature_keys *keys, const struct parsed *parsed,
         return 0;
     }
     if (!is_known) {
-        return err_set(err, ERR_REMOTE, "signed with key %016" PRIX64 ", which is not trusted",
+        return err_set(err, ERR_REMOTE, "signed with key %" PRIX64 ", which is not trusted",
                        number);
     }
     return err_set(err, ERR_REMOTE,
-                   "the signature of key %016" PRIX64 " does not fit the data: it was altered",
+                   "the signature of key %" PRIX64 " does not fit the data: it was altered",
                    number);
 }
 

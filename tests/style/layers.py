@@ -21,6 +21,7 @@ HOMES = {
     "yaml.h": "src/model/yaml_doc.c",
     "cjson/cJSON.h": "src/model/json_doc.c",
     "openssl/": "src/sys/crypto.c",
+    "sha2.h": "src/sys/crypto.c",
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.M)
 
@@ -40,7 +41,7 @@ def problems(root):
     layers = layer_of_headers(root)
     for path in sorted((root / "src").rglob("*.[ch]")):
         name = path.relative_to(root).as_posix()
-        layer = path.parent.name
+        layer = path.relative_to(root / "src").parts[0]
         for include in INCLUDE.findall(path.read_text()):
             for library, home in HOMES.items():
                 if include.startswith(library) and name != home:

@@ -449,7 +449,8 @@ static void the_message_names_the_key_as_the_tool_does(void **state)
     CLEANUP(free) char *path = in_folder("other.pub");
     struct text public = read_text(path);
     const char *id = strstr(public.data, "public key ") + strlen("public key ");
-    CLEANUP(free) char *expect = xasprintf("key %.16s, which is not trusted", id);
+    int digits = (int) strspn(id, "0123456789ABCDEF"); /* leading zeros are not printed */
+    CLEANUP(free) char *expect = xasprintf("key %.*s, which is not trusted", digits, id);
     assert_refused("another key", of_other.data, of_other.len, expect);
     free(public.data);
 }
