@@ -84,6 +84,8 @@ struct creds *workload_look_up_creds(const struct workload *w, struct err *err)
 void workload_launch(struct workload *w)
 {
     forget_last_run(w);
+    workload_save_state(w);
+    FAULT_POINT("launching");
     struct err err = {0};
     creds_free(steal_ptr(&w->creds));
     w->creds = workload_look_up_creds(w, &err);

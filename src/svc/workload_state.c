@@ -124,13 +124,14 @@ static void save_state(struct workload *w, int log_fd)
         persist_put_volatile(w->ctx->persist, name, text);
         w->state_hash = hash;
     }
+    w->record_is_final = w->fsm.state == WL_FAILED || w->fsm.state == WL_COMPLETED;
 }
 
 void workload_save_state(struct workload *w)
 {
     /* While it is being started the record stays as it was, until there is a process to speak of:
-     * who finds the older one starts it as well. */
-    if (!w->is_forgotten && w->fsm.state != WL_STARTING) {
+     * who finds the older one starts it as well, unless that says that nothing more is done. */
+    if (!w->is_forgotten && (w->fsm.state != WL_STARTING || w->record_is_final)) {
         save_state(w, -1);
     }
 }
@@ -380,6 +381,7 @@ void workload_resume(struct workload *w, const struct run_state *state)
     uint32_t random = w->fsm.random;
     w->fsm = state->fsm;
     w->fsm.random = random;
+    w->record_is_final = w->fsm.state == WL_FAILED || w->fsm.state == WL_COMPLETED;
     w->run = (uint64_t) state->run;
     w->started_unix_ms = state->started_unix_ms;
     take_end(w, &state->end);

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from api import Api
-from harness import RESTART_AT_ONCE, SLEEP, agent_binary, is_alive, python, sh, wait_for, workload
+from api import Api, Connection
+from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, agent_binary, is_alive, python, sh,
+                     wait_for, workload)
 
 FAULT_EXIT = 86
 SOURCES = Path(__file__).resolve().parents[2] / "src"
@@ -154,3 +155,28 @@ def test_release_builds_have_no_fault_points():
     assert re.search(r"option\(EDGIBLE_FAULT_POINTS .* OFF\)", text)
     assert subprocess.run(["git", "grep", "-q", "EDGIBLE_FAULT_POINTS=ON", "--", "packaging"],
                           cwd=SOURCES.parent).returncode != 0
+
+
+@pytest.mark.parametrize("how", ["update", "restart"])
+@pytest.mark.parametrize("point, count", [("launching", 2), ("forked", 2), ("identity-written", 2)])
+def test_what_had_failed_is_started_by_the_next_agent_where_this_one_ends(make_agent, point, count,
+                                                                          how):
+    """The record in runtimeDir still says `failed`, and the start was under way already."""
+    agent = make_agent()
+    if not has_fault_points():
+        pytest.skip("the binary has no fault points: build with -DEDGIBLE_FAULT_POINTS=ON")
+    agent.start(env={"EDGIBLE_FAULT": f"{point}:{count}"})
+    flag = agent.work / "good"
+    script = sh(f"test -e {flag} && exec sleep 1000000; exit 1")
+    agent.deploy("app", workload("main", script, restart=FAIL_AT_ONCE))
+    agent.wait_event("failed", "app", "main")
+    flag.touch()
+    if how == "update":
+        agent.deploy("app", workload("main", script, restart=FAIL_AT_ONCE, env={"VERSION": "2"}))
+    else:
+        connection = Connection(agent.runtime_dir / "agent.sock")
+        connection.request("POST", "/v1/applications/app/restart")
+    assert agent.wait_exit() == FAULT_EXIT
+    since = agent.mark()
+    agent.start()
+    agent.wait_started("app", "main", since=since)
