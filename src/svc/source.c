@@ -1,5 +1,6 @@
 #include "edgible/source.h"
 
+#include "edgible/log.h"
 #include "source_private.h"
 #include "source_trust.h"
 
@@ -40,6 +41,19 @@ void source_say_untrusted(const struct source *source, const char *origin, const
     };
     events_emit(source->params.events, &event,
                 "the set in '%s' is refused: %s; everything goes on as it is", origin, sentence);
+}
+
+bool source_waits_for_set(struct source *source, const char *place)
+{
+    if (source->trust == NULL || trust_has_accepted(source->trust)) {
+        return false;
+    }
+    if (!source->wait_said) {
+        source->wait_said = true;
+        log_warn("source", "no signed set was accepted yet from '%s'; everything goes on as it is",
+                 place);
+    }
+    return true;
 }
 
 bool source_is_signed(const struct source *source)

@@ -175,6 +175,9 @@ static int compare_files(const void *a, const void *b)
 
 static void give_view(struct source_directory *source)
 {
+    if (source_waits_for_set(&source->base, source->directory)) {
+        return;
+    }
     size_t count = map_count(source->files);
     CLEANUP(free) struct source_file **files = xcalloc(count, sizeof(struct source_file *));
     CLEANUP(free)

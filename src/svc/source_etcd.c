@@ -59,6 +59,9 @@ static int compare_docs(const void *a, const void *b)
 
 static void give_view(struct source_etcd *s)
 {
+    if (source_waits_for_set(&s->base, s->prefix)) {
+        return;
+    }
     size_t count = map_count(s->docs);
     CLEANUP(free) struct source_docs **sorted = xcalloc(count + 1, sizeof(struct source_docs *));
     CLEANUP(free)

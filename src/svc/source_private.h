@@ -21,10 +21,15 @@ struct source {
     const struct source_ops *ops;
     struct source_params params;
     struct source_trust *trust; /* NULL: what comes need not be signed */
+    bool wait_said;
 };
 
 /* The set is not taken: an event that says why, once a reason. */
 void source_say_untrusted(const struct source *source, const char *origin, const char *sentence);
+
+/* With trusted keys nothing is known before a signed set was accepted, neither what is there nor
+ * what is not: no view is to be given. Said once; place is where the set is looked for. */
+bool source_waits_for_set(struct source *source, const char *place);
 
 struct source *source_directory_open(const struct source_params *params);
 struct source *source_https_open(const struct source_params *params, struct err *err);

@@ -19,6 +19,7 @@ struct source_trust {
     struct persist *persist;
     char *device_name, *device_id; /* id: NULL where it has none */
     int64_t sequence;              /* of the set accepted last; -1: none was */
+    bool has_accepted;             /* a set, since it was opened */
 };
 
 /* --- what was accepted ---------------------------------------------------------------------------
@@ -134,8 +135,14 @@ int trust_accept(struct source_trust *trust, const char *text, size_t len, size_
                        sequence, trust->sequence);
     }
     remember(trust, sequence);
+    trust->has_accepted = true;
     *ret_len = signed_len;
     return 0;
+}
+
+bool trust_has_accepted(const struct source_trust *trust)
+{
+    return trust->has_accepted;
 }
 
 int trust_open(const struct config *config, struct persist *persist, struct source_trust **ret,

@@ -27,5 +27,7 @@ void trust_free(struct source_trust *trust);
  * are its documents. ERR_REMOTE with the sentence that refuses it. */
 int trust_accept(struct source_trust *trust, const char *text, size_t len, size_t *ret_len,
                  struct err *err) MUST_CHECK;
+/* Whether one was accepted since it was opened. */
+bool trust_has_accepted(const struct source_trust *trust);
 
 #endif

@@ -77,7 +77,7 @@ struct workload {
     int64_t generation;
     struct strv app_depends_on;
     uint64_t unit_hash, state_hash; /* of the texts written last; 0: none, 1: not known */
-    bool record_is_final; /* its record of this boot says failed or completed */
+    bool record_is_final;           /* its record of this boot says failed or completed */
     bool is_forgotten;
 
     /* For metrics. */

@@ -1,5 +1,6 @@
 """controlPlane.trustedKeys: only a signed set is taken, from each of the three sources."""
 
+import signal
 import subprocess
 
 import pytest
@@ -133,6 +134,41 @@ def test_other_files_are_not_looked_at_and_a_missing_set_removes_nothing(agent, 
     agent.wait_event("removed", "app")
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGUSR1, signal.SIGTERM])
+@pytest.mark.parametrize("left", ["nothing", "unsigned", "another file"])
+def test_a_set_that_is_gone_when_the_agent_starts_removes_nothing(agent, signer, how, left):
+    put(agent, signer.sign([app(agent)], "sequence:1"))
+    agent.wait_started("app", "main")
+    agent.send(how)
+    agent.wait_exit()
+    agent.remove("applications.yaml")
+    if left != "nothing":
+        agent.put("applications.yaml" if left == "unsigned" else "evil.yaml", app(agent, "evil"))
+    since = agent.mark()
+    agent.start()
+    agent.wait(lambda: any("no signed set" in line for line in agent.lines()[since:]), "the warning")
+    agent.wait(lambda: Api(agent).workload("app", "main")["status"] == "running", "it to run")
+    agent.send(signal.SIGHUP)
+    agent.wait(lambda: any("reloaded" in line for line in agent.lines()[since:]), "the reload")
+    put(agent, signer.sign([app(agent), app(agent, "second")], "sequence:2"))
+    agent.wait_started("second", "main")
+    assert [a["name"] for a in Api(agent).get("/v1/applications")] == ["app", "second"]
+    assert not agent.events("removed") and not agent.events("stopping", since=since)
+
+
+@pytest.mark.parametrize("file", ["applications.yaml", "app.yaml"])
+def test_keys_that_are_given_by_sighup_remove_nothing(make_agent, signer, file):
+    agent = make_agent().start()
+    agent.put(file, app(agent))
+    pid = agent.wait_started("app", "main")
+    agent.write_config(controlPlane={"directory": str(agent.source), "trustedKeys": [signer.key]})
+    agent.send(signal.SIGHUP)
+    wait_refused(agent, "signed")
+    put(agent, signer.sign([app(agent), app(agent, "second")], "sequence:1"))
+    agent.wait_started("second", "main")
+    assert Api(agent).workload("app", "main")["pid"] == pid
+
+
 @pytest.mark.once
 def test_deploys_through_the_agent_are_refused(agent):
     answer = Api(agent).request("PUT", "/v1/applications", app(agent))
@@ -201,3 +237,22 @@ def test_etcd(make_agent, signer, tmp_path):
             etcd.put(key(agent.device, "evil"), app(agent, "evil"))
             wait_refused(agent, "only the signed set")
         check_remote(agent, signer, lambda text: etcd.put(place, text), remove)
+
+
+def test_etcd_whose_set_is_gone_when_the_agent_starts_removes_nothing(make_agent, signer, tmp_path):
+    agent = make_agent()
+    with Etcd(tmp_path / "etcd") as etcd:
+        agent.write_config(controlPlane={"etcd": {"endpoints": etcd.endpoints},
+                                         "trustedKeys": [signer.key]})
+        place = key(agent.device, "applications.yaml")
+        etcd.put(place, signer.sign([app(agent)], "sequence:1"))
+        agent.start()
+        pid = agent.wait_started("app", "main")
+        agent.process.kill()
+        agent.wait_exit()
+        etcd.delete(place)
+        agent.start()
+        agent.wait(lambda: any("no signed set" in line for line in agent.lines()), "the warning")
+        etcd.put(place, signer.sign([app(agent), app(agent, "second")], "sequence:2"))
+        agent.wait_started("second", "main")
+        assert Api(agent).workload("app", "main")["pid"] == pid
