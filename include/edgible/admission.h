@@ -1,7 +1,7 @@
 /*
  * admission: whether a document may run on this device: it is for it, within its owner's policy,
  * and what it depends on is there. Paths are judged by where they lead now; each launch judges
- * what it opened anew (admission_open_program(), admission_open_folder()).
+ * anew what it opened, and who it would run as.
  */
 #ifndef EDGIBLE_ADMISSION_H
 #define EDGIBLE_ADMISSION_H
@@ -35,6 +35,14 @@ char *admission_depends_refusal(const struct app_spec *app, struct map *known);
 
 /* --- at a launch --- */
 
+/* The policy may be stricter than the one that accepted the document. Its words for what does not
+ * depend on a path: user, group, environment and privileges; NULL: it may start. The caller frees.
+ */
+char *admission_start_refusal(const struct policy_config *policy,
+                              const struct workload_spec *workload, const char *own_user);
+/* What was asked for, as far as the policy lets it. */
+struct limits_spec admission_start_limits(const struct policy_config *policy,
+                                          const struct limits_spec *asked);
 /* The policy's words for a program that may not be run; NULL: it may. path is resolved. */
 char *admission_program_refusal(const struct policy_config *policy, const char *path);
 /* The same for a folder or log file. */

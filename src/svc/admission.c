@@ -251,6 +251,14 @@ static void check_limits(struct asked *a)
     check_limit(a, "openFiles", asked->open_files, ceilings->open_files, "");
 }
 
+static void check_privileges(struct asked *a)
+{
+    if (a->workload->allow_new_privileges && !a->policy->allow_new_privileges && a->why->len == 0) {
+        buf_add_str(a->why, "allowNewPrivileges: policy.allowNewPrivileges of this device is not "
+                            "set");
+    }
+}
+
 static void check_workload(struct asked *a)
 {
     const struct workload_spec *w = a->workload;
@@ -265,10 +273,41 @@ static void check_workload(struct asked *a)
     check_path(a, "workingDir", w->working_dir);
     check_path(a, "logFile", w->log_file);
     check_limits(a);
-    if (w->allow_new_privileges && !a->policy->allow_new_privileges && a->why->len == 0) {
-        buf_add_str(a->why, "allowNewPrivileges: policy.allowNewPrivileges of this device is not "
-                            "set");
+    check_privileges(a);
+}
+
+char *admission_start_refusal(const struct policy_config *policy,
+                              const struct workload_spec *workload, const char *own_user)
+{
+    CLEANUP(buf) struct buf why = {0};
+    struct asked a = {.policy = policy, .workload = workload, .own_user = own_user, .why = &why};
+    if (!policy->present) {
+        return NULL;
     }
+    check_user(&a);
+    check_env(&a);
+    check_privileges(&a);
+    return why.len > 0 ? buf_steal(&why) : NULL;
+}
+
+static void hold_limit(int64_t *limit, int64_t ceiling)
+{
+    if (ceiling != UNSET && (*limit == UNSET || *limit > ceiling)) {
+        *limit = ceiling;
+    }
+}
+
+struct limits_spec admission_start_limits(const struct policy_config *policy,
+                                          const struct limits_spec *asked)
+{
+    struct limits_spec held = *asked;
+    if (policy->present) {
+        hold_limit(&held.memory_bytes, policy->limits.memory_bytes);
+        hold_limit(&held.cpu_millis, policy->limits.cpu_millis);
+        hold_limit(&held.processes, policy->limits.processes);
+        hold_limit(&held.open_files, policy->limits.open_files);
+    }
+    return held;
 }
 
 /* --- one application -----------------------------------------------------------------------------

@@ -129,10 +129,11 @@ static void on_due(void *arg)
     health->probe = health_probe_new(health->workload, on_probe, health, &err);
     if (health->probe != NULL) {
         shared->under_way++;
-    } else if (err.code == ERR_SPEC) {
+    } else if (err.code == ERR_SPEC && health->state != HEALTH_PASSES) {
         failed(health, err.msg);
     } else {
-        /* The machine's fault says nothing of the workload. */
+        /* The machine's fault says nothing of the workload, nor does a policy that has become
+         * stricter: that stops nothing that runs. */
         log_warn("health", "%s/%s cannot be checked, and is later: %s",
                  health->workload->application, health->workload->spec.name,
                  err_text(&err, text, sizeof(text)));

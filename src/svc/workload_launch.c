@@ -219,6 +219,11 @@ static int check_folders(const struct workload *w, struct launch *launch, struct
 static int launch_check(const struct workload *w, struct launch *launch, struct err *err)
 {
     const struct policy_config *policy = w->ctx->policy;
+    const char *own_user = w->ctx->own_creds != NULL ? w->ctx->own_creds->user : "";
+    char *refusal = admission_start_refusal(policy, &w->spec, own_user);
+    if (refusal != NULL) {
+        return refuse_launch(err, refusal);
+    }
     if (policy->has_commands && check_program(w, launch, err) < 0) {
         return -1;
     }
@@ -295,7 +300,8 @@ int workload_spawn(const struct workload *w, const struct strv *command, int out
         .no_new_privs = w->creds->uid != 0 && !w->spec.allow_new_privileges,
         .sandbox_fd = launch.sandbox_fd,
     };
-    limits_apply(&w->spec.limits, w->ctx->cgroups, cgroup_fd, w->creds, &request, states);
+    struct limits_spec limits = admission_start_limits(w->ctx->policy, &w->spec.limits);
+    limits_apply(&limits, w->ctx->cgroups, cgroup_fd, w->creds, &request, states);
     return spawn(&request, ret, err);
 }
 

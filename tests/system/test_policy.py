@@ -7,7 +7,8 @@ import subprocess
 
 import pytest
 
-from harness import FAIL_AT_ONCE, agent_binary, is_alive, kill_and_wait, sh, wait_for, workload
+from harness import (FAIL_AT_ONCE, SLEEP, TEST_USER, agent_binary, is_alive, kill_and_wait,
+                     ordinary_account, sh, wait_for, workload)
 
 FAIL_NEXT = {**FAIL_AT_ONCE, "maxRapidFailures": 2}
 
@@ -293,6 +294,79 @@ def test_a_stricter_policy_counts_with_the_next_start(world):
     since = agent.mark()
     kill_and_wait(pid)
     assert "policy.commands" in agent.wait_event("failed", "app", "w", since)["reason"]
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize("fields, stricter, why", [
+    ({"user": TEST_USER}, {"users": ["root"]}, "policy.users"),
+    ({"user": TEST_USER, "group": "daemon"}, {"groups": []}, "policy.groups"),
+    ({"user": TEST_USER, "allowNewPrivileges": True}, {"allowNewPrivileges": False},
+     "policy.allowNewPrivileges"),
+    ({"env": {"LD_PRELOAD": "/none"}}, {"commands": ["/bin/*", "/usr/bin/*"]}, "env.LD_PRELOAD")],
+    ids=["user", "group", "privileges", "env"])
+def test_a_stricter_policy_counts_for_who_it_runs_as_too(make_agent, fields, stricter, why):
+    ordinary_account()
+    wide = {"users": ["root", TEST_USER], "groups": ["daemon"], "allowNewPrivileges": True}
+    agent = make_agent(policy=wide).start()
+    pid, = agent.run("app", workload("w", SLEEP, restart=FAIL_NEXT, **fields))
+    agent.write_config(policy={**wide, **stricter})
+    agent.send(signal.SIGHUP)
+    agent.wait_event("policy-refused", "app")
+    assert is_alive(pid)
+    since = agent.mark()
+    kill_and_wait(pid)
+    event = agent.wait_event("failed", "app", "w", since)
+    assert why in event["reason"] and event["stage"] == "policy"
+    assert not agent.events("started", since=since)
+
+
+@pytest.mark.as_root
+def test_a_rollback_does_not_bring_back_what_the_policy_refuses_by_now(make_agent):
+    ordinary_account()
+    agent = make_agent(policy={"users": ["root", TEST_USER]}).start()
+
+    def deploy(command, **fields):
+        document = agent.app("app", workload("w", command, restart=FAIL_AT_ONCE, **fields))
+        document["spec"]["update"] = {"rollback": True}
+        agent.put("app.yaml", document)
+
+    deploy(SLEEP, user=TEST_USER)
+    agent.wait_started("app", "w")
+    agent.write_config(policy={"users": ["root"]})
+    agent.send(signal.SIGHUP)
+    agent.wait_event("policy-refused", "app")
+    since = agent.mark()
+    deploy(["/bin/false"])
+    agent.wait(lambda: [e for e in agent.events("failed", "app", "w", since)
+                        if "policy.users" in e["reason"]], "the refusal of the version before")
+    assert len(agent.events("started", "app", since=since)) <= 1
+
+
+def test_a_stricter_policy_that_refuses_the_check_stops_nothing_that_runs(make_agent):
+    agent = make_agent(policy={"commands": ["/bin/*", "/usr/bin/*"]}).start()
+    pid, = agent.run("app", workload("w", ["/bin/sleep", "1000000"], healthCheck={
+        "exec": ["/bin/true"], "interval": "50ms", "failures": 1}))
+    agent.wait_event("healthy", "app", "w")
+    agent.write_config(policy={"commands": [os.path.realpath("/bin/sleep")]})
+    agent.send(signal.SIGHUP)
+    agent.wait(lambda: sum("cannot be checked" in line for line in agent.lines()) > 3, "the checks")
+    assert is_alive(pid) and not agent.events("unhealthy")
+
+
+def test_a_start_is_held_to_the_limits_of_a_stricter_policy(make_agent):
+    """The version that runs goes on being started where its new one is refused."""
+    agent = make_agent(policy={"limits": {"openFiles": 1000}}).start()
+    command = sh("ulimit -n; exec sleep 1000000")
+    pid, = agent.run("app", workload("w", command, limits={"openFiles": 900}))
+    agent.wait_logged("app", "w", "900")
+    agent.write_config(policy={"limits": {"openFiles": 500}})
+    agent.send(signal.SIGHUP)
+    agent.wait_event("policy-refused", "app")
+    assert is_alive(pid)
+    since = agent.mark()
+    kill_and_wait(pid)
+    agent.wait_started("app", "w", since)
+    agent.wait_logged("app", "w", "500")
 
 
 @pytest.mark.once
