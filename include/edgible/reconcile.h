@@ -48,6 +48,7 @@ void reconcile_view(void *arg, const struct source_view *view);
 struct reconcile_app {
     const char *name;
     const struct app_spec *spec; /* complete; NULL where none was ever accepted */
+    bool is_held_back;           /* what is accepted of it is refused, too: nothing is started */
     const char *refused;         /* why what the source says now is not taken; NULL: it is */
     bool is_elsewhere;           /* as it is for another device */
     bool is_blocked;             /* a newer agent's record holds it */

@@ -48,7 +48,8 @@ static void fill_workload(const struct taking *t, const struct workload *w,
 }
 
 /* One that the supervisor does not have. */
-static void fill_absent(const struct workload_spec *spec, struct workload_report *report)
+static void fill_absent(const struct workload_spec *spec, const char *refusal,
+                        struct workload_report *report)
 {
     report->name = xstrdup(spec->name);
     report->type = xstrdup(spec->type);
@@ -58,8 +59,20 @@ static void fill_absent(const struct workload_spec *spec, struct workload_report
         report->reason = xasprintf("workloads of type '%s' are not run by this agent", spec->type);
     } else {
         report->status = STATUS_REJECTED;
-        report->reason = xstrdup("is not run: the agent may not have as many open files as it "
-                                 "would need; raise LimitNOFILE= of its unit, or `ulimit -n`");
+        report->reason =
+            xstrdup(refusal != NULL ? refusal
+                                    : "is not run: the agent may not have as many open files as it "
+                                      "would need; raise LimitNOFILE= of its unit, or `ulimit -n`");
+    }
+}
+
+/* Of one that an earlier agent ran, and that this one does not start. */
+static void tell_refused(const char *refusal, struct workload_report *report)
+{
+    if (refusal != NULL && report->status == STATUS_STOPPED) {
+        report->status = STATUS_REJECTED;
+        free(report->reason);
+        report->reason = xstrdup(refusal);
     }
 }
 
@@ -94,10 +107,12 @@ static void add_workloads(const struct taking *t, const struct reconcile_app *ap
     for (size_t i = 0; spec != NULL && i < spec->workload_count; i++) {
         const struct workload *w = supervisor_find(sup, app->name, spec->workloads[i].name);
         struct workload_report *added = add_workload(report);
+        const char *refusal = app->is_held_back ? app->refused : NULL;
         if (w != NULL && spec->workloads[i].supported) {
             fill_workload(t, w, added);
+            tell_refused(refusal, added);
         } else {
-            fill_absent(&spec->workloads[i], added);
+            fill_absent(&spec->workloads[i], refusal, added);
         }
     }
     if (spec == NULL || supervisor_has_leaving(sup)) {

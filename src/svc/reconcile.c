@@ -167,7 +167,7 @@ static size_t other_workloads(const struct reconcile *rec, const char *name)
     void *value = NULL;
     while (map_next(rec->apps, &at, &other, &value)) {
         const struct accepted *a = value;
-        if (a->running != NULL && strcmp(other, name) != 0) {
+        if (a->running != NULL && !a->is_held_back && strcmp(other, name) != 0) {
             count += admission_workload_count(a->running);
         }
     }
@@ -178,6 +178,16 @@ static char *policy_refusal(const struct reconcile *rec, const struct app_spec *
 {
     return admission_policy_refusal(rec->config, complete, rec->own_user,
                                     other_workloads(rec, complete->name));
+}
+
+/* One that the policy refused when this agent began, and does not refuse any more. */
+static void set_going(struct reconcile *rec, struct accepted *a)
+{
+    if (a->is_held_back) {
+        a->is_held_back = false;
+        supervisor_apply(rec->supervisor, a->running, a->generation, a->suspended);
+        trial_resume(rec, a);
+    }
 }
 
 static void take(struct reconcile *rec, const struct app_spec *app)
@@ -205,6 +215,7 @@ static void take(struct reconcile *rec, const struct app_spec *app)
     }
     if (a->running != NULL && !spec_diff_app_is_different(a->running, complete)) {
         free(steal_ptr(&a->refused));
+        set_going(rec, a);
         return;
     }
     CLEANUP(free) char *misses = admission_depends_refusal(app, rec->known);
@@ -217,6 +228,7 @@ static void take(struct reconcile *rec, const struct app_spec *app)
         return;
     }
     trial_begin(rec, a, complete, app);
+    a->is_held_back = false;
     a->generation = ++a->last_generation;
     app_spec_free(a->running);
     a->running = steal_ptr(&complete);
@@ -246,7 +258,7 @@ void reconcile_on_room(struct reconcile *rec)
     void *value = NULL;
     while (map_next(rec->apps, &at, NULL, &value)) {
         const struct accepted *a = value;
-        if (a->running != NULL && !a->suspended) {
+        if (a->running != NULL && !a->suspended && !a->is_held_back) {
             supervisor_fill(rec->supervisor, a->running, a->generation);
         }
     }
@@ -385,6 +397,7 @@ static void resume_one(struct reconcile *rec, const char *name, struct accepted 
     }
     CLEANUP(free) char *refusal = policy_refusal(rec, a->running);
     if (refusal != NULL) {
+        a->is_held_back = true;
         refuse(rec, a, name, EVENT_POLICY_REFUSED, refusal);
         return;
     }
@@ -487,6 +500,7 @@ static void fill_app(const char *name, const struct accepted *a, struct reconcil
         .refused = a->refused,
         .is_elsewhere = a->is_elsewhere,
         .is_blocked = a->blocked != NULL,
+        .is_held_back = a->is_held_back,
         .generation = a->generation,
         .suspended = a->suspended,
         .rolled_back = a->rolled_back.reason != NULL ? &a->rolled_back : NULL,
@@ -553,7 +567,9 @@ bool reconcile_set_suspended(struct reconcile *rec, const char *name, bool suspe
         };
         events_emit(rec->events, &event, "%s is to be %s", name,
                     suspended ? "suspended" : "running");
-        supervisor_apply(rec->supervisor, a->running, a->generation, suspended);
+        if (!a->is_held_back) {
+            supervisor_apply(rec->supervisor, a->running, a->generation, suspended);
+        }
     }
     return true;
 }

@@ -23,12 +23,13 @@ struct accepted {
     char *trial_failure; /* why it is given up */
     char *document;      /* a hash of the one that `running` is of; NULL: not known */
     struct rolled_back rolled_back;
-    bool suspended;  /* targetState: nothing of it is to run */
-    bool has_record; /* of an earlier agent: not put together from units */
-    bool removing;   /* as an earlier agent left it */
-    bool present;    /* in the view */
-    bool was_seen;   /* in a view of this agent's */
-    bool seen;       /* in the view, and for this device */
+    bool suspended;    /* targetState: nothing of it is to run */
+    bool is_held_back; /* the policy refused `running` when this agent began: it was not started */
+    bool has_record;   /* of an earlier agent: not put together from units */
+    bool removing;     /* as an earlier agent left it */
+    bool present;      /* in the view */
+    bool was_seen;     /* in a view of this agent's */
+    bool seen;         /* in the view, and for this device */
 };
 
 struct reconcile {

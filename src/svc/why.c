@@ -101,7 +101,9 @@ static char *next_of(const struct app_report *app, const struct workload_report 
                                "application restart -i %s`",
                                app->name);
     case STATUS_STARTING:
-        return xstrdup("it runs as soon as its program is executed");
+        return xstrdup(w->started_at_unix_ms != 0 && w->pid != 0
+                           ? "it is running once it passes its health check"
+                           : "it runs as soon as its program is executed");
     case STATUS_PENDING:
         return xstrdup("it starts when what it waits for is there");
     case STATUS_STOPPING:
@@ -117,7 +119,8 @@ static char *next_of(const struct app_report *app, const struct workload_report 
     case STATUS_UNSUPPORTED:
         return xstrdup("nothing: this agent runs managed-process only");
     case STATUS_UNHEALTHY:
-        return xstrdup("it is restarted by its restart policy");
+        return xstrdup("it is restarted by its restart policy; where that is never, it is running "
+                       "again once it passes its health check");
     case STATUS_RUNNING:
     case STATUS_COUNT:
         break;

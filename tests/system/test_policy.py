@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from api import Api
 from harness import (FAIL_AT_ONCE, SLEEP, TEST_USER, agent_binary, is_alive, kill_and_wait,
                      ordinary_account, sh, wait_for, workload)
 
@@ -376,3 +377,30 @@ def test_check_names_what_the_policy_refuses(world):
     done = subprocess.run([agent_binary(), "--config", agent.config_file, "--check"], text=True,
                           capture_output=True)
     assert done.returncode == 1 and "policy.commands" in done.stderr
+
+
+def test_what_is_refused_when_the_agent_starts_says_so_and_starts_once_it_may(make_agent):
+    """As many as maxWorkloads lets run, the others are told as rejected, until there is room."""
+    agent = make_agent(policy={"maxWorkloads": 4}).start()
+    names = [f"app{i}" for i in range(4)]
+    for name in names:
+        agent.run(name, workload("w", SLEEP))
+    agent.stop()
+    agent.write_config(policy={"maxWorkloads": 3})
+    since = agent.mark()
+    agent.start()
+    for i in range(3):
+        agent.wait_event("started", since=since, count=i + 1)
+    told = {app["name"]: app for app in Api(agent).get("/v1/applications")}
+    refused, = [name for name in names if told[name]["status"] != "running"]
+    assert told[refused]["status"] == "rejected"
+    assert "maxWorkloads" in told[refused]["workloads"][0]["reason"]
+    for state in ("suspended", "running"):  # neither gets around it
+        answer = Api(agent).request("PATCH", f"/v1/applications/{refused}", {"targetState": state})
+        assert answer.status == 200
+    Api(agent).request("POST", f"/v1/applications/{refused}/restart")
+    assert Api(agent).workload(refused, "w")["status"] == "rejected"
+    agent.write_config(policy={"maxWorkloads": 4})
+    agent.send(signal.SIGHUP)
+    agent.wait_started(refused, "w", since)
+    assert Api(agent).app(refused)["status"] == "running"
