@@ -39,6 +39,8 @@ struct http_client;
 struct health_shared {
     struct http_client *http; /* made with the first check that needs it */
     size_t under_way, max_under_way;
+    int64_t last_number; /* of exec checks, counted over all */
+    bool has_ended;      /* one has, and what it left was not looked for yet */
 };
 
 /* What all workloads share; outlives them. Nothing is owned. */
@@ -58,6 +60,8 @@ struct workload_ctx {
     struct health_shared *health;
     /* Asks for a sweep of the workload: workload_sweep() is called soon, from the loop. */
     void (*request_sweep)(void *arg, struct workload *workload);
+    /* An exec check has ended: what it left behind is ended soon. */
+    void (*on_check_end)(void *arg);
     /* The workload has come to rest. */
     void (*on_rest)(void *arg, struct workload *workload);
     /* It is in another state, or in another state of health. */
@@ -143,6 +147,8 @@ bool workload_is_disposable(const struct workload *workload);
 
 /* The process of a health check of it that is under way; 0: none. */
 pid_t workload_check_pid(const struct workload *workload);
+/* The number of that command; -1: none runs. */
+int64_t workload_check_number(const struct workload *workload);
 /* Its process, 0 where it has none. A zombie that is not released yet counts. */
 pid_t workload_pid(const struct workload *workload);
 /* Fills *ret where the workload has processes; false where it has none. */

@@ -189,6 +189,11 @@ const char *health_trouble(const struct health *health)
     return health->trouble;
 }
 
+int64_t health_number(const struct health *health)
+{
+    return health->probe != NULL ? health_probe_number(health->probe) : -1;
+}
+
 pid_t health_pid(const struct health *health)
 {
     return health->probe != NULL ? health_probe_pid(health->probe) : 0;

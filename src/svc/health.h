@@ -22,5 +22,6 @@ int64_t health_failures(const struct health *health);
 const char *health_trouble(const struct health *health);
 /* The process of the check under way, 0: none. Who made it reaps it. */
 pid_t health_pid(const struct health *health);
+int64_t health_number(const struct health *health);
 
 #endif

@@ -28,6 +28,7 @@ struct health_probe {
         struct spawned child; /* pid 0: none */
         struct loop_io *exit_io, *output_io;
         int output_fd;
+        int64_t number;
         char *cgroup; /* NULL: in none of its own */
         char output[OUTPUT_BYTES];
         size_t len;
@@ -49,6 +50,8 @@ static void end_exec(struct health_probe *probe)
         /* Where it is not dead yet, it is reaped as orphans are. */
         (void) !proc_wait_pidfd(probe->exec.child.pidfd, true, &ignored, NULL);
         probe->exec.child.pid = 0;
+        probe->workload->ctx->health->has_ended = true;
+        probe->workload->ctx->on_check_end(probe->workload->ctx->arg);
     }
     if (probe->exec.cgroup != NULL) {
         (void) cgroup_remove(cgroups, probe->exec.cgroup);
@@ -75,6 +78,11 @@ void health_probe_free(struct health_probe *probe)
 pid_t health_probe_pid(const struct health_probe *probe)
 {
     return probe->exec.child.pid;
+}
+
+int64_t health_probe_number(const struct health_probe *probe)
+{
+    return probe->exec.child.pid != 0 ? probe->exec.number : -1;
 }
 
 static void tell(struct health_probe *probe, const char *trouble)
@@ -252,6 +260,7 @@ static int run_command(struct health_probe *probe, struct err *err)
         cgroup_fd = cgroup_make(w->ctx->cgroups, probe->exec.cgroup, NULL);
     }
     enum limit_state states[LIMIT_COUNT];
+    probe->exec.number = ++w->ctx->health->last_number;
     if (workload_spawn(w, &w->spec.health.command, write_fd, cgroup_fd, states, &probe->exec.child,
                        err) < 0) {
         probe->exec.child = (struct spawned){.pidfd = -1, .handshake_fd = -1};

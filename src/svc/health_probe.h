@@ -20,5 +20,7 @@ struct health_probe *health_probe_new(const struct workload *workload, health_pr
 void health_probe_free(struct health_probe *probe);
 /* The process of one that runs a command; 0: none. */
 pid_t health_probe_pid(const struct health_probe *probe);
+/* Its number where it is a command that runs; else -1. */
+int64_t health_probe_number(const struct health_probe *probe);
 
 #endif

@@ -1,5 +1,6 @@
 #include "edgible/supervisor.h"
 
+#include "edgible/check_mark.h"
 #include "edgible/http_client.h"
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
@@ -75,6 +76,9 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     if (sup->pump == NULL) {
         return NULL;
     }
+    /* Of another number than those of this process before it executed itself anew (SIGUSR2). */
+    sup->health.last_number = loop_now() * 1000;
+    check_mark_kill_old(sup->device_name);
     sup->health.max_under_way = checks_at_once(&params->open_files_now);
     sup->bury_timer = loop_timer_new(params->loop, on_bury, sup);
     sweep_init(sup);
@@ -94,6 +98,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
         .stop_times = &sup->stop_times,
         .health = &sup->health,
         .request_sweep = sweep_request,
+        .on_check_end = sweep_orphans_soon,
         .on_rest = on_rest,
         .on_change = on_change,
         .arg = sup,

@@ -95,5 +95,7 @@ void sweep_init(struct supervisor *sup);
 void sweep_fini(struct supervisor *sup);
 /* As workload_ctx.request_sweep; arg is the supervisor. */
 void sweep_request(void *arg, struct workload *workload);
+/* As workload_ctx.on_check_end. */
+void sweep_orphans_soon(void *arg);
 
 #endif

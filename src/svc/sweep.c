@@ -1,5 +1,6 @@
 /* Looking at processes, for all workloads at once: what is left of those that stop, and orphans
  * of any of them that have ended and wait to be reaped. */
+#include "edgible/check_mark.h"
 #include "edgible/killtree.h"
 #include "edgible/proc.h"
 #include "supervisor_private.h"
@@ -53,9 +54,34 @@ static bool is_watched(const struct sweep_targets *t, pid_t pid)
 /* --- orphans -----------------------------------------------------------------------------------
  */
 
-/* Reaps the orphans that have ended; returns how many others live. */
-static size_t reap_orphans(const struct supervisor *sup, const struct sweep_targets *t)
+static bool is_check_under_way(const struct supervisor *sup, int64_t number)
 {
+    list_each (it, &sup->members) {
+        const struct member *m = list_entry(it, struct member, link);
+        if (workload_check_number(m->workload) == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A child that is not reaped yet, so the number is its own. True where it was of a check that has
+ * ended. */
+static bool kill_left_of_check(const struct supervisor *sup, pid_t child)
+{
+    int64_t number = check_mark_of(child);
+    if (number < 0 || is_check_under_way(sup, number)) {
+        return false;
+    }
+    (void) kill(child, SIGKILL);
+    return true;
+}
+
+/* Reaps the orphans that have ended; returns how many others live. */
+static size_t reap_orphans(struct supervisor *sup, const struct sweep_targets *t)
+{
+    bool has_ended = sup->health.has_ended;
+    sup->health.has_ended = false;
     CLEANUP(free) pid_t *children = xcalloc(CHILDREN_MAX, sizeof(*children));
     size_t count = proc_list_children(children, CHILDREN_MAX);
     size_t living = 0;
@@ -63,6 +89,9 @@ static size_t reap_orphans(const struct supervisor *sup, const struct sweep_targ
         if (children[i] != sup->helper && !is_watched(t, children[i]) &&
             proc_reap(children[i]) == 0) {
             living++;
+            /* Its children come to us with its end. */
+            sup->health.has_ended =
+                (has_ended && kill_left_of_check(sup, children[i])) || sup->health.has_ended;
         }
     }
     return living;
@@ -75,15 +104,23 @@ static void on_orphans(void *arg)
     sweep_collect_targets(sup, &t);
     (void) reap_orphans(sup, &t);
     sup->last_orphans = loop_now();
+    if (sup->health.has_ended) {
+        sweep_orphans_soon(sup);
+    }
 }
 
-/* SIGCHLD is a hint that some child ended. Leaders are told by their pidfds. */
-static void on_child_signal(void *arg)
+void sweep_orphans_soon(void *arg)
 {
     struct supervisor *sup = arg;
     if (!loop_timer_is_armed(sup->orphan_timer)) {
         loop_timer_arm(sup->orphan_timer, sup->last_orphans + ORPHANS_EVERY_MS);
     }
+}
+
+/* SIGCHLD is a hint that some child ended. Leaders are told by their pidfds. */
+static void on_child_signal(void *arg)
+{
+    sweep_orphans_soon(arg);
 }
 
 /* --- sweeps ------------------------------------------------------------------------------------

@@ -277,6 +277,11 @@ pid_t workload_check_pid(const struct workload *w)
     return w->health != NULL ? health_pid(w->health) : 0;
 }
 
+int64_t workload_check_number(const struct workload *w)
+{
+    return w->health != NULL ? health_number(w->health) : -1;
+}
+
 static void step(struct workload *w, enum wl_event event, enum wl_end end)
 {
     enum wl_state from = w->fsm.state;

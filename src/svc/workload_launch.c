@@ -2,6 +2,7 @@
  * fork; what fails in the child itself comes back over the handshake. */
 #include "edgible/admission.h"
 #include "edgible/buf.h"
+#include "edgible/check_mark.h"
 #include "edgible/clock.h"
 #include "edgible/fault.h"
 #include "edgible/fd.h"
@@ -126,8 +127,13 @@ static const char *own_env(const struct workload *w, const char *name)
     return NULL;
 }
 
-static void make_env(const struct workload *w, struct strv *env)
+static void make_env(const struct workload *w, bool is_check, struct strv *env)
 {
+    char mark[CHECK_MARK_BYTES];
+    if (is_check) {
+        check_mark_format(w->ctx->health->last_number, mark);
+        set_env(env, CHECK_MARK_NAME, mark);
+    }
     const struct {
         const char *name, *value;
     } base[] = {
@@ -277,7 +283,7 @@ int workload_spawn(const struct workload *w, const struct strv *command, int out
 {
     CLEANUP(strv) struct strv env = {0};
     CLEANUP(launch) struct launch launch = {.program.fd = -1, .folder.fd = -1, .sandbox_fd = -1};
-    make_env(w, &env);
+    make_env(w, command == &w->spec.health.command, &env);
     const char *path = own_env(w, "PATH");
     spawn_find_paths(command->items[0], path != NULL ? path : SPAWN_DEFAULT_PATH, &launch.paths);
     if (launch_check(w, &launch, err) < 0 || open_sandbox(w, &launch, err) < 0) {

@@ -1,5 +1,6 @@
 #include "census.h"
 
+#include "edgible/check_mark.h"
 #include "edgible/fd.h"
 #include "proc_priv.h"
 
@@ -138,6 +139,7 @@ void census_free(struct census *census)
         free(census->details[i].cookie.application);
         free(census->details[i].cookie.workload);
         free(census->details[i].cookie.device);
+        free(census->details[i].cookie.check);
     }
     for (int key = 0; key < CENSUS_KEY_COUNT; key++) {
         free(census->by[key].order);
@@ -256,11 +258,13 @@ static void parse_cookie(const char *data, size_t len, struct census_cookie *ret
             set_once(&ret->application, env_value(at, "EDGIBLE_APPLICATION"));
             set_once(&ret->workload, env_value(at, "EDGIBLE_WORKLOAD"));
             set_once(&ret->device, env_value(at, "EDGIBLE_DEVICE"));
+            set_once(&ret->check, env_value(at, CHECK_MARK_NAME));
         }
     }
     set_once(&ret->application, "");
     set_once(&ret->workload, "");
     set_once(&ret->device, "");
+    set_once(&ret->check, "");
 }
 
 const struct census_cookie *census_cookie(const struct census *census, size_t position)

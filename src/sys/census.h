@@ -19,7 +19,7 @@ enum census_key { CENSUS_BY_PARENT, CENSUS_BY_GROUP, CENSUS_BY_SESSION, CENSUS_K
 
 /* What a process's environment says of whose it is; strings "" where it says nothing. */
 struct census_cookie {
-    char *application, *workload, *device; /* owned */
+    char *application, *workload, *device, *check; /* owned */
 };
 
 struct census_details; /* what was looked up already, a process each */

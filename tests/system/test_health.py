@@ -7,8 +7,8 @@ import time
 import pytest
 
 from api import Api
-from harness import (RESTART_AT_ONCE, SLEEP, cpu_seconds, free_port, is_alive, living_of, python, sh,
-                     wait_for, workload)
+from harness import (RESTART_AT_ONCE, SLEEP, argv_of, cpu_seconds, free_port, is_alive, living_of,
+                     python, sh, wait_for, workload)
 
 QUICK = {"interval": "100ms", "timeout": "2s", "failures": 2}
 
@@ -231,3 +231,51 @@ def test_a_hundred_checks_are_spread_and_bounded(agent):
     assert busiest <= 25  # 5 on average
     assert cpu_seconds(agent.process.pid) < 60
     assert len(os.listdir(f"/proc/{agent.process.pid}/fd")) < 60 + 3 * 100 + 4 * 64
+
+
+LEAVES = {
+    "session": "setsid sleep 1000000 & exit 0",
+    "twice": "(setsid sh -c 'setsid sleep 1000000 & setsid sleep 1000000' &); exit 0",
+    "hangs": "setsid sleep 1000000 & sleep 1000000",
+}
+
+
+@pytest.mark.parametrize("script", LEAVES.values(), ids=LEAVES.keys())
+def test_what_a_command_leaves_in_other_sessions_is_ended(agent, script):
+    count = agent.work / "count"
+    agent.deploy("app", workload("main", SLEEP, restart={"policy": "never"}, healthCheck={
+        "exec": sh(f"echo x >> {count}; {script}"), "interval": "100ms", "timeout": "300ms"}))
+    pid = agent.wait_started("app", "main")
+    agent.wait(lambda: count.exists() and len(count.read_text().split()) > 15, "many checks")
+    agent.wait(lambda: len(agent.living()) < 8, "what they left to end")
+    assert is_alive(pid)
+
+
+def test_a_check_of_an_agent_that_was_killed_is_ended_by_the_next_one(agent):
+    """Its process group, and what left that."""
+    agent.deploy("app", workload("main", SLEEP, healthCheck={
+        "exec": sh("setsid sleep 1111111 & exec sleep 1111111"), "interval": "1h",
+        "timeout": "30m"}))
+    pid = agent.wait_started("app", "main")
+    agent.wait(lambda: len(agent.living()) == 3, "the check")
+    old = [p.pid for p in agent.living() if p.pid != pid]
+    agent.process.kill()
+    agent.wait_exit()
+    agent.start()
+    agent.wait(lambda: not any(is_alive(p) for p in old), "the old check to end")
+    agent.wait_event("adopted", "app", "main")
+    agent.wait(lambda: len(agent.living()) == 3, "the check of the new agent")
+    assert is_alive(pid)
+
+
+def test_what_a_workload_itself_starts_in_other_sessions_lives_on(agent):
+    agent.deploy("app", workload("main", sh("setsid sleep 1000000 & exec sleep 1000000"),
+                                 healthCheck={"exec": sh("setsid true & exit 0"),
+                                              "interval": "50ms"}))
+    agent.wait_event("healthy", "app", "main")
+    daemon, = [p.pid for p in agent.living() if p.pid not in agent.started_pids()
+               and "1000000" in " ".join(argv_of(p.pid))]
+    agent.deploy("next", workload("main", SLEEP, healthCheck={
+        "exec": ["/bin/true"], "interval": "50ms", "successes": 10}))
+    agent.wait_event("healthy", "next", "main")
+    assert is_alive(daemon)
