@@ -14,10 +14,17 @@ static bool is_ready(const struct member *m)
     return !member_is_leaving(m) && workload_ready_in(m->workload) == 0;
 }
 
+/* Of what waits itself so much is told: a chain of a thousand would else be told a thousand times,
+ * and those that wait for each other would tell a longer one with each look. */
+#define CHAIN_BYTES 400
+
 /* "which is backoff: exited with status 1". The caller frees. */
 static char *state_sentence(const struct member *m)
 {
     CLEANUP(free) char *reason = workload_reason(m->workload);
+    if (workload_is_held(m->workload) && reason != NULL && strlen(reason) > CHAIN_BYTES) {
+        return xasprintf("which is pending: %.*s...", CHAIN_BYTES, reason);
+    }
     if (workload_status(m->workload) == STATUS_RUNNING) {
         return xstrdup(workload_ready_in(m->workload) > 0
                            ? "which has just begun to run"

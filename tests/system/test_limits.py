@@ -126,3 +126,25 @@ def test_programs_of_ordinary_users_gain_no_rights(make_agent, allowed):
 def test_workloads_of_root_may_gain_rights(agent):
     pid, = agent.run("app", workload("main", SLEEP))
     assert status_of(read_proc(pid, "status").decode())["NoNewPrivs"].strip() == "0"
+
+
+def test_more_open_files_than_there_can_be_keep_nothing_from_running(agent):
+    most = int(Path("/proc/sys/fs/nr_open").read_text())
+    if most >= 1073741816:
+        pytest.skip("the kernel lets a process have as many as a document can ask for")
+    own = int(limits_of(agent.pid)["Max open files"])
+    agent.run("app", workload("main", SLEEP, limits={"openFiles": most + 1}),
+              workload("just", SLEEP, limits={"openFiles": own}))
+    told = {w["name"]: w for w in Api(agent).app("app")["workloads"]}
+    assert told["main"]["limits"]["openFiles"] == "not in force"
+    assert told["just"]["limits"]["openFiles"] == "rlimit"
+    assert limits_of(agent.pid)["Max open files"] == str(own)
+
+
+def test_what_is_above_the_agents_own_limits_keeps_nothing_from_running(make_agent):
+    """As under `ulimit` or a container's rules: a lower limit holds already."""
+    agent = make_agent().start(prefix=["/usr/bin/prlimit", "--nproc=20000"])
+    agent.run("app", workload("main", SLEEP, limits={"processes": 50000}))
+    told = Api(agent).workload("app", "main")["limits"]
+    may_raise = int(status_of(read_proc(agent.pid, "status").decode())["CapEff"], 16) >> 24 & 1
+    assert may_raise or told["processes"] in ("not in force", "cgroup")
