@@ -203,6 +203,10 @@ void reconcile_on_change(struct reconcile *rec, const struct workload *workload)
         a->trial_failure = xasprintf("workload '%s' is %s: %s", workload_spec(workload)->name,
                                      status_name(status), reason != NULL ? reason : "");
         loop_timer_arm(rec->trial_timer, 0);
+    } else if (is_of_it && status == STATUS_BACKOFF) {
+        /* One that ends and is restarted does not run well: from here on it has all the time again,
+         * or it would be taken for good between two crashes. */
+        a->trial_end = loop_now() + trial_length(a->running);
     }
 }
 

@@ -75,6 +75,16 @@ def test_it_is_not_tried_again_until_the_document_changes(agent):
     assert told["generation"] == 3 and "rolledBack" not in told
 
 
+def test_one_that_crashes_seldom_is_not_taken_for_good_between_two_crashes(agent):
+    restart = {**FAIL_AT_ONCE, "maxRapidFailures": 4}
+    good(agent)
+    deploy(agent, workload("main", ["/bin/sh", "-c", "sleep 1.3; exit 1"], restart=restart),
+           healthy_after="2s")
+    wait_rolled_back(agent)
+    assert len(agent.events("backoff", "app")) == 3
+    agent.wait(lambda: app(agent)["status"] == "running", "version 1 to run")
+
+
 def test_a_second_bad_version_goes_back_to_the_same_good_one(agent):
     good(agent)
     for number in (2, 3):
