@@ -31,6 +31,10 @@ int fd_read_all(int fd, size_t max, char **ret_data, size_t *ret_len, struct err
 /* Opens path (relative to dirfd; AT_FDCWD for the usual) and reads it whole, as fd_read_all. */
 int fd_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len,
                  struct err *err) MUST_CHECK;
+/* The same of a regular file: anything else is an error with code EINVAL, and a FIFO in its place
+ * is not waited for. */
+int fd_read_regular_file(const char *path, size_t max, char **ret_data, size_t *ret_len,
+                         struct err *err) MUST_CHECK;
 
 /* Adds O_NONBLOCK. */
 int fd_set_nonblocking(int fd, struct err *err) MUST_CHECK;

@@ -81,6 +81,20 @@ int fd_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_
     return 0;
 }
 
+int fd_read_regular_file(const char *path, size_t max, char **ret_data, size_t *ret_len,
+                         struct err *err)
+{
+    struct stat st;
+    CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return err_set(err, errno, "open '%s'", path);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return err_set(err, EINVAL, "'%s' is not a regular file", path);
+    }
+    return fd_read_all(fd, max, ret_data, ret_len, err) < 0 ? err_prefix(err, "'%s'", path) : 0;
+}
+
 int fd_set_nonblocking(int fd, struct err *err)
 {
     int flags = fcntl(fd, F_GETFL);

@@ -60,7 +60,7 @@ static int load_segment(const struct event_store *store, struct segment *segment
     CLEANUP(free) char *path = segment_path(store, segment->first);
     CLEANUP(free) char *data = NULL;
     size_t len = 0;
-    if (fd_read_file(AT_FDCWD, path, EVENT_STORE_MAX_BYTES, &data, &len, err) < 0) {
+    if (fd_read_regular_file(path, EVENT_STORE_MAX_BYTES, &data, &len, err) < 0) {
         return -1;
     }
     size_t at = 0;

@@ -92,7 +92,7 @@ char *persist_read_volatile(struct persist *persist, const char *name, size_t *r
 {
     CLEANUP(free) char *path = xasprintf("%s/%s", persist->runtime_dir, name);
     char *text = NULL;
-    if (fd_read_file(AT_FDCWD, path, STATE_DOC_MAX_BYTES, &text, ret_len, err) < 0) {
+    if (fd_read_regular_file(path, STATE_DOC_MAX_BYTES, &text, ret_len, err) < 0) {
         return NULL;
     }
     return text;
@@ -267,7 +267,7 @@ static void give_record(const char *path, const char *name, persist_fn *fn, void
     CLEANUP(free) char *text = NULL;
     size_t len = 0;
     struct err err = {0};
-    if (fd_read_file(AT_FDCWD, path, STATE_DOC_MAX_BYTES, &text, &len, &err) < 0) {
+    if (fd_read_regular_file(path, STATE_DOC_MAX_BYTES, &text, &len, &err) < 0) {
         fn(arg, name, NULL, 0, &err);
     } else {
         fn(arg, name, text, len, NULL);
@@ -286,7 +286,7 @@ static int read_pending(struct persist *persist, struct err *err)
 {
     CLEANUP(free) char *data = NULL;
     size_t len = 0;
-    if (fd_read_file(AT_FDCWD, persist->pending_path, PENDING_MAX, &data, &len, err) < 0) {
+    if (fd_read_regular_file(persist->pending_path, PENDING_MAX, &data, &len, err) < 0) {
         return -1;
     }
     char *at = data;
@@ -346,7 +346,7 @@ static int check_boot(const struct persist *persist, const char *boot_id, struct
     CLEANUP(free) char *path = xasprintf("%s/boot-id", persist->runtime_dir);
     CLEANUP(free) char *found = NULL;
     size_t len = 0;
-    if (fd_read_file(AT_FDCWD, path, 128, &found, &len, NULL) == 0 && strcmp(found, boot_id) == 0) {
+    if (fd_read_regular_file(path, 128, &found, &len, NULL) == 0 && strcmp(found, boot_id) == 0) {
         return 0;
     }
     remove_all(persist->runtime_dir, "units");

@@ -178,12 +178,29 @@ int statedir_write_file(int dirfd, const char *name, const void *data, size_t le
     return statedir_finish_file(dirfd, name, sync, err);
 }
 
+/* The file that was exchanged last is written again. What is no file there (somebody put it where
+ * the record was) is removed: a FIFO would be waited for. */
+static int open_temporary(int dirfd, const char *name)
+{
+    struct stat st;
+    int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    CLEANUP(close_fd) int fd = openat(dirfd, name, flags, 0600);
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        return steal_fd(&fd);
+    }
+    int cause = fd < 0 ? errno : EEXIST;
+    if (unlinkat(dirfd, name, 0) < 0 && unlinkat(dirfd, name, AT_REMOVEDIR) < 0) {
+        errno = cause;
+        return -1;
+    }
+    return openat(dirfd, name, flags | O_EXCL, 0600);
+}
+
 int statedir_exchange_file(int dirfd, const char *name, const void *data, size_t len,
                            struct err *err)
 {
     CLEANUP(free) char *temporary = temporary_name(name);
-    int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
-    CLEANUP(close_fd) int fd = openat(dirfd, temporary, flags, 0600);
+    CLEANUP(close_fd) int fd = open_temporary(dirfd, temporary);
     if (fd < 0) {
         return err_set(err, errno, "create '%s'", temporary);
     }

@@ -232,6 +232,21 @@ def test_records_are_where_they_should_be_and_private(agent):
     assert not (agent.runtime_dir / "units" / "app").exists()
 
 
+@pytest.mark.parametrize("where", ["state/units/app/main.json", "state/applications/app.json",
+                                   "run/units/app/main.json"])
+def test_a_fifo_in_the_place_of_a_record_keeps_no_agent_from_starting(agent, where):
+    agent.run("app", workload("main", SLEEP))
+    wait_for(lambda: not (agent.runtime_dir / "pending").stat().st_size, "the disk")
+    agent.stop()
+    path = agent.folder / where
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    os.chown(path.parent, agent.account.uid, agent.account.gid)
+    since = next_agent(agent)
+    agent.wait_started("app", "main", since)
+
+
 @pytest.mark.as_root
 def test_two_copies_never_run_even_without_records(agent):
     """runtimeDir was removed under a running agent, as a wrong RuntimeDirectory= of its unit does.

@@ -91,6 +91,26 @@ static void a_missing_file_is_named(void **state)
     assert_int_equal(err.code, EISDIR);
 }
 
+static void what_is_no_regular_file_is_refused_and_not_waited_for(void **state)
+{
+    CLEANUP(free) char *path = xasprintf("%s/fifo", (const char *) *state);
+    char *data = NULL;
+    size_t len = 0;
+    struct err err = {0};
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(fd_read_regular_file(path, 10, &data, &len, &err), -1);
+    assert_int_equal(err.code, EINVAL);
+    assert_non_null(strstr(err.msg, "is not a regular file"));
+    assert_int_equal(fd_read_regular_file("/", 10, &data, &len, &err), -1);
+    assert_int_equal(fd_read_regular_file("/nonexistent/x", 10, &data, &len, &err), -1);
+    assert_int_equal(err.code, ENOENT);
+    assert_int_equal(fd_read_regular_file("/etc/passwd", 1, &data, &len, &err), -1);
+    assert_int_equal(err.code, EFBIG);
+    assert_int_equal(fd_read_regular_file("/etc/passwd", 1000000, &data, &len, &err), 0);
+    assert_int_equal(strncmp(data, "root:", 5), 0);
+    free(data);
+}
+
 struct drain {
     int fd;
     size_t len;
@@ -185,6 +205,7 @@ int main(void)
         WITH_FOLDER(a_file_is_read_whole),
         WITH_FOLDER(a_file_past_the_bound_is_refused),
         cmocka_unit_test(a_missing_file_is_named),
+        WITH_FOLDER(what_is_no_regular_file_is_refused_and_not_waited_for),
         cmocka_unit_test(writing_goes_on_after_short_writes),
         cmocka_unit_test(a_failed_write_says_its_errno),
         cmocka_unit_test(a_descriptor_becomes_non_blocking),
