@@ -23,6 +23,9 @@ DEFINE_CLEANUP(reconcile, struct reconcile, reconcile_free)
 
 /* From now on this configuration counts; call reconcile_view() next. */
 void reconcile_set_config(struct reconcile *rec, const struct config *config);
+/* The next view is of another source than the last: where that says something that cannot be read,
+ * what was taken from the one before may be in it. */
+void reconcile_new_source(struct reconcile *rec);
 
 /* --- at the start, before any view --- */
 

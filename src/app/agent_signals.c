@@ -83,6 +83,7 @@ static void on_reload_signal(void *arg)
             api_set_source(agent->api, NULL);
         }
         source_free(steal_ptr(&agent->source));
+        reconcile_new_source(agent->reconcile);
         if (agent_open_source(agent, &err) < 0) {
             agent_log_err("source", &err);
         }

@@ -76,6 +76,17 @@ void reconcile_set_config(struct reconcile *rec, const struct config *config)
     rec->config = config;
 }
 
+void reconcile_new_source(struct reconcile *rec)
+{
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(rec->apps, &at, NULL, &value)) {
+        struct accepted *a = value;
+        a->was_seen = false;
+        a->is_of_other_source = true;
+    }
+}
+
 /* --- saying ------------------------------------------------------------------------------------
  */
 
@@ -195,6 +206,7 @@ static void take(struct reconcile *rec, const struct app_spec *app)
     struct accepted *a = get_accepted(rec, app->name);
     a->present = true;
     a->was_seen = true;
+    a->is_of_other_source = false;
     if (a->blocked != NULL) {
         a->seen = true;
         refuse(rec, a, app->name, EVENT_REJECTED, a->blocked);
@@ -424,7 +436,7 @@ static bool is_in_doubt(const struct accepted *a, const char *name, const struct
     if (a->running == NULL || a->removing) {
         return false;
     }
-    const char *origin = a->running->file;
+    const char *origin = a->is_of_other_source ? NULL : a->running->file;
     bool may_be_there = origin != NULL ? strv_has(&view->unsure, origin) : view->unsure.count > 0;
     return strv_has(&view->kept, name) || (!a->was_seen && may_be_there);
 }

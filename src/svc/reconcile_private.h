@@ -28,8 +28,9 @@ struct accepted {
     bool has_record;   /* of an earlier agent: not put together from units */
     bool removing;     /* as an earlier agent left it */
     bool present;      /* in the view */
-    bool was_seen;     /* in a view of this agent's */
-    bool seen;         /* in the view, and for this device */
+    bool is_of_other_source; /* taken from the one before that of now */
+    bool was_seen;           /* in a view of this agent's */
+    bool seen;               /* in the view, and for this device */
 };
 
 struct reconcile {

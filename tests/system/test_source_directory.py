@@ -403,3 +403,17 @@ def test_a_thousand_files(agent):
     agent.wait(lambda: len(agent.events("removed")) == 300, "300 to be removed", timeout=300)
     assert len({e["application"] for e in agent.events("stopped")}) == 300
     agent.stop(timeout=300)
+
+
+def test_another_directory_that_cannot_be_read_whole_removes_nothing(agent):
+    pid, = agent.run("app", workload("main", SLEEP))
+    other = agent._make("other.d")
+    (other / "app.yaml").write_text("metadata: {name: app")
+    agent.write_config(controlPlane={"directory": str(other)})
+    agent.send(signal.SIGHUP)
+    agent.wait_event("rejected")
+    (other / "next.json").write_text(json.dumps(agent.app("next", MAIN)))
+    agent.wait_started("next", "main")
+    assert is_alive(pid) and not agent.events("stopping")
+    (other / "app.yaml").write_text("[]")
+    agent.wait_event("removed", "app")
