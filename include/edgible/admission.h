@@ -14,8 +14,8 @@
 /* NULL where the document is for this device, else why not. The caller frees. */
 char *admission_not_for_device(const struct config *config, const struct app_spec *app);
 
-/* A copy of app with the configuration's defaults filled in, and the policy's limits where it asks
- * for none. */
+/* A copy of app with the configuration's defaults filled in. The policy's limits are not: they
+ * count from a start on (admission_start_limits()), and restart nothing. */
 struct app_spec *admission_complete(const struct config *config, const struct app_spec *app);
 
 /* NULL where the policy allows it, else the sentence that refuses it, with the rule. app is
@@ -40,7 +40,7 @@ char *admission_depends_refusal(const struct app_spec *app, struct map *known);
  */
 char *admission_start_refusal(const struct policy_config *policy,
                               const struct workload_spec *workload, const char *own_user);
-/* What was asked for, as far as the policy lets it. */
+/* What was asked for, as far as the policy lets it, and its limits where nothing was. */
 struct limits_spec admission_start_limits(const struct policy_config *policy,
                                           const struct limits_spec *asked);
 /* The policy's words for a program that may not be run; NULL: it may. path is resolved. */

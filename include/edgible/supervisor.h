@@ -108,6 +108,9 @@ const struct workload *supervisor_find(const struct supervisor *sup, const char 
                                        const char *workload);
 const struct stop_times *supervisor_stop_times(const struct supervisor *sup);
 /* Some workload is being stopped for good or suspended. */
+/* Whether the process is of a workload that has a sandbox: told by its parents, its session and
+ * group, and its cgroup. */
+bool supervisor_has_in_sandbox(const struct supervisor *sup, pid_t pid);
 bool supervisor_has_leaving(const struct supervisor *sup);
 typedef void supervisor_fn(void *arg, const struct workload *workload);
 /* For each workload of the application, all where it is NULL. */

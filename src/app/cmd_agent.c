@@ -1,5 +1,6 @@
 /* edgible agent … */
 #include "client.h"
+#include "edgible/log.h"
 #include "edgible/mem.h"
 
 #include <stdio.h>
@@ -112,9 +113,21 @@ int cmd_agent_status(const struct command_options *options)
     return code;
 }
 
+static int check_level(const char *name)
+{
+    enum log_level level = LOG_INFO;
+    return log_level_parse(name, &level) == 0
+               ? EXIT_OK
+               : command_usage_error("'%s' is no log level: error, warn, info or debug", name);
+}
+
 int cmd_agent_logs(const struct command_options *options)
 {
     CLEANUP(buf) struct buf path = {0};
+    int usage = options->level != NULL ? check_level(options->level) : EXIT_OK;
+    if (usage != EXIT_OK) {
+        return usage;
+    }
     long long lines = options->lines >= 0 ? (long long) options->lines : 100;
     buf_printf(&path, "/v1/agent/logs?lines=%lld&follow=%s", lines < 1000 ? lines : 1000,
                options->follow ? "true" : "false");
@@ -131,6 +144,10 @@ int cmd_agent_logs(const struct command_options *options)
 
 int cmd_agent_set_log_level(const struct command_options *options)
 {
+    int usage = check_level(options->argument);
+    if (usage != EXIT_OK) {
+        return usage;
+    }
     CLEANUP(json) struct json *wanted = json_object();
     CLEANUP(json) struct json *agent = NULL;
     CLEANUP(buf) struct buf body = {0};

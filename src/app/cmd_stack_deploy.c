@@ -174,6 +174,30 @@ static int fail_broken(const struct watching *watch)
     return EXIT_NOT_OK;
 }
 
+/* What is up may be the version before. A report may be older than the deploy: agents alone are
+ * asked. */
+static int check_rolled_back(const struct watching *watch)
+{
+    for (size_t i = 0; i < watch->names.count && watch->options->plane == NULL; i++) {
+        CLEANUP(free) char *path = client_app_path(watch->names.items[i], "");
+        CLEANUP(json) struct json *app = NULL;
+        int code = client_get(watch->options, path, &app);
+        if (code != EXIT_OK) {
+            return code;
+        }
+        const struct json *rolled_back = json_get(app, "rolledBack");
+        if (rolled_back != NULL) {
+            CLEANUP(free) char *reason = client_clean(or_empty(json_string(rolled_back, "reason")));
+            return client_fail(EXIT_NOT_OK,
+                               "application '%s' runs generation %.0f: generation %.0f was given "
+                               "up: %s; change the document to have it tried again",
+                               watch->names.items[i], json_number(rolled_back, "to", 0),
+                               json_number(rolled_back, "from", 0), reason);
+        }
+    }
+    return EXIT_OK;
+}
+
 static int wait_until_up(struct watching *watch)
 {
     for (unsigned looks = 1;; looks++) {
@@ -185,7 +209,7 @@ static int wait_until_up(struct watching *watch)
             return fail_broken(watch);
         }
         if (!watch->any_waits) {
-            return EXIT_OK;
+            return check_rolled_back(watch);
         }
         if (stack_now() >= watch->until) {
             return client_fail(EXIT_NOT_OK,

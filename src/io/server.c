@@ -115,7 +115,7 @@ static const char *refusal_title(unsigned status)
 static const char *refusal_detail(unsigned status)
 {
     return status == 403 ? "this user may not use the agent's API: root, the agent's own user and "
-                           "the members of api.group may"
+                           "the members of api.group may, but no workload in a sandbox"
                          : "there are as many connections as the agent serves at a time; close "
                            "some, or try again";
 }

@@ -31,26 +31,11 @@ char *admission_not_for_device(const struct config *config, const struct app_spe
     return NULL;
 }
 
-static void default_limit(int64_t *limit, int64_t ceiling)
-{
-    if (*limit == UNSET) {
-        *limit = ceiling;
-    }
-}
-
 struct app_spec *admission_complete(const struct config *config, const struct app_spec *app)
 {
     struct app_spec *complete = app_spec_copy(app);
-    const struct limits_spec *ceilings = &config->policy.limits;
     for (size_t i = 0; i < complete->workload_count; i++) {
-        struct workload_spec *w = &complete->workloads[i];
-        workload_spec_apply_defaults(w, &config->defaults);
-        if (config->policy.present && w->supported) {
-            default_limit(&w->limits.memory_bytes, ceilings->memory_bytes);
-            default_limit(&w->limits.cpu_millis, ceilings->cpu_millis);
-            default_limit(&w->limits.processes, ceilings->processes);
-            default_limit(&w->limits.open_files, ceilings->open_files);
-        }
+        workload_spec_apply_defaults(&complete->workloads[i], &config->defaults);
     }
     return complete;
 }

@@ -3,6 +3,7 @@
 #include "api_private.h"
 #include "edgible/clock.h"
 #include "edgible/parse.h"
+#include "edgible/proc.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -265,9 +266,8 @@ static gid_t find_group(const struct config *config)
 }
 
 /* The kernel has said which groups the peer is in: name services could take their time. */
-static bool allows(void *arg, const struct server_peer *peer)
+static bool is_of_group(const struct api *api, const struct server_peer *peer)
 {
-    const struct api *api = arg;
     if (peer->uid == 0 || peer->uid == geteuid()) {
         return true;
     }
@@ -277,6 +277,15 @@ static bool allows(void *arg, const struct server_peer *peer)
         }
     }
     return api->group != (gid_t) -1 && peer->gid == api->group;
+}
+
+/* Landlock holds nobody back from a Unix socket, and who may deploy needs no sandbox any more. */
+static bool allows(void *arg, const struct server_peer *peer)
+{
+    const struct api *api = arg;
+    return is_of_group(api, peer) &&
+           !(proc_has_no_new_privs(peer->pid) &&
+             supervisor_has_in_sandbox(api->params.supervisor, peer->pid));
 }
 
 /* --- life ----------------------------------------------------------------------------------------

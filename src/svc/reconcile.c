@@ -227,6 +227,7 @@ static void take(struct reconcile *rec, const struct app_spec *app)
     }
     if (a->running != NULL && !spec_diff_app_is_different(a->running, complete)) {
         free(steal_ptr(&a->refused));
+        trial_forget_given_up(rec, a, app);
         set_going(rec, a);
         return;
     }

@@ -56,6 +56,9 @@ void trial_fini(struct reconcile *rec);
 void trial_free(struct accepted *a);
 /* The document is the one that was given up. */
 bool trial_is_given_up(const struct accepted *a, const struct app_spec *document);
+/* The source has a document of what runs: the one that was given up is over. */
+void trial_forget_given_up(struct reconcile *rec, struct accepted *a,
+                           const struct app_spec *document);
 /* A new version is about to replace what runs: `running` is still the old one; next is complete,
  * document as it was given. */
 void trial_begin(struct reconcile *rec, struct accepted *a, const struct app_spec *next,

@@ -56,6 +56,17 @@ bool trial_is_given_up(const struct accepted *a, const struct app_spec *document
     return strcmp(hash, a->rolled_back.document) == 0;
 }
 
+void trial_forget_given_up(struct reconcile *rec, struct accepted *a,
+                           const struct app_spec *document)
+{
+    if (a->rolled_back.reason != NULL) {
+        forget_rolled_back(a);
+        free(a->document);
+        a->document = hash_document(document);
+        reconcile_write_record(rec, a, document, false);
+    }
+}
+
 struct look {
     bool is_bad, is_settled;
 };

@@ -2,6 +2,7 @@
 
 #include "edgible/buf.h"
 #include "edgible/crypto.h"
+#include "edgible/log.h"
 #include "edgible/signature.h"
 #include "edgible/state_doc.h"
 
@@ -40,10 +41,16 @@ static void on_record(void *arg, const char *name, const char *text, size_t len,
     };
     struct source_trust *trust = arg;
     struct record record = {.sequence = -1};
-    (void) read_error;
-    if (text != NULL && state_doc_read(name, text, len, fields, &record, NULL) == STATE_DOC_READ) {
+    struct err err = {0};
+    char sentence[ERR_MSG_MAX];
+    if (text != NULL && state_doc_read(name, text, len, fields, &record, &err) == STATE_DOC_READ) {
         trust->sequence = record.sequence;
+        return;
     }
+    log_error("source",
+              "'%s' in stateDir cannot be read: %s; which signed set was accepted last is not "
+              "known, and an older one would be taken",
+              name, err_text(text != NULL ? &err : read_error, sentence, sizeof(sentence)));
 }
 
 static void remember(struct source_trust *trust, int64_t sequence)

@@ -6,7 +6,9 @@
 
 /* An application that others depend on, as far as the look has come. */
 struct awaited {
+    const struct member *first;
     const struct member *not_ready; /* its first workload that is not; NULL: all are */
+    bool seen;                      /* by who looks for a circle */
 };
 
 static bool is_ready(const struct member *m)
@@ -49,13 +51,47 @@ static char *wait_for_workload(const struct supervisor *sup, const struct member
     return xasprintf("waits for workload '%s', %s", name, state);
 }
 
-static char *wait_for_application(struct map *apps, const char *name)
+static void forget_seen(struct map *apps)
+{
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(apps, &at, NULL, &value)) {
+        ((struct awaited *) value)->seen = false;
+    }
+}
+
+/* Whether `name` waits for `own`, by itself or through others. Recursion is bounded by the number
+ * of applications. */
+static bool waits_for(struct map *apps, const char *name, const char *own)
+{
+    struct awaited *app = map_get(apps, name);
+    if (app == NULL || app->seen || app->not_ready == NULL ||
+        !workload_is_held(app->not_ready->workload)) {
+        return false;
+    }
+    app->seen = true;
+    const struct strv *on = workload_app_depends_on(app->first->workload);
+    for (size_t i = 0; i < on->count; i++) {
+        if (strcmp(on->items[i], own) == 0 || waits_for(apps, on->items[i], own)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static char *wait_for_application(struct map *apps, const char *own, const char *name)
 {
     const struct awaited *app = map_get(apps, name);
     if (app == NULL) {
         return xasprintf("waits for application '%s', of which nothing runs here", name);
     }
     if (app->not_ready == NULL) {
+        return NULL;
+    }
+    /* Documents with a circle are refused. Versions can make one all the same: where one was
+     * refused, and the version before runs on, which another has come to depend on since. */
+    forget_seen(apps);
+    if (waits_for(apps, name, own)) {
         return NULL;
     }
     CLEANUP(free) char *state = state_sentence(app->not_ready);
@@ -74,7 +110,7 @@ static char *what_it_waits_for(const struct supervisor *sup, struct map *apps,
     }
     const struct strv *on_apps = workload_app_depends_on(m->workload);
     for (size_t i = 0; i < on_apps->count && wait == NULL; i++) {
-        wait = wait_for_application(apps, on_apps->items[i]);
+        wait = wait_for_application(apps, workload_application(m->workload), on_apps->items[i]);
     }
     return wait;
 }
@@ -89,6 +125,7 @@ static struct map *look_at_applications(const struct supervisor *sup)
         struct awaited *app = map_get(apps, name);
         if (app == NULL) {
             app = xcalloc(1, sizeof(*app));
+            app->first = m;
             map_put(apps, name, app);
         }
         if (app->not_ready == NULL && !is_ready(m)) {

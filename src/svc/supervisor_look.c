@@ -1,7 +1,10 @@
 /* Who is supervised, for those who ask, and what is asked of one. */
+#include "edgible/proc.h"
 #include "supervisor_private.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Whether some of its workloads have to wait for others of it. */
 static bool has_order(const struct supervisor *sup, const char *application)
@@ -84,4 +87,71 @@ void supervisor_set_policy(struct supervisor *sup, const struct policy_config *p
 void supervisor_set_helper(struct supervisor *sup, pid_t pid)
 {
     sup->helper = pid;
+}
+
+/* --- who is in a sandbox -------------------------------------------------------------------------
+ */
+
+#define PARENTS_MAX 64
+#define PIDS_MAX 4096
+
+/* The workload that a process, or one of its parents, shows to be of; NULL: none of them does. */
+static const struct member *find_by_parents(const struct supervisor *sup, pid_t pid)
+{
+    struct proc_stat at = {.ppid = pid};
+    for (int i = 0; i < PARENTS_MAX && at.ppid > 1 && at.ppid != getpid(); i++) {
+        if (proc_read_stat(at.ppid, &at, NULL) < 0) {
+            return NULL;
+        }
+        list_each (it, &sup->members) {
+            const struct member *m = list_entry(it, struct member, link);
+            struct killtree_target target;
+            if (workload_kill_target(m->workload, &target) &&
+                (at.pid == target.leader || at.sid == target.leader || at.pgid == target.leader)) {
+                return m;
+            }
+        }
+    }
+    return NULL;
+}
+
+static bool has_sandbox(const struct member *m)
+{
+    return workload_spec(m->workload)->sandbox.present;
+}
+
+/* An orphan, which left its session: looked for as a stop would. */
+static bool is_orphan_in_sandbox(const struct supervisor *sup, pid_t pid)
+{
+    CLEANUP(sweep_targets) struct sweep_targets t = {0};
+    CLEANUP(census) struct census *census = census_take(NULL);
+    CLEANUP(free) pid_t *pids = xcalloc(PIDS_MAX, sizeof(*pids));
+    sweep_collect_targets(sup, &t);
+    list_each (it, &sup->members) {
+        const struct member *m = list_entry(it, struct member, link);
+        struct killtree_target target;
+        if (census == NULL || !has_sandbox(m) || !workload_kill_target(m->workload, &target)) {
+            continue;
+        }
+        size_t count = killtree_find(census, &target, t.items, t.count, pids, PIDS_MAX);
+        for (size_t i = 0; i < count && i < PIDS_MAX; i++) {
+            if (pids[i] == pid) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+bool supervisor_has_in_sandbox(const struct supervisor *sup, pid_t pid)
+{
+    bool any = false;
+    list_each (it, &sup->members) {
+        any = any || has_sandbox(list_entry(it, struct member, link));
+    }
+    const struct member *by_parents = any ? find_by_parents(sup, pid) : NULL;
+    if (by_parents != NULL) {
+        return has_sandbox(by_parents);
+    }
+    return any && is_orphan_in_sandbox(sup, pid);
 }

@@ -329,7 +329,8 @@ void workload_apply_limits(struct workload *w)
 {
     struct spawn_request unused = {.open_files = w->ctx->open_files};
     CLEANUP(close_fd) int cgroup_fd = w->in_cgroup ? open_cgroup(w) : -1;
-    limits_apply(&w->spec.limits, w->ctx->cgroups, cgroup_fd, w->creds, &unused, w->limits);
+    struct limits_spec limits = admission_start_limits(w->ctx->policy, &w->spec.limits);
+    limits_apply(&limits, w->ctx->cgroups, cgroup_fd, w->creds, &unused, w->limits);
 }
 
 /* Everything that says who the process is, before it is let go on to its program. */

@@ -170,11 +170,11 @@ def test_the_agent_itself(agent, edgible):
     assert agent.device in out and f"PID {agent.pid}" in out
     assert json.loads(edgible("agent", "status", "--json").stdout)["pid"] == agent.pid
     assert "debug" in edgible("agent", "set-log-level", "debug").stdout
-    edgible("agent", "set-log-level", "loud", code=1)
+    edgible("agent", "set-log-level", "loud", code=2)
     edgible("agent", "set-log-level", code=2)
     assert "the log level is debug now" in edgible("agent", "logs", "-n", "5", "--module",
                                                    "api").stdout
-    edgible("agent", "logs", "--level", "loud", code=1)
+    edgible("agent", "logs", "--level", "loud", code=2)
 
 
 # --- stacks ----------------------------------------------------------------------------------------

@@ -110,6 +110,22 @@ def test_a_circle_of_applications_is_refused_with_its_path(agent):
     assert not [e for e in agent.events("starting") if e["application"] in "bcd"]
 
 
+def test_versions_that_make_a_circle_start_all_the_same(make_agent):
+    """a waits for b; its next version, which does not, is refused; so b may wait for a."""
+    agent = make_agent(policy={"commands": ["/bin/*", "/usr/bin/*"]}).start()
+    agent.put("b.yaml", agent.app("b", workload("main", SLEEP)))
+    agent.run("a", workload("main", SLEEP), dependsOn=["b"])
+    agent.deploy("a", workload("main", ["/nowhere/program"]))
+    agent.wait_event("policy-refused", "a")
+    agent.deploy("b", workload("main", SLEEP), dependsOn=["a"])
+    agent.wait_event("updated", "b")
+    agent.stop()
+    since = agent.mark()
+    agent.start()
+    agent.wait_started("a", "main", since)
+    agent.wait_started("b", "main", since)
+
+
 def test_a_deploy_of_what_waits_for_nothing_known_is_refused(agent):
     answer = Api(agent).request("PUT", "/v1/applications",
                                 agent.app("api", workload("main", SLEEP), dependsOn=["broker"]))

@@ -1,11 +1,13 @@
 """update.rollback: a version that fails is given up for the one before, once."""
 
 import signal
+import subprocess
 
 import pytest
+import yaml
 
 from api import Api
-from harness import FAIL_AT_ONCE, SLEEP, is_alive, wait_for, workload
+from harness import FAIL_AT_ONCE, SLEEP, agent_binary, is_alive, wait_for, workload
 
 FALSE = ["/bin/false"]
 UNHEALTHY = {"exec": FALSE, "interval": "50ms", "timeout": "1s", "failures": 2}
@@ -73,6 +75,34 @@ def test_it_is_not_tried_again_until_the_document_changes(agent):
     agent.wait(lambda: app(agent)["status"] == "running", "version 3 to run")
     told = app(agent)
     assert told["generation"] == 3 and "rolledBack" not in told
+
+
+def test_the_good_document_again_ends_the_matter(agent):
+    document = workload("main", SLEEP, env={"VERSION": "1"}, restart=FAIL_AT_ONCE)
+    bad = workload("main", FALSE, restart=FAIL_AT_ONCE)
+    good(agent)
+    deploy(agent, bad)
+    wait_rolled_back(agent)
+    deploy(agent, document)
+    agent.wait(lambda: "rolledBack" not in app(agent), "it to be over")
+    since = agent.mark()
+    deploy(agent, bad)
+    wait_rolled_back(agent, since)
+
+
+def test_a_deploy_that_is_rolled_back_did_not_come_up(agent, tmp_path):
+    good(agent)
+    bad = agent.app("app", workload("main", FALSE, restart=FAIL_AT_ONCE))
+    bad["spec"]["update"] = {"rollback": True, "healthyAfter": "60s"}
+    file = tmp_path / "app.yaml"
+    file.write_text(yaml.safe_dump(bad))
+    for _ in range(2):
+        done = subprocess.run([agent_binary(), "--socket", Api(agent).socket, "stack", "deploy",
+                               "-f", file], capture_output=True, text=True)
+        assert done.returncode == 1, done.stdout
+        wait_rolled_back(agent)
+        agent.wait(lambda: app(agent)["status"] == "running", "version 1 to run")
+    assert "generation 2 was given up" in done.stderr
 
 
 def test_one_that_crashes_seldom_is_not_taken_for_good_between_two_crashes(agent):

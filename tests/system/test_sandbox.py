@@ -1,6 +1,7 @@
 """sandbox: what a workload cannot reach, by Landlock."""
 
 import ctypes
+import signal
 import socket
 
 import pytest
@@ -98,3 +99,44 @@ def test_without_a_sandbox_nothing_is_limited(agent):
     agent.deploy("app", workload("main", python("print(open('/proc/self/status').read())")))
     agent.wait_logged("app", "main", "NoNewPrivs")
     assert "sandbox" not in Api(agent).workload("app", "main")
+
+
+CALL = """
+def call():
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect({path!r})
+        s.sendall(b"GET /v1/agent HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+        return s.recv(100).split()[1].decode()
+"""
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "adopted"])
+def test_the_agents_api_is_no_way_out(agent, restarted):
+    """Nor by a child, a session of its own, or as an orphan."""
+    script = f"""
+import os, socket, time
+{CALL.format(path=str(Api(agent).socket))}
+while not os.path.exists({str(agent.work / "go")!r}):
+    time.sleep(0.01)
+print("itself", call(), flush=True)
+if os.fork() == 0:
+    os.setsid()
+    print("session", call(), flush=True)
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(0.2)
+        print("orphan", call(), flush=True)
+    os._exit(0)
+time.sleep(1000)
+"""
+    agent.run("app", workload("in", python(script), sandbox={"write": [str(agent.work)]}),
+              workload("out", python(script)))
+    if restarted:
+        agent.send(signal.SIGKILL)
+        agent.wait_exit()
+        agent.start()
+        agent.wait_event("adopted", "app", "out")
+    (agent.work / "go").touch()
+    for name, status in (("in", "403"), ("out", "200")):
+        text = agent.wait_logged("app", name, "orphan")
+        assert text.split() == ["itself", status, "session", status, "orphan", status]
