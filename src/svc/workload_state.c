@@ -392,6 +392,9 @@ void workload_resume(struct workload *w, const struct run_state *state)
     w->before.tail = (struct strv){0};
     strv_copy(&w->before.tail, &state->before.tail);
     enum wl_found found = find_process(w, state);
+    if (w->has_fault && w->creds == NULL) { /* why it did not start names the user */
+        w->creds = look_up_creds(w, (uid_t) state->uid);
+    }
     w->stepping = true;
     unsigned effects = wl_fsm_resume(&w->fsm, &w->spec.restart, &w->spec.stop, found, loop_now());
     workload_execute(w, effects);

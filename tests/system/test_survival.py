@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from api import Api
 from harness import (IS_ROOT, RESTART_AT_ONCE, SLEEP, agent_binary, helper, is_alive, kill_and_wait,
                      process, python, sh, wait_for, workload)
 
@@ -164,6 +165,21 @@ def test_failed_stays_failed(agent):
     assert not agent.events("starting", "app", since=since)
     state = run_state(agent, "app", "main")
     assert state["machine"]["state"] == "failed" and state["lastExit"]["code"] == 3
+
+
+@pytest.mark.parametrize("status, tries", [("failed", 1), ("backoff", 0)])
+def test_why_it_could_not_start_is_told_by_the_next_agent(agent, status, tries):
+    """The program is missing, so it never had a process."""
+    policy = {"initialDelay": "1m", "maxDelay": "1m", "maxRapidFailures": tries}
+    agent.deploy("app", workload("main", [str(agent.work / "none")], restart=policy))
+    agent.wait_event(status, "app", "main")
+    reason = Api(agent).workload("app", "main")["reason"]
+    assert "there is no such file (exec: ENOENT)" in reason
+    kill_agent(agent)
+    next_agent(agent)
+    told = Api(agent).workload("app", "main")
+    assert (told["status"], told["reason"]) == (status, reason)
+    assert agent.is_running()
 
 
 # --- a source that changed meanwhile -----------------------------------------------------------
