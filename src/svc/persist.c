@@ -23,6 +23,7 @@
 /* More is not kept of what cannot be written to a disk that is full. */
 #define PENDING_MAX ((size_t) 64 * 1024 * 1024)
 #define LAST_WAIT_MS 1000
+#define RETRY_MS 1000
 
 /* --- files of this boot --------------------------------------------------------------------------
  */
@@ -67,16 +68,45 @@ static void say_volatile(struct persist *persist, int rc, const struct err *err)
     persist->volatile_failed = rc < 0;
 }
 
+/* A workload that goes on running gives no other occasion to write its record. */
+static void retry_volatile(void *arg)
+{
+    struct persist *persist = arg;
+    int rc = 0;
+    struct err err = {0};
+    while (rc == 0 && map_count(persist->unwritten) > 0) {
+        size_t at = 0;
+        const char *first = NULL;
+        void *text = NULL;
+        (void) map_next(persist->unwritten, &at, &first, &text);
+        CLEANUP(free) char *name = xstrdup(first);
+        rc = write_now(persist->runtime_dir, name, text, &err);
+        if (rc == 0) {
+            free(map_remove(persist->unwritten, name));
+        }
+        say_volatile(persist, rc, &err);
+    }
+    if (rc < 0) {
+        loop_timer_arm(persist->retry, loop_now() + RETRY_MS);
+    }
+}
+
 void persist_put_volatile(struct persist *persist, const char *name, const char *text)
 {
     struct err err = {0};
+    free(map_remove(persist->unwritten, name));
     int rc = write_now(persist->runtime_dir, name, text, &err);
+    if (rc < 0) {
+        map_put(persist->unwritten, name, xstrdup(text));
+        loop_timer_arm(persist->retry, loop_now() + RETRY_MS);
+    }
     say_volatile(persist, rc, &err);
     FAULT_POINT("run-state-written");
 }
 
 void persist_remove_volatile(struct persist *persist, const char *name)
 {
+    free(map_remove(persist->unwritten, name));
     const char *base = NULL;
     CLEANUP(close_fd) int folder = open_folder_of(persist->runtime_dir, name, &base, NULL);
     if (folder >= 0) {
@@ -114,7 +144,12 @@ static void put_pending(struct persist *persist, const char *name, const char *t
         (void) err_set(&err, EFBIG, "append to '%s'", persist->pending_path);
     } else {
         rc = fd_write_all(persist->pending_fd, entry.data, entry.len, &err);
-        persist->pending_bytes += entry.len;
+        if (rc == 0) {
+            persist->pending_bytes += entry.len;
+        } else {
+            /* The part that found room would make the next entry its own. */
+            (void) !ftruncate(persist->pending_fd, (off_t) persist->pending_bytes);
+        }
     }
     say_volatile(persist, rc, &err);
     FAULT_POINT("record-pending");
@@ -408,6 +443,8 @@ struct persist *persist_new(const struct persist_params *params, struct err *err
     persist->pending_fd = -1;
     persist->latest = map_new();
     persist->left = map_new();
+    persist->unwritten = map_new();
+    persist->retry = loop_timer_new(params->loop, retry_volatile, persist);
     list_init(&persist->jobs);
     list_init(&persist->done);
     pthread_condattr_t attr;
@@ -452,9 +489,24 @@ static bool end_thread(struct persist *persist)
     return false;
 }
 
+static void free_texts(struct map *texts)
+{
+    size_t at = 0;
+    void *text = NULL;
+    while (map_next(texts, &at, NULL, &text)) {
+        free(text);
+    }
+    map_free(texts);
+}
+
 void persist_free(struct persist *persist)
 {
-    if (persist == NULL || (persist->has_thread && !end_thread(persist))) {
+    if (persist == NULL) {
+        return;
+    }
+    retry_volatile(persist); /* once more, for the next agent */
+    loop_timer_free(steal_ptr(&persist->retry));
+    if (persist->has_thread && !end_thread(persist)) {
         return;
     }
     free_jobs(&persist->jobs);
@@ -466,12 +518,8 @@ void persist_free(struct persist *persist)
     (void) pthread_mutex_destroy(&persist->lock);
     free(persist->state_dir);
     free(persist->runtime_dir);
-    size_t at = 0;
-    void *text = NULL;
-    while (map_next(persist->left, &at, NULL, &text)) {
-        free(text);
-    }
-    map_free(persist->left);
+    free_texts(persist->left);
+    free_texts(persist->unwritten);
     fd_close(&persist->pending_fd);
     free(persist->pending_path);
     free(persist);

@@ -13,6 +13,7 @@ import pytest
 from api import Api
 from harness import (IS_ROOT, RESTART_AT_ONCE, SLEEP, agent_binary, helper, is_alive, kill_and_wait,
                      process, python, sh, wait_for, workload)
+from test_logs import fill_up, mounted
 
 
 def kill_agent(agent):
@@ -277,6 +278,24 @@ def test_two_copies_never_run_even_without_records(agent):
     since = next_agent(agent)
     assert agent.wait_started("app", "main", since) != pid
     assert not is_alive(pid)
+
+
+@pytest.mark.as_root
+def test_what_was_started_without_room_for_its_record_is_adopted_once_there_is(make_agent):
+    agent = make_agent()
+    with mounted(agent.runtime_dir, "-t", "tmpfs", "-o", "size=16m,mode=755", "tmpfs"):
+        agent.start()
+        Api(agent)
+        ballast = fill_up(agent.runtime_dir)
+        pid, = agent.run("app", workload("main", SLEEP))
+        record = agent.runtime_dir / "units" / "app" / "main.json"
+        assert not record.exists()
+        ballast.unlink()
+        agent.wait(record.exists, "the record")
+        kill_agent(agent)
+        since = next_agent(agent)
+        assert adopted(agent, "app", "main", since) == pid
+        agent.stop()
 
 
 @pytest.mark.parametrize("where", ["unit", "application", "state"])

@@ -165,6 +165,58 @@ static void a_record_of_this_boot_is_replaced_without_new_files(void **state)
     assert_int_equal(access(folder, F_OK), -1);
 }
 
+struct look {
+    struct loop_timer *timer;
+    const char *path;
+    mono_ms deadline;
+};
+
+static void on_look(void *arg)
+{
+    struct look *look = arg;
+    if (access(look->path, F_OK) == 0 || loop_now() > look->deadline) {
+        loop_stop(loop);
+    } else {
+        loop_timer_arm(look->timer, loop_now() + 10);
+    }
+}
+
+/* Nothing is put again: the workload just runs on. */
+static void a_record_of_this_boot_that_found_no_room_is_tried_again(void **state)
+{
+    (void) state;
+    CLEANUP(persist) struct persist *persist = open_persist("boot");
+    CLEANUP(free) char *way = in_scratch("run/units/b");
+    CLEANUP(free) char *path = in_scratch("run/units/b/w.json");
+    put_file(way, "in the way");
+    persist_put_volatile(persist, "units/b/w.json", "older");
+    persist_put_volatile(persist, "units/b/w.json", "newer");
+    persist_put_volatile(persist, "units/b/gone.json", "removed meanwhile");
+    persist_remove_volatile(persist, "units/b/gone.json");
+    assert_int_equal(unlink(way), 0);
+    struct look look = {.path = path, .deadline = loop_now() + 30000};
+    look.timer = loop_timer_new(loop, on_look, &look);
+    loop_timer_arm(look.timer, loop_now() + 10);
+    loop_run(loop);
+    loop_timer_free(look.timer);
+    assert_file(path, "newer");
+    CLEANUP(free) char *gone = in_scratch("run/units/b/gone.json");
+    assert_int_equal(access(gone, F_OK), -1);
+}
+
+static void a_record_of_this_boot_is_tried_once_more_at_the_end(void **state)
+{
+    (void) state;
+    struct persist *persist = open_persist("boot");
+    CLEANUP(free) char *way = in_scratch("run/units/c");
+    CLEANUP(free) char *path = in_scratch("run/units/c/w.json");
+    put_file(way, "in the way");
+    persist_put_volatile(persist, "units/c/w.json", "text");
+    assert_int_equal(unlink(way), 0);
+    persist_free(persist);
+    assert_file(path, "text");
+}
+
 static void a_disk_that_refuses_is_tried_again(void **state)
 {
     (void) state;
@@ -215,6 +267,8 @@ int main(void)
         cmocka_unit_test(an_entry_that_is_cut_off_was_not_made),
         cmocka_unit_test(another_boot_leaves_nothing_of_the_last),
         cmocka_unit_test(a_record_of_this_boot_is_replaced_without_new_files),
+        cmocka_unit_test(a_record_of_this_boot_that_found_no_room_is_tried_again),
+        cmocka_unit_test(a_record_of_this_boot_is_tried_once_more_at_the_end),
         cmocka_unit_test(a_disk_that_refuses_is_tried_again),
         cmocka_unit_test(a_thousand_records_are_one_batch),
     };
