@@ -18,10 +18,10 @@ struct cgroup_root;
 /*
  * Finds the cgroup v2 mount, and in this process's own cgroup makes the folder
  * `edgible-<tag>`; NULL with a reason where that cannot be done (no cgroup v2, no permission).
- * A folder that an earlier agent left is taken over.
+ * A folder that an earlier agent left is taken over, without the empty groups in it.
  */
 struct cgroup_root *cgroup_root_open(const char *tag, struct err *err);
-/* Forgets it; removes the folder where it is empty. */
+/* Forgets it; removes empty groups, and the folder where none is left. */
 void cgroup_root_free(struct cgroup_root *root);
 DEFINE_CLEANUP(cgroup_root, struct cgroup_root, cgroup_root_free)
 /* Absolute path of the folder. */

@@ -138,6 +138,11 @@ static void release(struct workload *w)
     if (w->in_cgroup) {
         (void) cgroup_remove(w->ctx->cgroups, w->cgroup);
     }
+    if (w->ctx->cgroups != NULL && w->spec.health.kind == HEALTH_EXEC) {
+        /* Of a check that was ended with it, and was still dying then. */
+        CLEANUP(free) char *check = xasprintf("%s.check", w->cgroup);
+        (void) cgroup_remove(w->ctx->cgroups, check);
+    }
     w->in_cgroup = false;
     w->adopted = false;
     w->pid = 0;

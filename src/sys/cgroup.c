@@ -213,6 +213,34 @@ int cgroup_set_limit(const struct cgroup_root *root, int fd, enum cgroup_control
     return 0;
 }
 
+/* Takes fd over. NULL where it cannot be read. */
+static DIR *open_dir_of_fd(int take_fd)
+{
+    DIR *dir = fdopendir(take_fd);
+    if (dir == NULL) {
+        (void) close(take_fd);
+    }
+    return dir;
+}
+
+/* A group cannot be removed while what was killed in it is still dying, or when an agent was
+ * killed before it could; only groups without processes and sub-groups go. */
+static void remove_empty_groups(const struct cgroup_root *root)
+{
+    int fd = openat(root->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? open_dir_of_fd(fd) : NULL;
+    if (dir == NULL) {
+        return;
+    }
+    const struct dirent *entry = NULL;
+    while ((entry = readdir(dir)) != NULL) {
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.') {
+            (void) unlinkat(root->fd, entry->d_name, AT_REMOVEDIR);
+        }
+    }
+    (void) closedir(dir);
+}
+
 struct cgroup_root *cgroup_root_open(const char *tag, struct err *err)
 {
     if (!is_plain_name(tag)) {
@@ -232,6 +260,7 @@ struct cgroup_root *cgroup_root_open(const char *tag, struct err *err)
         return NULL;
     }
     enable_controllers(root);
+    remove_empty_groups(root);
     return steal_ptr(&root);
 }
 
@@ -241,6 +270,7 @@ void cgroup_root_free(struct cgroup_root *root)
         return;
     }
     if (root->fd >= 0) {
+        remove_empty_groups(root);
         (void) close(root->fd);
         (void) unlinkat(root->parent_fd, root->folder, AT_REMOVEDIR);
     }
@@ -313,16 +343,6 @@ int64_t cgroup_read_oom_kills(const struct cgroup_root *root, const char *name)
     }
     const char *line = strstr(text, "oom_kill ");
     return line != NULL ? strtoll(line + strlen("oom_kill "), NULL, 10) : -1;
-}
-
-/* Takes fd over. NULL where it cannot be read. */
-static DIR *open_dir_of_fd(int take_fd)
-{
-    DIR *dir = fdopendir(take_fd);
-    if (dir == NULL) {
-        (void) close(take_fd);
-    }
-    return dir;
 }
 
 struct pid_list {

@@ -8,7 +8,7 @@ import pytest
 
 from api import Api
 from harness import (RESTART_AT_ONCE, SLEEP, argv_of, cpu_seconds, free_port, is_alive, living_of,
-                     python, sh, wait_for, workload)
+                     parse_record, python, sh, wait_for, workload)
 
 QUICK = {"interval": "100ms", "timeout": "2s", "failures": 2}
 
@@ -279,3 +279,24 @@ def test_what_a_workload_itself_starts_in_other_sessions_lives_on(agent):
         "exec": ["/bin/true"], "interval": "50ms", "successes": 10}))
     agent.wait_event("healthy", "next", "main")
     assert is_alive(daemon)
+
+
+@pytest.mark.as_root
+def test_no_cgroup_is_left_of_a_check_that_was_under_way(agent):
+    """What was killed in it is still dying when its group is removed."""
+    said = [r["message"] for r in map(parse_record, agent.lines()) if r] if \
+        agent.wait(lambda: any("groups" in line for line in agent.lines()), "it to say") else []
+    path = next((m.split("'")[1] for m in said if m.startswith("cgroups of workloads")), None)
+    if path is None:
+        pytest.skip("there are no cgroups here")
+    names = [f"w{i}" for i in range(10)]
+    agent.deploy("app", *(workload(name, SLEEP, healthCheck={
+        "exec": sh("sleep 1000000"), "interval": "1m", "timeout": "1m"}) for name in names))
+    groups = [f"{path}/app.{name}.check" for name in names]
+    agent.wait(lambda: all(os.path.exists(group) for group in groups), "the checks")
+    agent.remove("app.yaml")
+    agent.wait_event("removed", "app")
+    agent.run("next", workload("main", SLEEP))
+    assert not [group for group in groups if os.path.exists(group)]
+    agent.stop()
+    assert not os.path.exists(path)

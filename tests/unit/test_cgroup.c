@@ -87,14 +87,37 @@ static void the_folder_of_an_earlier_agent_is_taken_over_and_goes_when_empty(voi
     CLEANUP(free) char *path = xstrdup(cgroup_root_path(first));
     CLEANUP(close_fd) int group = cgroup_make(first, "left.behind", NULL);
     assert_true(group >= 0);
+    assert_int_equal(mkdirat(group, "inner", 0755), 0);
     cgroup_root_free(first);
-    /* A workload's group keeps the folder. */
+    /* A workload's group that is not empty keeps the folder. */
     assert_int_equal(access(path, F_OK), 0);
     struct cgroup_root *second = open_root_or_skip();
     assert_true(cgroup_remove(second, "left.behind"));
     cgroup_root_free(second);
     assert_int_equal(access(path, F_OK), -1);
     cgroup_root_free(NULL);
+}
+
+/* As of a check that was still dying when its workload was removed, or of an agent that was
+ * killed. */
+static void empty_groups_go_at_the_beginning_and_at_the_end(void **state)
+{
+    (void) state;
+    for (int i = 0; i < 2; i++) {
+        struct cgroup_root *root = open_root_or_skip();
+        CLEANUP(free) char *path = xstrdup(cgroup_root_path(root));
+        CLEANUP(free) char *group = xasprintf("%s/app.web.check", path);
+        CLEANUP(close_fd) int fd = cgroup_make(root, "app.web.check", NULL);
+        assert_true(fd >= 0);
+        struct cgroup_root *next = i == 0 ? open_root_or_skip() : NULL;
+        if (next == NULL) {
+            cgroup_root_free(steal_ptr(&root));
+        }
+        assert_int_equal(access(group, F_OK), -1);
+        cgroup_root_free(root);
+        cgroup_root_free(next);
+        assert_int_equal(access(path, F_OK), -1);
+    }
 }
 
 static void what_is_not_there_or_no_name_is_refused(void **state)
@@ -145,6 +168,7 @@ int main(void)
         cmocka_unit_test(groups_are_made_listed_killed_and_removed),
         cmocka_unit_test(sub_groups_of_the_workload_count_and_go_with_it),
         cmocka_unit_test(the_folder_of_an_earlier_agent_is_taken_over_and_goes_when_empty),
+        cmocka_unit_test(empty_groups_go_at_the_beginning_and_at_the_end),
         cmocka_unit_test(what_is_not_there_or_no_name_is_refused),
         cmocka_unit_test(who_may_not_is_told_why),
     };
