@@ -41,7 +41,8 @@ struct supervisor_params {
     /* A workload is in another state, or in another state of health; nothing may be changed from
      * inside the call. */
     void (*on_change)(void *arg, const struct workload *workload);
-    void (*on_empty)(void *arg); /* after supervisor_shutdown(), when nothing is left */
+    void (*on_forgotten)(void *arg); /* there is one workload less; as on_change */
+    void (*on_empty)(void *arg);     /* after supervisor_shutdown(), when nothing is left */
     void *arg;
 };
 
@@ -106,6 +107,8 @@ void supervisor_set_policy(struct supervisor *sup, const struct policy_config *p
 /* NULL where there is none. Valid until the loop's next turn. */
 const struct workload *supervisor_find(const struct supervisor *sup, const char *application,
                                        const char *workload);
+/* How long the longest grace period that is running goes on; 0: none is. */
+mono_ms supervisor_grace_left(const struct supervisor *sup, mono_ms now);
 const struct stop_times *supervisor_stop_times(const struct supervisor *sup);
 /* Some workload is being stopped for good or suspended. */
 /* Whether the process is of a workload that has a sandbox: told by its parents, its session and

@@ -110,6 +110,8 @@ bool workload_is_held(const struct workload *workload);
 /* When what depends on it may start: 0: now; -1: not before its state changes. */
 mono_ms workload_ready_in(const struct workload *workload);
 void workload_stop(struct workload *workload);
+/* When the grace period of a stop ends that is under way; 0: there is none. */
+mono_ms workload_grace_end(const struct workload *workload);
 /* Ends a stop's grace period now. */
 void workload_skip_grace(struct workload *workload);
 /* What becomes of the process when its specification changes. */

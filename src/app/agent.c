@@ -57,10 +57,17 @@ static void on_app_gone(void *arg, const char *name)
 
 static void on_change(void *arg, const struct workload *workload)
 {
-    const struct agent *agent = arg;
+    struct agent *agent = arg;
     if (agent->reconcile != NULL) {
         reconcile_on_change(agent->reconcile, workload);
     }
+    agent_notify_change(agent);
+}
+
+static void on_forgotten(void *arg)
+{
+    struct agent *agent = arg;
+    agent_notify_change(agent);
 }
 
 static void on_room(void *arg)
@@ -124,6 +131,7 @@ static int open_supervisor(struct agent *agent, struct err *err)
         .on_app_gone = on_app_gone,
         .on_room = on_room,
         .on_change = on_change,
+        .on_forgotten = on_forgotten,
         .on_empty = on_supervisor_empty,
         .arg = agent,
     };
@@ -276,6 +284,7 @@ static int agent_open(struct agent *agent, struct err *err)
         return -1;
     }
     agent_open_api(agent);
+    agent_notify_ready(agent);
     return 0;
 }
 
@@ -284,6 +293,7 @@ static void detach(struct agent *agent)
 {
     struct err err = {0};
     char text[ERR_MSG_MAX];
+    agent_notify_stopping(agent);
     if (supervisor_pause(agent->supervisor, &err) < 0) {
         log_warn("agent", "%s", err_text(&err, text, sizeof(text)));
     }
@@ -295,6 +305,7 @@ static void detach(struct agent *agent)
 static void agent_fini(struct agent *agent)
 {
     agent_end_upgrade(agent);
+    agent_notify_close(agent);
     loop_timer_free(agent->api_timer);
     api_free(agent->api);
     fd_close(&agent->api_socket);
@@ -351,6 +362,7 @@ int agent_run(const char *argv0, const char *config_path)
     if (hold_standard_fds(&err) < 0) {
         return EXIT_FAILURE;
     }
+    agent_notify_open(&agent);
     agent.config = config_file_load(config_path, &diag, &err);
     if (agent.config != NULL) {
         log_set(agent.config->log_level, agent.config->log_format);
@@ -360,6 +372,7 @@ int agent_run(const char *argv0, const char *config_path)
     int exit_code = EXIT_SUCCESS;
     if (agent.config == NULL || agent_open(&agent, &err) < 0) {
         agent_log_err("agent", &err);
+        agent_notify_failed(&agent, &err);
         exit_code = EXIT_FAILURE;
     } else {
         log_info("agent", "edgible-agent " EDGIBLE_VERSION " runs as PID %d for device '%s'",

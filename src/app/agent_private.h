@@ -1,6 +1,6 @@
 /*
- * The inside of the agent, shared by agent.c (composition), agent_signals.c (what it is told) and
- * agent_upgrade.c (the exec in place).
+ * The inside of the agent, shared by agent.c (composition), agent_signals.c (what it is told),
+ * agent_notify.c (what the service manager is told) and agent_upgrade.c (the exec in place).
  */
 #ifndef EDGIBLE_AGENT_PRIVATE_H
 #define EDGIBLE_AGENT_PRIVATE_H
@@ -18,6 +18,7 @@
 #define AGENT_SIGNALS 5
 
 struct upgrade;
+struct notify;
 
 struct agent {
     const char *config_path;
@@ -37,6 +38,7 @@ struct agent {
     int api_socket;               /* of the agent that executed this program; -1: none */
     struct loop_signal *signals[AGENT_SIGNALS];
     struct upgrade *upgrade; /* NULL: none is under way */
+    struct notify *notify;   /* NULL: no service manager asks */
     bool stopping;           /* all workloads are being stopped */
     bool detaching;          /* they go on without this agent */
 };
@@ -50,6 +52,21 @@ int agent_open_source(struct agent *agent, struct err *err);
 /* agent_signals.c */
 void agent_watch_signals(struct agent *agent);
 void agent_unwatch_signals(struct agent *agent);
+
+/* agent_notify.c; nothing is done where no service manager asks */
+/* Before anything is started, as it takes variables out of the environment. */
+void agent_notify_open(struct agent *agent);
+void agent_notify_close(struct agent *agent);
+/* Source and API are open, what an earlier agent left is adopted; and after a reload. */
+void agent_notify_ready(struct agent *agent);
+/* The state of workloads may be another: told soon. */
+void agent_notify_change(struct agent *agent);
+void agent_notify_reloading(struct agent *agent);
+/* It stops all workloads, or detaches. */
+void agent_notify_stopping(struct agent *agent);
+void agent_notify_failed(struct agent *agent, const struct err *why);
+/* For an exec in place the variables are put back, or where keep is false taken away again. */
+void agent_notify_hand_over(const struct agent *agent, bool keep);
 
 /* agent_upgrade.c */
 /* The path that this program was started by; the caller frees. */

@@ -23,6 +23,7 @@ static void on_stop_signal(void *arg)
         source_stop(agent->source); /* it goes on to report */
     }
     supervisor_shutdown(agent->supervisor);
+    agent_notify_stopping(agent);
 }
 
 static void warn_of_fixed(const char *key, const char *now, const char *wanted)
@@ -53,12 +54,8 @@ static void keep_fixed(const struct config *now, struct config *wanted)
     }
 }
 
-static void on_reload_signal(void *arg)
+static void reload(struct agent *agent)
 {
-    struct agent *agent = arg;
-    if (agent->stopping) {
-        return;
-    }
     CLEANUP(diag) struct diag diag = {0};
     struct err err = {0};
     struct config *fresh = config_file_load(agent->config_path, &diag, &err);
@@ -90,6 +87,17 @@ static void on_reload_signal(void *arg)
     }
     config_free(old);
     log_info("config", "reloaded '%s'", agent->config_path);
+}
+
+static void on_reload_signal(void *arg)
+{
+    struct agent *agent = arg;
+    if (agent->stopping) {
+        return;
+    }
+    agent_notify_reloading(agent);
+    reload(agent);
+    agent_notify_ready(agent);
 }
 
 static void on_detach_signal(void *arg)

@@ -140,9 +140,11 @@ static void execute(struct agent *agent)
     keep_locks(agent, true);
     supervisor_hand_over(agent->supervisor, true);
     (void) setenv(LOCKS_VARIABLE, locks, 1);
+    agent_notify_hand_over(agent, true);
     (void) execv(agent->program, argv);
     int cause = errno;
     (void) unsetenv(LOCKS_VARIABLE);
+    agent_notify_hand_over(agent, false);
     supervisor_hand_over(agent->supervisor, false);
     keep_locks(agent, false);
     (void) keep_socket(agent, false);

@@ -165,6 +165,7 @@ static void bury(struct supervisor *sup, struct member *m)
     if (!has_members(sup, application)) {
         sup->params.on_app_gone(sup->params.arg, application);
     }
+    sup->params.on_forgotten(sup->params.arg);
 }
 
 /* Frees what is gone. Run from a timer: on_rest() is called from inside a workload's own step. */

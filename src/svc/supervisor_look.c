@@ -68,6 +68,17 @@ bool supervisor_has_leaving(const struct supervisor *sup)
     return sup->leaving_count > 0 || sup->shutting_down;
 }
 
+mono_ms supervisor_grace_left(const struct supervisor *sup, mono_ms now)
+{
+    mono_ms longest = 0;
+    list_each (it, &sup->members) {
+        const struct member *m = list_entry(it, struct member, link);
+        mono_ms left = workload_grace_end(m->workload) - now;
+        longest = left > longest ? left : longest;
+    }
+    return longest;
+}
+
 void supervisor_each(const struct supervisor *sup, const char *application, supervisor_fn *fn,
                      void *arg)
 {

@@ -515,6 +515,11 @@ void workload_stop(struct workload *w)
     workload_post(w, WL_EV_STOP, WL_END_CLEAN);
 }
 
+mono_ms workload_grace_end(const struct workload *w)
+{
+    return w->fsm.state == WL_STOPPING || w->fsm.state == WL_ENDING ? w->fsm.grace_end : 0;
+}
+
 void workload_skip_grace(struct workload *w)
 {
     workload_post(w, WL_EV_KILL, WL_END_CLEAN);
