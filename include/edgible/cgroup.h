@@ -16,9 +16,10 @@
 struct cgroup_root;
 
 /*
- * Finds the cgroup v2 mount, and in this process's own cgroup makes the folder
- * `edgible-<tag>`; NULL with a reason where that cannot be done (no cgroup v2, no permission).
- * A folder that an earlier agent left is taken over, without the empty groups in it.
+ * Finds the cgroup v2 mount, and in this process's own cgroup, or beside it where systemd put this
+ * process into a sub-group of what it delegated, makes the folder `edgible-<tag>`; NULL with a
+ * reason where that cannot be done (no cgroup v2, no permission). A folder that an earlier agent
+ * left is taken over, without the empty groups in it.
  */
 struct cgroup_root *cgroup_root_open(const char *tag, struct err *err);
 /* Forgets it; removes empty groups, and the folder where none is left. */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define FILE_MAX_BYTES ((size_t) 4 * 1024 * 1024)
@@ -20,7 +21,7 @@
 struct cgroup_root {
     char *folder; /* the last part of path */
     char *path;
-    int parent_fd; /* the agent's own cgroup */
+    int parent_fd; /* the agent's own cgroup, or that above it */
     int fd;
     bool has[CGROUP_CONTROLLER_COUNT]; /* in force for the groups of workloads */
 };
@@ -124,6 +125,32 @@ static char *find_own_folder(struct err *err)
     return NULL;
 }
 
+/* systemd marks a group that it leaves to its processes. */
+static bool is_delegated(const char *folder)
+{
+    char mark[2] = "";
+    return getxattr(folder, "user.delegate", mark, sizeof(mark)) == 1 && mark[0] == '1';
+}
+
+/*
+ * Where groups of workloads are made: beside this process's own where that one is a sub-group of
+ * what was delegated (DelegateSubgroup=, systemd 254), which leaves the group above without
+ * processes, so that it can have controllers; else in our own.
+ */
+static char *find_base_folder(struct err *err)
+{
+    CLEANUP(free) char *own = find_own_folder(err);
+    const char *slash = own != NULL ? strrchr(own, '/') : NULL;
+    if (slash == NULL) {
+        return steal_ptr(&own);
+    }
+    CLEANUP(free) char *above = xstrndup(own, (size_t) (slash - own));
+    CLEANUP(free) char *procs = xasprintf("%s/cgroup.procs", above);
+    bool is_sub_group = !is_delegated(own) && is_delegated(above) &&
+                        faccessat(AT_FDCWD, procs, W_OK, AT_EACCESS) == 0;
+    return is_sub_group ? steal_ptr(&above) : steal_ptr(&own);
+}
+
 static bool is_plain_name(const char *name)
 {
     return name[0] != '\0' && strchr(name, '/') == NULL && strcmp(name, ".") != 0 &&
@@ -136,7 +163,7 @@ static int open_folder(int dirfd, const char *name)
 }
 
 /* Moving a process needs write access to cgroup.procs of the destination and of the common
- * ancestor (cgroups(7)); here these are the new folder and our own cgroup. */
+ * ancestor (cgroups(7)); here these are the new folder and the one that it is in. */
 static int check_writable(const struct cgroup_root *root, struct err *err)
 {
     if (faccessat(root->parent_fd, "cgroup.procs", W_OK, AT_EACCESS) < 0 ||
@@ -146,11 +173,11 @@ static int check_writable(const struct cgroup_root *root, struct err *err)
     return 0;
 }
 
-static int fill_root(struct cgroup_root *root, const char *own, struct err *err)
+static int fill_root(struct cgroup_root *root, const char *base, struct err *err)
 {
-    root->parent_fd = open(own, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    root->parent_fd = open(base, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root->parent_fd < 0) {
-        return err_set(err, errno, "open '%s'", own);
+        return err_set(err, errno, "open '%s'", base);
     }
     if (mkdirat(root->parent_fd, root->folder, 0755) < 0 && errno != EEXIST) {
         return err_set(err, errno, "create the cgroup '%s'", root->path);
@@ -169,8 +196,8 @@ static int write_file(int dirfd, const char *name, const char *text)
 }
 
 /*
- * A controller counts for workloads once it is enabled in our own group and in the folder. A group
- * with processes of its own, as ours is unless it is the root, refuses that ("no internal
+ * A controller counts for workloads once it is enabled in the group above the folder and in the
+ * folder. A group with processes, as our own is unless it is the root, refuses that ("no internal
  * processes", cgroups(7)); moving ourselves would keep systemd from starting the next agent in it.
  */
 static void enable_controllers(struct cgroup_root *root)
@@ -247,16 +274,16 @@ struct cgroup_root *cgroup_root_open(const char *tag, struct err *err)
         (void) err_set(err, EINVAL, "'%s' is no name for a cgroup", tag);
         return NULL;
     }
-    CLEANUP(free) char *own = find_own_folder(err);
-    if (own == NULL) {
+    CLEANUP(free) char *base = find_base_folder(err);
+    if (base == NULL) {
         return NULL;
     }
     CLEANUP(cgroup_root) struct cgroup_root *root = xcalloc(1, sizeof(*root));
     root->parent_fd = -1;
     root->fd = -1;
     root->folder = xasprintf("edgible-%s", tag);
-    root->path = xasprintf("%s/%s", own, root->folder);
-    if (fill_root(root, own, err) < 0) {
+    root->path = xasprintf("%s/%s", base, root->folder);
+    if (fill_root(root, base, err) < 0) {
         return NULL;
     }
     enable_controllers(root);

@@ -29,8 +29,19 @@ from harness import BINARY, ROOT, exclusively, wait_for
 KIND = os.environ.get("EDGIBLE_MACHINE", "nspawn")
 CACHE = Path(os.environ.get("EDGIBLE_MACHINE_CACHE", ROOT / "build" / "machine"))
 MIRROR = os.environ.get("EDGIBLE_DEBIAN_MIRROR", "http://deb.debian.org/debian")
-PACKAGES = ["systemd-sysv", "dbus", "libpam-systemd", "dbus-user-session", "libyaml-0-2",
-            "libcjson1", "libev4", "libmicrohttpd12", "libcurl4", "libssl3"]
+# trixie has systemd 257; the agent of this build runs there, too.
+SUITE = os.environ.get("EDGIBLE_MACHINE_SUITE", "bookworm")
+LIBRARIES = {
+    "bookworm": ["libyaml-0-2", "libcjson1", "libev4", "libmicrohttpd12", "libcurl4", "libssl3"],
+    "trixie": ["libyaml-0-2", "libcjson1", "libev4t64", "libmicrohttpd12t64", "libcurl4t64",
+               "libssl3t64"]}
+PACKAGES = ["systemd-sysv", "dbus", "libpam-systemd", "dbus-user-session", "passwd",
+            *LIBRARIES.get(SUITE, [])]
+# Units that only take time.
+MASKED = ["e2scrub_reap.service", "apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer",
+          "dpkg-db-backup.timer", "e2scrub_all.timer"]
+# Not `kvm` by itself: there are hosts whose /dev/kvm takes a machine and never runs it.
+ACCELERATOR = os.environ.get("EDGIBLE_QEMU_ACCELERATOR", "tcg")
 BOOT = 120 if KIND == "nspawn" else 900  # seconds; only a broken machine gets near it
 CALL = 120 if KIND == "nspawn" else 600
 
@@ -72,10 +83,10 @@ def memory_folder(name):
 
 def debian_root():
     """The folder with Debian in it, made where it is missing."""
-    folder = CACHE / "root"
+    folder = CACHE / SUITE
     with exclusively("edgible-machine-root"):
         if not folder.exists():
-            fresh = CACHE / "root.new"
+            fresh = CACHE / f"{SUITE}.new"
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
             with memory_folder("debootstrap") as made:
@@ -87,7 +98,7 @@ def debian_root():
 
 def bootstrap(folder):
     subprocess.run(["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}",
-                    "bookworm", str(folder), MIRROR], check=True, stdout=subprocess.DEVNULL)
+                    SUITE, str(folder), MIRROR], check=True, stdout=subprocess.DEVNULL)
     for useless in ["usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt",
                     "var/lib/apt/lists"]:
         shutil.rmtree(folder / useless, ignore_errors=True)
@@ -157,6 +168,8 @@ class Machine:
                         f"workdir={self.folder}/work", str(self.root)], check=True)
         stage(self.root)
         (self.root / "etc" / "hostname").write_text("machine\n")
+        for unit in MASKED:
+            (self.root / "etc/systemd/system" / unit).symlink_to("/dev/null")
 
     def is_up(self):
         with contextlib.suppress(OSError):
@@ -245,16 +258,17 @@ class Container(Machine):
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# Reads a script a line from the second serial port, in base64, and answers with output and code.
+# Reads "<number> <script in base64>" from the second serial port, and answers with
+# "<number> <exit code> <output in base64>".
 PORT_SHELL = """\
 #!/bin/sh
 exec </dev/ttyS1 >/dev/ttyS1
 stty raw -echo
-while IFS= read -r line; do
-    echo "$line" | base64 -d >/run/port-shell
+while IFS=' ' read -r number script; do
+    echo "$script" | base64 -d >/run/port-shell || continue
     sh /run/port-shell >/run/port-output 2>&1 </dev/null
     code=$?
-    echo "$(base64 -w0 /run/port-output) $code"
+    echo "$number $code $(base64 -w0 /run/port-output)"
 done
 """
 PORT_UNIT = f"""\
@@ -271,7 +285,7 @@ WantedBy=multi-user.target
 
 
 class VirtualMachine(Machine):
-    _port = None
+    _port, _number, _data = None, 0, b""
 
     def _add_shell(self):
         shell = self.root / "usr/local/sbin/port-shell"
@@ -295,53 +309,46 @@ class VirtualMachine(Machine):
                                  stdout=subprocess.PIPE) as names:
             subprocess.run(["cpio", "--null", "--create", "--format=newc", "--quiet"],
                            cwd=self.root, stdin=names.stdout, stdout=out, check=True)
-        command = ["qemu-system-x86_64", "-machine", "q35,accel=kvm:tcg", "-cpu", "max",
+        command = ["qemu-system-x86_64", "-machine", f"q35,accel={ACCELERATOR}", "-cpu", "max",
                    "-m", "3072", "-smp", "2", "-nographic", "-nic", "none", "-no-reboot",
                    "-monitor", "none", "-serial", f"file:{self.folder}/console",
                    "-serial", f"unix:{port},server=on,wait=off",
                    "-kernel", str(debian_kernel()), "-initrd", str(initrd),
                    "-append", "console=ttyS0 panic=-1 systemd.unified_cgroup_hierarchy=1 "
                               "systemd.mask=systemd-journal-flush.service"]
-        command += os.environ.get("EDGIBLE_QEMU_OPTIONS", "").split()
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
                                         start_new_session=True)
         self.wait(port.exists, "the serial port")
         self._port = socket.socket(socket.AF_UNIX)
         self._port.connect(str(port))
-        self._port.settimeout(CALL)
         self._wait_for_shell()
         self.wait(self.is_up, "it to be up", BOOT)
 
     def _wait_for_shell(self):
-        """What is sent before the shell reads is lost: until it answers."""
-        self._port.settimeout(2)
-
+        """What is sent before the shell reads may be lost: until it answers."""
         def answers():
             with contextlib.suppress(TimeoutError):
-                mark = uuid.uuid4().hex
-                self._send(f"echo {mark}")
-                return mark in self._receive().output
+                return self.run("echo here", timeout=5).output == "here\n"
             return False
         self.wait(answers, "its shell to answer", BOOT)
-        self._port.settimeout(CALL)
-
-    def _send(self, script):
-        self._port.sendall(base64.b64encode(script.encode()) + b"\n")
-
-    def _receive(self):
-        data = b""
-        while not data.endswith(b"\n"):
-            part = self._port.recv(65536)
-            if not part:
-                raise ConnectionError("the machine closed its port")
-            data += part
-        output, code = data.decode().split("\n")[-2].rsplit(" ", 1)
-        return Done(int(code), base64.b64decode(output).decode(errors="replace"))
 
     def run(self, script, timeout=CALL):
+        self._number += 1
+        encoded = base64.b64encode(script.encode()).decode()
         self._port.settimeout(timeout)
-        self._send(script)
-        return self._receive()
+        self._port.sendall(f"{self._number} {encoded}\n".encode())
+        while True:
+            while b"\n" not in self._data:
+                part = self._port.recv(65536)
+                if not part:
+                    raise ConnectionError("the machine closed its port")
+                self._data += part
+            line, self._data = self._data.split(b"\n", 1)
+            # The echo of the line before `stty`, and late answers, are others'.
+            answer = re.fullmatch(rb"%d (\d+) ?([A-Za-z0-9+/=]*)\s*" % self._number, line.strip())
+            if answer is not None:
+                output = base64.b64decode(answer[2]).decode(errors="replace")
+                return Done(int(answer[1]), output)
 
     def close(self):
         if self.process is not None:

@@ -350,6 +350,113 @@ def test_workload_may_not_use_the_api(service):
     assert "code=4" in service.output_of("app", "main").splitlines()
 
 
+# --- limits ------------------------------------------------------------------------------------
+
+SUB_GROUP = """\
+[Service]
+ExecStart=
+ExecStart=/bin/sh -c 'group=/sys/fs/cgroup/system.slice/edgible-agent.service; \\
+    mkdir -p $group/agent && echo $$$$ >$group/agent/cgroup.procs && exec PROGRAM'
+"""
+
+
+@pytest.fixture
+def limited(service):
+    """The agent in a sub-group, so that the unit's own may have controllers: DelegateSubgroup=
+    where systemd has that; else it is moved there, which does for one start."""
+    controllers = service.sh("cat /sys/fs/cgroup/cgroup.controllers").split()
+    if not {"memory", "cpu", "pids"} <= set(controllers):
+        pytest.skip("this machine has no cgroup controllers: EDGIBLE_MACHINE=qemu has")
+    service.has_sub_groups = int(service.sh("systemctl --version").split()[1]) >= 254
+    if service.has_sub_groups:
+        service.drop_in(DelegateSubgroup="agent")
+    else:
+        program = re.search(r"argv\[\]=(.*?) ;", service.show("ExecStart"))[1]
+        service.machine.write(f"/run/systemd/system/{UNIT}.service.d/test.conf",
+                              SUB_GROUP.replace("PROGRAM", program))
+        service.sh("systemctl daemon-reload")
+    service.start()
+    return service
+
+
+def group_of(service, application, workload, file):
+    return service.sh(f"cat /sys/fs/cgroup/system.slice/{UNIT}.service/edgible-*/"
+                      f"{application}.{workload}/{file}").strip()
+
+
+def test_memory_is_limited_and_the_kill_is_told(limited):
+    limited.deploy("app", {"name": "main", "limits": {"memory": "48MiB"},
+                           "restart": {"policy": "never"}, "command": ["/usr/bin/tail", "/dev/zero"]},
+                   {"name": "other", "command": SLEEP, "limits": {"memory": "48MiB"}})
+    limited.wait(lambda: "lastExit" in limited.workloads("app").get("main", {}), "it to be killed")
+    told = limited.workloads("app")["main"]
+    assert told["limits"] == {"memory": "cgroup"}
+    assert told["lastExit"]["oomKilled"] is True and told["lastExit"]["signal"] == "SIGKILL"
+    limited.wait_running("app", 1)
+    assert group_of(limited, "app", "other", "memory.max") == str(48 << 20)
+    assert limited.is_active() and limited.show("NRestarts") == "0"
+
+
+def test_cpu_is_limited(limited):
+    limited.deploy_and_wait("app", {"name": "main", "limits": {"cpu": 0.2}, "command": [
+        "/usr/bin/sh", "-c", "while :; do :; done"]})
+    assert limited.workloads("app")["main"]["limits"] == {"cpu": "cgroup"}
+    assert group_of(limited, "app", "main", "cpu.max") == "20000 100000"
+
+    def throttled():
+        stat = dict(line.split() for line in
+                    group_of(limited, "app", "main", "cpu.stat").splitlines())
+        return int(stat["nr_throttled"]) >= 5
+    limited.wait(throttled, "it to be throttled")
+
+
+def test_processes_are_limited(limited):
+    limited.deploy_and_wait("app", {"name": "main", "limits": {"processes": 8}, "command": [
+        "/usr/bin/sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000004 & done; wait"]})
+    assert limited.workloads("app")["main"]["limits"] == {"processes": "cgroup"}
+    assert group_of(limited, "app", "main", "pids.max") == "8"
+    limited.wait(lambda: group_of(limited, "app", "main", "pids.events") != "max 0",
+                 "a process to be refused")
+
+
+def test_limits_outlive_the_agent(limited):
+    pids = limited.deploy_and_wait("app", {"name": "main", "limits": {"memory": "48MiB"},
+                                           "command": SLEEP})
+    before, since = limited.pid, limited.mark()
+    if limited.has_sub_groups:
+        limited.sh(f"systemctl restart {UNIT}")
+        assert limited.pid != before
+    else:
+        # systemd 252 starts nothing in a group with controllers: why the unit has no sub-group.
+        limited.sh(f"systemctl kill --kill-who=main --signal=USR2 {UNIT}")
+        limited.wait(lambda: limited.count_logged("runs as PID", since) == 1, "the new program")
+    assert limited.wait_running("app", 1) == pids
+    assert limited.workloads("app")["main"]["limits"] == {"memory": "cgroup"}
+    assert group_of(limited, "app", "main", "memory.max") == str(48 << 20)
+
+
+# --- what is known of an exit ------------------------------------------------------------------
+
+def test_exit_of_an_adopted_workload(service):
+    """Linux tells its status from 6.15 on (PIDFD_GET_INFO); before, it is not known and counts as
+    a failure."""
+    service.start()
+    first, = service.deploy_and_wait("app", {
+        "name": "main", "restart": {"policy": "on-failure"},
+        "command": ["/usr/bin/sh", "-c", "trap 'exit 7' USR1; while :; do sleep 0.1; done"]})
+    before = service.pid
+    service.sh(f"kill -9 {before}")
+    service.wait(lambda: service.is_active() and service.pid != before, "the next agent")
+    assert service.wait_running("app", 1) == [first]
+    service.sh(f"kill -USR1 {first}")
+    service.wait(lambda: service.workloads("app").get("main", {}).get("pid") not in (first, None),
+                 "the next process")
+    release = tuple(map(int, service.sh("uname -r").split("-")[0].split(".")[:2]))
+    told = service.workloads("app")["main"]
+    assert told["restarts"] == 1
+    assert told["lastExit"].get("code") == (7 if release >= (6, 15) else None), told
+
+
 # --- the units themselves ----------------------------------------------------------------------
 
 @pytest.mark.parametrize("kind", ["system", "user"])

@@ -2,6 +2,8 @@
 #include "edgible/cgroup.h"
 #include "sys_test.h"
 
+#include <sys/xattr.h>
+
 static struct cgroup_root *open_root_or_skip(void)
 {
     struct err err = {0};
@@ -141,6 +143,48 @@ static void what_is_not_there_or_no_name_is_refused(void **state)
     assert_int_equal(err.code, EINVAL);
 }
 
+/* As systemd does for DelegateSubgroup=: the mark is on the group above, or on our own. */
+static int play_sub_group(const void *arg)
+{
+    const char *top = arg;
+    CLEANUP(free) char *sub = xasprintf("%s/agent", top);
+    CLEANUP(free) char *procs = xasprintf("%s/cgroup.procs", sub);
+    CLEANUP(free) char *beside = xasprintf("%s/edgible-test-sub", top);
+    CLEANUP(free) char *inside = xasprintf("%s/edgible-test-sub", sub);
+    CHECK(mkdir(top, 0755) == 0 && mkdir(sub, 0755) == 0);
+    CLEANUP(close_fd) int fd = open(procs, O_WRONLY | O_CLOEXEC);
+    CHECK(write(fd, "0", 1) == 1);
+    struct cgroup_root *root = cgroup_root_open("test-sub", NULL);
+    CHECK(root != NULL && strcmp(cgroup_root_path(root), inside) == 0);
+    cgroup_root_free(root);
+    CHECK(setxattr(top, "user.delegate", "1", 1, 0) == 0);
+    root = cgroup_root_open("test-sub", NULL);
+    CHECK(root != NULL && strcmp(cgroup_root_path(root), beside) == 0);
+    cgroup_root_free(root);
+    CHECK(access(beside, F_OK) < 0);
+    CHECK(setxattr(sub, "user.delegate", "1", 1, 0) == 0);
+    root = cgroup_root_open("test-sub", NULL);
+    CHECK(root != NULL && strcmp(cgroup_root_path(root), inside) == 0);
+    cgroup_root_free(root);
+    return 0;
+}
+
+static void groups_are_beside_the_sub_group_of_a_delegated_one(void **state)
+{
+    (void) state;
+    struct cgroup_root *root = open_root_or_skip();
+    const char *slash = strrchr(cgroup_root_path(root), '/');
+    CLEANUP(free)
+    char *top = xasprintf("%.*s/edgible-test-top-%d", (int) (slash - cgroup_root_path(root)),
+                          cgroup_root_path(root), (int) getpid());
+    CLEANUP(free) char *sub = xasprintf("%s/agent", top);
+    cgroup_root_free(root);
+    int code = run_scenario(play_sub_group, top);
+    assert_true(EVENTUALLY(rmdir(sub) == 0 || errno == ENOENT));
+    (void) rmdir(top);
+    assert_int_equal(code, 0);
+}
+
 static int play_ordinary_user(const void *arg)
 {
     (void) arg;
@@ -170,6 +214,7 @@ int main(void)
         cmocka_unit_test(the_folder_of_an_earlier_agent_is_taken_over_and_goes_when_empty),
         cmocka_unit_test(empty_groups_go_at_the_beginning_and_at_the_end),
         cmocka_unit_test(what_is_not_there_or_no_name_is_refused),
+        cmocka_unit_test(groups_are_beside_the_sub_group_of_a_delegated_one),
         cmocka_unit_test(who_may_not_is_told_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
