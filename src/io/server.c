@@ -81,22 +81,46 @@ static void on_run_timer(void *arg)
 /* --- connections ---------------------------------------------------------------------------------
  */
 
-static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
-                          enum MHD_ConnectionNotificationCode code)
+/* Of those that libmicrohttpd has not spoken of yet. NULL: there is none. */
+static struct connection *find_fresh(const struct server *server, int fd)
 {
-    struct server *server = cls;
-    (void) mhd;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        *socket_context = server->accepting;
+    list_each (it, &server->connections) {
+        struct connection *c = list_entry(it, struct connection, link);
+        if (c->fd == fd && !c->is_known) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+static void forget_connection(struct server *server, struct connection *c)
+{
+    if (c == NULL) {
         return;
     }
-    struct connection *c = *socket_context;
-    *socket_context = NULL;
     list_remove(&c->link);
     server->accepted -= c->refusal == 0 ? 1 : 0;
     server->refused -= c->refusal != 0 ? 1 : 0;
     free(c);
     server_arm_deadline(server);
+}
+
+/* That one began is told from inside MHD_add_connection() by libmicrohttpd 0.9.75, and by 1.0
+ * later, from inside MHD_run(). */
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct server *server = cls;
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        forget_connection(server, *socket_context);
+        return;
+    }
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct connection *c = find_fresh(server, info->connect_fd);
+    assert(c != NULL);
+    c->is_known = true;
+    *socket_context = c;
 }
 
 static unsigned judge(const struct server *server, const struct server_peer *peer)
@@ -105,19 +129,6 @@ static unsigned judge(const struct server *server, const struct server_peer *pee
         return 403;
     }
     return server->accepted >= SERVER_MAX_CONNECTIONS ? 503 : 0;
-}
-
-static const char *refusal_title(unsigned status)
-{
-    return status == 403 ? "Forbidden" : "Service Unavailable";
-}
-
-static const char *refusal_detail(unsigned status)
-{
-    return status == 403 ? "this user may not use the agent's API: root, the agent's own user and "
-                           "the members of api.group may, but no workload in a sandbox"
-                         : "there are as many connections as the agent serves at a time; close "
-                           "some, or try again";
 }
 
 static void take_connection(struct server *server, int take_fd)
@@ -129,13 +140,14 @@ static void take_connection(struct server *server, int take_fd)
     list_init(&c->link);
     c->refusal = server_socket_read_peer(take_fd, &c->peer) < 0 ? 403 : judge(server, &c->peer);
     if (c->refusal != 0 && server->refused >= REFUSED_MAX) {
-        server_socket_refuse(take_fd, c->refusal, refusal_title(c->refusal),
-                             refusal_detail(c->refusal));
+        server_socket_refuse(take_fd, c->refusal, server_refusal_title(c->refusal),
+                             server_refusal_detail(c->refusal));
         (void) close(take_fd);
         free(c);
         return;
     }
-    server->accepting = c;
+    /* One of that number was given up without a word. */
+    forget_connection(server, find_fresh(server, take_fd));
     c->deadline =
         loop_now() + (c->refusal != 0 ? REFUSED_TIMEOUT_MS : server_request_timeout(server));
     server->accepted += c->refusal == 0 ? 1 : 0;
@@ -144,15 +156,8 @@ static void take_connection(struct server *server, int take_fd)
     if (MHD_add_connection(server->daemon, take_fd, (const struct sockaddr *) &nobody,
                            sizeof(sa_family_t)) != MHD_YES) {
         /* The descriptor is closed by now; whether it told of the end depends on how far it got. */
-        list_each (it, &server->connections) {
-            if (it == &c->link) {
-                void *context = c;
-                on_connection(server, NULL, &context, MHD_CONNECTION_NOTIFY_CLOSED);
-                break;
-            }
-        }
+        forget_connection(server, find_fresh(server, take_fd));
     }
-    server->accepting = NULL;
     server_arm_deadline(server);
 }
 
@@ -206,7 +211,8 @@ static void begin_request(struct server_request *request)
         length != NULL || server_request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL;
     c->server->idle_runs = 0;
     if (c->refusal != 0) {
-        reply_problem(request, c->refusal, refusal_title(c->refusal), refusal_detail(c->refusal));
+        reply_problem(request, c->refusal, server_refusal_title(c->refusal),
+                      server_refusal_detail(c->refusal));
     } else if (!has_body && server_request_header(request, MHD_HTTP_HEADER_EXPECT) != NULL) {
         /* libmicrohttpd 0.9.75 would neither go on nor end. */
         reply_problem(request, 400, "Bad Request", "an Expect header without a body");

@@ -28,7 +28,6 @@ struct server {
     struct list connections;
     struct list dead_streams; /* answers that could not be queued */
     size_t accepted, refused; /* connections of each kind */
-    struct connection *accepting;
     unsigned idle_runs; /* of libmicrohttpd in a row, at its own wish and without any progress */
 };
 
@@ -37,6 +36,7 @@ struct connection {
     struct server *server;
     struct server_peer peer;
     int fd;
+    bool is_known;    /* libmicrohttpd has said that it began */
     unsigned refusal; /* HTTP status that it is told; 0: it is served */
     mono_ms deadline; /* for its request to be there; 0: there is none under way */
 };
@@ -56,6 +56,9 @@ int server_socket_open(const char *path, gid_t group, struct err *err) MUST_CHEC
 int server_socket_read_peer(int fd, struct server_peer *ret);
 /* A whole answer that refuses, as far as the socket takes it without waiting. */
 void server_socket_refuse(int fd, unsigned status, const char *title, const char *detail);
+/* What who is refused with this status is told. */
+const char *server_refusal_title(unsigned status);
+const char *server_refusal_detail(unsigned status);
 /* The problem document of such an answer; the caller frees. */
 char *server_problem_text(unsigned status, const char *title, const char *detail);
 

@@ -103,6 +103,19 @@ int server_socket_read_peer(int fd, struct server_peer *ret)
     return 0;
 }
 
+const char *server_refusal_title(unsigned status)
+{
+    return status == 403 ? "Forbidden" : "Service Unavailable";
+}
+
+const char *server_refusal_detail(unsigned status)
+{
+    return status == 403 ? "this user may not use the agent's API: root, the agent's own user and "
+                           "the members of api.group may, but no workload in a sandbox"
+                         : "there are as many connections as the agent serves at a time; close "
+                           "some, or try again";
+}
+
 char *server_problem_text(unsigned status, const char *title, const char *detail)
 {
     CLEANUP(buf) struct buf text = {0};

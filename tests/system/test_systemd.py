@@ -412,7 +412,8 @@ def test_cpu_is_limited(limited):
 
 def test_processes_are_limited(limited):
     limited.deploy_and_wait("app", {"name": "main", "limits": {"processes": 8}, "command": [
-        "/usr/bin/sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000004 & done; wait"]})
+        "/usr/bin/sh", "-c", "sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 1000004 & done'; "
+        "exec sleep 1000005"]})
     assert limited.workloads("app")["main"]["limits"] == {"processes": "cgroup"}
     assert group_of(limited, "app", "main", "pids.max") == "8"
     limited.wait(lambda: group_of(limited, "app", "main", "pids.events") != "max 0",
