@@ -360,6 +360,28 @@ ExecStart=/bin/sh -c 'group=/sys/fs/cgroup/system.slice/edgible-agent.service; \
 """
 
 
+def systemd_version(service):
+    return int(service.sh("systemctl --version").split()[1])
+
+
+def test_workloads_are_beside_the_sub_group_of_the_service(service):
+    """DelegateSubgroup= leaves the unit's own group without processes; restarts go on as ever."""
+    if systemd_version(service) < 254:
+        pytest.skip("DelegateSubgroup= came with systemd 254: EDGIBLE_MACHINE_SUITE=trixie has it")
+    service.start()
+    first = service.deploy_and_wait("first", {"name": "a", "command": SLEEP})
+    service.drop_in(DelegateSubgroup="agent")
+    service.sh(f"systemctl restart {UNIT}")
+    second = service.deploy_and_wait("second", {"name": "a", "command": SLEEP})
+    service.sh(f"systemctl restart {UNIT}")
+    assert service.wait_running("first", 1) + service.wait_running("second", 1) == first + second
+    groups = [service.sh(f"grep ^0:: /proc/{pid}/cgroup").strip().split(f"/{UNIT}.service/")[1]
+              for pid in (service.pid, *first, *second)]
+    assert groups[0] == "agent"
+    assert [re.sub(r"edgible-\w+", "*", group) for group in groups[1:]] == ["*/first.a",
+                                                                           "*/second.a"]
+
+
 @pytest.fixture
 def limited(service):
     """The agent in a sub-group, so that the unit's own may have controllers: DelegateSubgroup=
@@ -367,7 +389,7 @@ def limited(service):
     controllers = service.sh("cat /sys/fs/cgroup/cgroup.controllers").split()
     if not {"memory", "cpu", "pids"} <= set(controllers):
         pytest.skip("this machine has no cgroup controllers: EDGIBLE_MACHINE=qemu has")
-    service.has_sub_groups = int(service.sh("systemctl --version").split()[1]) >= 254
+    service.has_sub_groups = systemd_version(service) >= 254
     if service.has_sub_groups:
         service.drop_in(DelegateSubgroup="agent")
     else:
