@@ -461,8 +461,8 @@ def test_limits_outlive_the_agent(limited):
 # --- what is known of an exit ------------------------------------------------------------------
 
 def test_exit_of_an_adopted_workload(service):
-    """Linux tells its status from 6.15 on (PIDFD_GET_INFO); before, it is not known and counts as
-    a failure."""
+    """Linux tells its status from 6.15 on (PIDFD_GET_INFO). Before, only its zombie does, which init
+    may have reaped; where it is not known, it counts as a failure."""
     service.start()
     first, = service.deploy_and_wait("app", {
         "name": "main", "restart": {"policy": "on-failure"},
@@ -477,7 +477,7 @@ def test_exit_of_an_adopted_workload(service):
     release = tuple(map(int, service.sh("uname -r").split("-")[0].split(".")[:2]))
     told = service.workloads("app")["main"]
     assert told["restarts"] == 1
-    assert told["lastExit"].get("code") == (7 if release >= (6, 15) else None), told
+    assert told["lastExit"].get("code") in ([7] if release >= (6, 15) else [7, None]), told
 
 
 # --- the units themselves ----------------------------------------------------------------------
