@@ -8,6 +8,9 @@ Two kinds, with the same face:
 
     with start_machine() as machine:    # with the agent of this build, and its units
         machine.sh("systemctl start edgible-agent")
+    with start_machine(installed=False) as machine:
+        machine.copy_in("edgible-agent.deb", "/root/agent.deb")
+        machine.sh("dpkg -i /root/agent.deb")
 
 What Debian needs is made with debootstrap once, and kept in build/machine. A machine only writes to
 memory, and nothing of it is left when it is closed.
@@ -151,7 +154,8 @@ def stage(target):
 class Machine:
     """What both kinds have in common. `root` is the folder that the machine boots from."""
 
-    def __init__(self):
+    def __init__(self, installed):
+        self.installed = installed
         self.folder = Path(tempfile.mkdtemp(prefix="edgible-machine-"))
         self.name = "m-" + uuid.uuid4().hex[:8]
         self.process = None
@@ -166,7 +170,8 @@ class Machine:
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
                         f"lowerdir={debian_root()},upperdir={self.folder}/upper,"
                         f"workdir={self.folder}/work", str(self.root)], check=True)
-        stage(self.root)
+        if self.installed:
+            stage(self.root)
         (self.root / "etc" / "hostname").write_text("machine\n")
         for unit in MASKED:
             (self.root / "etc/systemd/system" / unit).symlink_to("/dev/null")
@@ -359,8 +364,9 @@ class VirtualMachine(Machine):
 
 
 @contextlib.contextmanager
-def start_machine():
-    machine = {"nspawn": Container, "qemu": VirtualMachine}[KIND]()
+def start_machine(installed=True):
+    """installed: with the agent of this build; else without one, for a package."""
+    machine = {"nspawn": Container, "qemu": VirtualMachine}[KIND](installed)
     try:
         machine.start()
         yield machine
