@@ -239,6 +239,18 @@ def test_stuck_loop_is_restarted_by_the_watchdog(running):
     check_untouched(running, before)
 
 
+def test_start_that_hangs_is_aborted_and_tried_again(running):
+    running.drop_in(TimeoutStartSec="1s", TimeoutAbortSec="1s")
+    before, since = running.pid, running.mark()
+    config = running.sh("cat /etc/edgible/agent.yaml")
+    running.sh("rm /etc/edgible/agent.yaml && mkfifo /etc/edgible/agent.yaml")
+    assert running.run(f"systemctl restart {UNIT}").code != 0
+    assert running.count_logged("start operation timed out. Aborting", since) >= 1
+    running.machine.write("/etc/edgible/agent.yaml", config)
+    running.wait(running.is_active, "an agent that starts")
+    check_untouched(running, before)
+
+
 def test_detach_by_hand_is_followed_by_a_start(running):
     before = running.pid
     running.sh(f"systemctl kill --kill-who=main --signal=USR1 {UNIT}")
