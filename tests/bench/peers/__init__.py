@@ -30,11 +30,11 @@ class Load:
     folder: pathlib.Path
     binary: pathlib.Path
     quick: bool
-    rounds: int = 3
+    rounds: int = 2
     large_rounds: int = 1
-    log_rounds: int = 3
+    log_rounds: int = 2
     restarts: int = 20
-    log_bytes: int = 128 * MIB
+    log_bytes: int = 64 * MIB
     crash_lines: int = 200000
     settle_seconds: int = 2
 
