@@ -1,5 +1,6 @@
 """Runs all measures in turns, and says each figure in words."""
 
+import os
 import statistics
 import subprocess
 import sys
@@ -56,7 +57,7 @@ ROWS = [
     ("log-lines-4096", "the same in writes of 4 KiB", lines),
     ("stop-100", "stop of 100, until the last process is gone", seconds),
     ("stop-1000", "stop of 1,000", seconds),
-    ("escape", "what is left 5 s after the stop of a workload with a daemon that ignores SIGTERM", str),
+    ("escape", "left 5 s after the stop of a workload with a daemon that ignores SIGTERM", str),
     ("crash-quiet", "kill -9 of the supervisor, and start: a workload that is quiet", str),
     ("crash-writer", "and one that writes 5 MB/s", str),
     ("crash-lines", "lines of that one lost / doubled / torn", crash_lines),
@@ -75,32 +76,33 @@ class Figures:
         self.kinds = kinds
         self.versions = versions
         self.quick = quick
+        self.load = os.getloadavg()[0]
         self.values = {}
         self.reasons = {}
 
     def add(self, title, found):
         for figure, value in found.items():
-            if isinstance(value, Failure):
-                self.reasons[figure, title] = str(value)
-                continue
             known = self.values.setdefault(figure, {}).setdefault(title, [])
             known.extend(value if isinstance(value, list) else [value])
 
     def value(self, figure, title):
-        """The median of numbers, the worst of lines, the last word; None where there is none."""
-        values = self.values.get(figure, {}).get(title)
-        if not values:
-            return None
-        if isinstance(values[0], (int, float)):
-            return statistics.median(values)
+        """The last sentence, else the worst of lines, the median of numbers; None without any."""
+        values = self.values.get(figure, {}).get(title, [])
+        sentences = [v for v in values if isinstance(v, str)]
+        if not values or sentences:
+            return sentences[-1] if sentences else None
         if isinstance(values[0], tuple):
             return max(values, key=lambda lines: sum(lines[1:4]))
-        return values[-1]
+        return statistics.median(values)
+
+    def number(self, figure, title):
+        value = self.value(figure, title)
+        return value if isinstance(value, (int, float)) else None
 
     def cell(self, figure, kind, say):
         value = self.value(figure, kind.title)
         if value is not None:
-            return say(value)
+            return value if isinstance(value, str) else say(value)
         if (figure.endswith("-bare") and not kind.loggers_apart) or (
                 figure.startswith("holder-") and not kind.holder_apart):
             return "as above"

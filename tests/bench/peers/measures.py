@@ -1,5 +1,5 @@
-"""What is measured of a peer. Each function runs it once and gives {figure: value}; a value that is
-a Failure says why that one could not be had."""
+"""What is measured of a peer. Each function runs it once and gives {figure: value}, and a sentence
+where a value has no number."""
 
 import os
 import signal
@@ -31,8 +31,8 @@ def scale(bench, kind, count, logs=True):
             raise Failure(f"{peer.started_count()} starts of {count} programs")
         try:
             found[f"stop-{suffix}"] = peer.stop_and_wait(STOP_TIMEOUT)
-        except Failure as failure:
-            found[f"stop-{suffix}"] = failure
+        except Failure:
+            found[f"stop-{suffix}"] = f"not done after {STOP_TIMEOUT} s"
     return found
 
 
@@ -118,7 +118,8 @@ class Writer:
         written = self.read()[2]
         files = [f for f in self.peer.log_files("writer") if f.exists()]
         done = subprocess.run([self.peer.bench.folder / "count_lines", str(self.pid),
-                               str(max(written, 1)), *files], check=True, capture_output=True, text=True)
+                               str(max(written, 1)), *files],
+                              check=True, capture_output=True, text=True)
         found, doubled, torn = map(int, done.stdout.split())
         return len(files), written, written - found, doubled, torn
 

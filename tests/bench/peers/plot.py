@@ -45,7 +45,7 @@ def bounds(values):
 def panel(figures, figure, title, hint, say, left, top):
     out = [f'<text x="{left}" y="{top + 12}" font-weight="600">{escape(title)}'
            f'<tspan class="quiet" font-weight="400" dx="6">({hint})</tspan></text>']
-    values = {k.title: figures.value(figure, k.title) for k in figures.kinds}
+    values = {k.title: figures.number(figure, k.title) for k in figures.kinds}
     known = [v for v in values.values() if v]
     low, high = bounds(known) if known else (0, 1)
     room = PANEL_WIDTH - NAME_WIDTH - VALUE_WIDTH - 10
@@ -59,7 +59,7 @@ def panel(figures, figure, title, hint, say, left, top):
                 f'<rect class="{style}" x="{left + NAME_WIDTH}" y="{y}" width="{length:.1f}" '
                 f'height="{BAR}" rx="2"/>',
                 f'<text x="{left + NAME_WIDTH + length + 6:.1f}" y="{y + 12}">'
-                f'{escape(say(value)) if value else "not measured"}</text>']
+                f'{escape(figures.cell(figure, kind, say).partition(":")[0])}</text>']
     return out
 
 
@@ -73,6 +73,7 @@ def svg(figures):
     for i, (figure, title, hint, say) in enumerate(PANELS):
         left = (i % COLUMNS) * PANEL_WIDTH + 8
         out += panel(figures, figure, title, hint, say, left, i // COLUMNS * panel_height + 10)
-    out += [f'<text class="quiet" x="8" y="{height - 8}">Bars are on logarithmic scales, each panel '
-            'with its own. Made by tests/bench/run --only peers --write-docs</text>', "</svg>", ""]
+    out += [f'<text class="quiet" x="8" y="{height - 8}">Bars are on logarithmic scales, each '
+            'panel with its own. Made by tests/bench/run --only peers --write-docs</text>',
+            "</svg>", ""]
     return "\n".join(out)

@@ -29,15 +29,16 @@ def text(figures):
     return "\n".join(out)
 
 
-def machine():
+def machine(figures):
     return (f"{time.strftime('%-d %B %Y')}, {os.cpu_count()} cores, "
             f"Linux {'.'.join(platform.release().split('.')[:2])}, "
-            f"{'as root' if os.geteuid() == 0 else 'as an ordinary user'}")
+            f"{'as root' if os.geteuid() == 0 else 'as an ordinary user'}, "
+            f"load average at the start {figures.load:.1f}")
 
 
 def markdown(figures, plot):
     quick = ", with `--quick`" if figures.quick else ""
-    out = [f"Measured on {machine()}, in one run, in turns{quick}:", "",
+    out = [f"Measured on {machine(figures)}, in one run, in turns{quick}:", "",
            f"![the figures that can be drawn, on logarithmic scales]({plot})", "",
            f"| | {' | '.join(titles(figures))} |", "| --- |" + " --- |" * len(figures.kinds)]
     for what, cells in rows(figures):
