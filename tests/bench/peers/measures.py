@@ -185,8 +185,8 @@ def escape(bench, kind):
         left = {pid for pid in peer.all_pids()[1] if runs(pid)}
     words = "nobody" if not left else "its daemon" if left == {daemon} else "the program itself"
     if stuck:
-        words += (f", and {len(stuck)} processes of the supervisor, which never end "
-                  f"(waited {ESCAPE_TIMEOUT} s)")
+        words += (f", and {len(stuck)} processes of the supervisor, which have not ended after "
+                  f"{ESCAPE_TIMEOUT} s")
     return {"escape": words}
 
 
