@@ -100,8 +100,8 @@ static struct timespec deadline_in(int max_wait_ms)
     struct timespec ts;
     (void) clock_gettime(CLOCK_MONOTONIC, &ts);
     int64_t ns = ts.tv_nsec + (int64_t) (max_wait_ms % 1000) * 1000000;
-    ts.tv_sec += max_wait_ms / 1000 + ns / 1000000000;
-    ts.tv_nsec = ns % 1000000000;
+    ts.tv_sec += max_wait_ms / 1000 + (time_t) (ns / 1000000000);
+    ts.tv_nsec = (long) (ns % 1000000000);
     return ts;
 }
 

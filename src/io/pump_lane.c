@@ -323,7 +323,7 @@ static void pause_to_gather(struct pump_lane *lane)
     pause_us = pause_us < PAUSE_MAX_US ? pause_us : PAUSE_MAX_US;
     if (!lane->had_full_batch && pause_us >= PAUSE_MIN_US &&
         (lane->moved_bytes >= PAUSE_BYTES || lane->streak >= STREAK_TURNS)) {
-        struct timespec ts = {.tv_nsec = pause_us * 1000};
+        struct timespec ts = {.tv_nsec = (long) (pause_us * 1000)};
         (void) nanosleep(&ts, NULL);
     }
     lane->last_turn_us = now;

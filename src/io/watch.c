@@ -48,7 +48,7 @@ static bool on_readable(void *arg)
         struct inotify_event head;
         memcpy(&head, batch + at, sizeof(head));
         const char *name = head.len > 0 ? batch + at + sizeof(head) : "";
-        at += (ssize_t) sizeof(head) + head.len;
+        at += (ssize_t) (sizeof(head) + head.len);
         watch->fn(watch->arg, change_of(head.mask), name);
     }
     if (!freed) {

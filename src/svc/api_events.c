@@ -121,7 +121,7 @@ static void follow(struct api *api, const struct api_call *call, uint64_t after,
 static uint64_t skip_to(const struct event_store *store, uint64_t after, const char *needle,
                         uint64_t lines)
 {
-    CLEANUP(free) uint64_t *last = xcalloc(lines > 0 ? lines : 1, sizeof(*last));
+    CLEANUP(free) uint64_t *last = xcalloc(lines > 0 ? (size_t) lines : 1, sizeof(*last));
     struct event_cursor cursor = {.next_seq = after + 1};
     uint64_t count = 0;
     size_t len = 0;

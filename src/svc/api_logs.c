@@ -80,7 +80,7 @@ static void start_stream(struct api *api, const struct api_call *call, const cha
         .file = s->file,
         .place = workload_log_place(w),
         .max_files = (unsigned) spec->logs.max_files,
-        .lines = lines,
+        .lines = (size_t) lines,
         .follow = follows,
         .notify = on_notify,
         .arg = s,
@@ -208,7 +208,7 @@ void api_get_agent_logs(struct api *api, const struct api_call *call)
     struct agent_log_stream *s = xcalloc(1, sizeof(*s));
     s->follows = follows;
     s->async = loop_async_new(api->params.loop, on_agent_async, s);
-    log_cursor_init(&s->cursor, lines, wanted, server_request_query(call->request, "module"));
+    log_cursor_init(&s->cursor, (size_t) lines, wanted, server_request_query(call->request, "module"));
     s->watch = follows ? log_watch(on_agent_line, s) : NULL;
     s->stream = server_reply_stream(call->request, "text/plain; charset=utf-8", &ops, s);
 }

@@ -81,7 +81,7 @@ static void what_was_added_is_read_in_order_from_any_number(void **state)
     assert_int_equal(event_store_last_seq(store), 0);
     assert_int_equal(count_from(store, 0, &first), 0);
     for (uint64_t seq = 1; seq <= 2500; seq++) {
-        add(store, seq, seq % 300);
+        add(store, seq, (size_t) (seq % 300));
     }
     assert_int_equal(count_from(store, 0, &first), 2500);
     assert_int_equal(first, 1);
