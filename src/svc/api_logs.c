@@ -208,7 +208,8 @@ void api_get_agent_logs(struct api *api, const struct api_call *call)
     struct agent_log_stream *s = xcalloc(1, sizeof(*s));
     s->follows = follows;
     s->async = loop_async_new(api->params.loop, on_agent_async, s);
-    log_cursor_init(&s->cursor, (size_t) lines, wanted, server_request_query(call->request, "module"));
+    log_cursor_init(&s->cursor, (size_t) lines, wanted,
+                    server_request_query(call->request, "module"));
     s->watch = follows ? log_watch(on_agent_line, s) : NULL;
     s->stream = server_reply_stream(call->request, "text/plain; charset=utf-8", &ops, s);
 }
