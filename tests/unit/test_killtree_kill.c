@@ -37,7 +37,7 @@ static pid_t start_with_pid(pid_t wanted)
     if (pid == 0) {
         (void) syscall(SYS_setsid);
         for (;;) {
-            (void) syscall(SYS_pause);
+            (void) pause();
         }
     }
     return pid;
