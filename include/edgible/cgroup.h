@@ -28,9 +28,15 @@ DEFINE_CLEANUP(cgroup_root, struct cgroup_root, cgroup_root_free)
 /* Absolute path of the folder. */
 const char *cgroup_root_path(const struct cgroup_root *root);
 
-/* Makes the group (an existing one is fine) and returns a descriptor of it for clone3; the caller
- * closes it. name is `<application>.<workload>`. */
-int cgroup_make(const struct cgroup_root *root, const char *name, struct err *err) MUST_CHECK;
+/*
+ * Makes the group and returns a descriptor of it for clone3; the caller closes it. name is
+ * `<application>.<workload>`. One that is there is made anew where it is empty, else taken as it
+ * is: *ret_is_fresh, if not NULL, tells. On Linux 6.18 a group that was once killed by cgroup.kill
+ * kills whatever clone3 puts into it from then on (its kill_seq is held against that of the
+ * parent's group), but not what joins by cgroup.procs.
+ */
+int cgroup_make(const struct cgroup_root *root, const char *name, bool *ret_is_fresh,
+                struct err *err) MUST_CHECK;
 
 enum cgroup_controller { CGROUP_MEMORY, CGROUP_CPU, CGROUP_PIDS, CGROUP_CONTROLLER_COUNT };
 

@@ -62,6 +62,7 @@ struct spawn_request {
     const struct creds *creds;
     int output_fd;            /* becomes stdout and stderr; borrowed */
     int cgroup_fd;            /* directory of its cgroup, -1: none; borrowed */
+    bool joins_cgroup;        /* by cgroup.procs, not by clone3: see cgroup_make() */
     struct rlimit open_files; /* RLIMIT_NOFILE as the agent found it at its own start */
     struct spawn_rlimit rlimits[SPAWN_RLIMITS_MAX]; /* more */
     size_t rlimit_count;

@@ -270,16 +270,18 @@ static int open_sandbox(const struct workload *w, struct launch *launch, struct 
     return launch->sandbox_fd >= 0 ? 0 : -1;
 }
 
-static int open_cgroup(const struct workload *w)
+static struct process_group open_group(const struct workload *w)
 {
-    if (w->ctx->cgroups == NULL) {
-        return -1;
+    struct process_group group = {.fd = -1};
+    if (w->ctx->cgroups != NULL) {
+        group.fd = cgroup_make(w->ctx->cgroups, w->cgroup, &group.is_fresh, NULL);
     }
-    return cgroup_make(w->ctx->cgroups, w->cgroup, NULL);
+    return group;
 }
 
 int workload_spawn(const struct workload *w, const struct strv *command, int output_fd,
-                   int cgroup_fd, enum limit_state *states, struct spawned *ret, struct err *err)
+                   struct process_group group, enum limit_state *states, struct spawned *ret,
+                   struct err *err)
 {
     CLEANUP(strv) struct strv env = {0};
     CLEANUP(launch) struct launch launch = {.program.fd = -1, .folder.fd = -1, .sandbox_fd = -1};
@@ -301,21 +303,23 @@ int workload_spawn(const struct workload *w, const struct strv *command, int out
         .dir_ino = launch.folder.st.st_ino,
         .creds = w->creds,
         .output_fd = output_fd,
-        .cgroup_fd = cgroup_fd,
+        .cgroup_fd = group.fd,
+        .joins_cgroup = !group.is_fresh,
         .open_files = w->ctx->open_files,
         .no_new_privs = w->creds->uid != 0 && !w->spec.allow_new_privileges,
         .sandbox_fd = launch.sandbox_fd,
     };
     struct limits_spec limits = admission_start_limits(w->ctx->policy, &w->spec.limits);
-    limits_apply(&limits, w->ctx->cgroups, cgroup_fd, w->creds, &request, states);
+    limits_apply(&limits, w->ctx->cgroups, group.fd, w->creds, &request, states);
     return spawn(&request, ret, err);
 }
 
 static int make_process(struct workload *w, int output_fd, struct err *err)
 {
-    CLEANUP(close_fd) int cgroup_fd = open_cgroup(w);
+    struct process_group group = open_group(w);
+    CLEANUP(close_fd) int cgroup_fd = group.fd;
     struct spawned spawned;
-    if (workload_spawn(w, &w->spec.command, output_fd, cgroup_fd, w->limits, &spawned, err) < 0) {
+    if (workload_spawn(w, &w->spec.command, output_fd, group, w->limits, &spawned, err) < 0) {
         return -1;
     }
     w->pid = spawned.pid;
@@ -328,7 +332,7 @@ static int make_process(struct workload *w, int output_fd, struct err *err)
 void workload_apply_limits(struct workload *w)
 {
     struct spawn_request unused = {.open_files = w->ctx->open_files};
-    CLEANUP(close_fd) int cgroup_fd = w->in_cgroup ? open_cgroup(w) : -1;
+    CLEANUP(close_fd) int cgroup_fd = w->in_cgroup ? open_group(w).fd : -1;
     struct limits_spec limits = admission_start_limits(w->ctx->policy, &w->spec.limits);
     limits_apply(&limits, w->ctx->cgroups, cgroup_fd, w->creds, &unused, w->limits);
 }

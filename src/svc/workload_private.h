@@ -111,10 +111,15 @@ void workload_on_health(struct workload *w);
 /* workload_launch.c: opens the log, then makes the process; posts SPAWNED or NOT_STARTED. */
 void workload_launch(struct workload *w);
 void workload_launch_with_log(struct workload *w);
+/* A group that a process is put into; fd -1: none. See cgroup_make(). */
+struct process_group {
+    int fd;
+    bool is_fresh;
+};
 /* Makes a process as the workload's specification has it, with this command. Codes: ERR_SPEC where
  * the policy refuses it, ERR_HOST. */
 int workload_spawn(const struct workload *w, const struct strv *command, int output_fd,
-                   int cgroup_fd, enum limit_state *states, struct spawned *ret,
+                   struct process_group group, enum limit_state *states, struct spawned *ret,
                    struct err *err) MUST_CHECK;
 /* Puts the limits of one that runs already into force anew, and finds out how they are. */
 void workload_apply_limits(struct workload *w);

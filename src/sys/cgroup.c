@@ -314,17 +314,24 @@ const char *cgroup_root_path(const struct cgroup_root *root)
     return root->path;
 }
 
-int cgroup_make(const struct cgroup_root *root, const char *name, struct err *err)
+int cgroup_make(const struct cgroup_root *root, const char *name, bool *ret_is_fresh,
+                struct err *err)
 {
     if (!is_plain_name(name)) {
         return err_set(err, EINVAL, "'%s' is no name for a cgroup", name);
     }
-    if (mkdirat(root->fd, name, 0755) < 0 && errno != EEXIST) {
+    /* Succeeds where it is there and empty. */
+    (void) unlinkat(root->fd, name, AT_REMOVEDIR);
+    bool is_fresh = mkdirat(root->fd, name, 0755) == 0;
+    if (!is_fresh && errno != EEXIST) {
         return err_set(err, errno, "create the cgroup '%s/%s'", root->path, name);
     }
     int fd = open_folder(root->fd, name);
     if (fd < 0) {
         return err_set(err, errno, "open '%s/%s'", root->path, name);
+    }
+    if (ret_is_fresh != NULL) {
+        *ret_is_fresh = is_fresh;
     }
     return fd;
 }

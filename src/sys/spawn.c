@@ -214,12 +214,13 @@ static int check_pidfds(struct err *err)
 static pid_t create_child(struct child_plan *plan, int *ret_pidfd, struct err *err)
 {
     int cgroup_fd = plan->request->cgroup_fd;
+    bool joins = plan->request->joins_cgroup;
     for (size_t i = 0; i < ARRAY_LEN(create_ways); i++) {
-        plan->join_cgroup = cgroup_fd >= 0 && i > 0;
+        plan->join_cgroup = cgroup_fd >= 0 && (i > 0 || joins);
         if (create_ways[i] == create_by_fork && check_pidfds(err) < 0) {
             return -1;
         }
-        pid_t pid = create_ways[i](cgroup_fd, ret_pidfd);
+        pid_t pid = create_ways[i](joins ? -1 : cgroup_fd, ret_pidfd);
         if (pid == 0) {
             spawn_child_run(plan);
         }

@@ -38,14 +38,17 @@ static void groups_are_made_listed_killed_and_removed(void **state)
     assert_non_null(strstr(cgroup_root_path(root), "/edgible-test-cgroup"));
     pid_t listed[4] = {0};
     assert_false(cgroup_is_populated(root, "app.one"));
-    CLEANUP(close_fd) int group = cgroup_make(root, "app.one", NULL);
+    CLEANUP(close_fd) int group = cgroup_make(root, "app.one", NULL, NULL);
     assert_true(group >= 0);
-    CLEANUP(close_fd) int again = cgroup_make(root, "app.one", NULL);
-    assert_true(again >= 0);
+    bool is_fresh = false;
+    CLEANUP(close_fd) int again = cgroup_make(root, "app.one", &is_fresh, NULL);
+    assert_true(again >= 0 && is_fresh); /* an empty one is made anew */
     assert_false(cgroup_is_populated(root, "app.one"));
     assert_int_equal(cgroup_list_pids(root, "app.one", listed, 4), 0);
-    pid_t pid = start_in_group(group);
+    pid_t pid = start_in_group(again);
     assert_true(EVENTUALLY(cgroup_is_populated(root, "app.one")));
+    CLEANUP(close_fd) int full = cgroup_make(root, "app.one", &is_fresh, NULL);
+    assert_true(full >= 0 && !is_fresh);
     assert_int_equal(cgroup_list_pids(root, "app.one", listed, 4), 1);
     assert_int_equal(listed[0], pid);
     assert_false(cgroup_remove(root, "app.one"));
@@ -62,7 +65,7 @@ static void sub_groups_of_the_workload_count_and_go_with_it(void **state)
 {
     (void) state;
     CLEANUP(cgroup_root) struct cgroup_root *root = open_root_or_skip();
-    CLEANUP(close_fd) int group = cgroup_make(root, "app.two", NULL);
+    CLEANUP(close_fd) int group = cgroup_make(root, "app.two", NULL, NULL);
     assert_int_equal(mkdirat(group, "deep", 0755), 0);
     assert_int_equal(mkdirat(group, "deep/deeper", 0755), 0);
     CLEANUP(close_fd) int deeper = openat(group, "deep/deeper", O_RDONLY | O_CLOEXEC);
@@ -87,7 +90,7 @@ static void the_folder_of_an_earlier_agent_is_taken_over_and_goes_when_empty(voi
     (void) state;
     struct cgroup_root *first = open_root_or_skip();
     CLEANUP(free) char *path = xstrdup(cgroup_root_path(first));
-    CLEANUP(close_fd) int group = cgroup_make(first, "left.behind", NULL);
+    CLEANUP(close_fd) int group = cgroup_make(first, "left.behind", NULL, NULL);
     assert_true(group >= 0);
     assert_int_equal(mkdirat(group, "inner", 0755), 0);
     cgroup_root_free(first);
@@ -109,7 +112,7 @@ static void empty_groups_go_at_the_beginning_and_at_the_end(void **state)
         struct cgroup_root *root = open_root_or_skip();
         CLEANUP(free) char *path = xstrdup(cgroup_root_path(root));
         CLEANUP(free) char *group = xasprintf("%s/app.web.check", path);
-        CLEANUP(close_fd) int fd = cgroup_make(root, "app.web.check", NULL);
+        CLEANUP(close_fd) int fd = cgroup_make(root, "app.web.check", NULL, NULL);
         assert_true(fd >= 0);
         struct cgroup_root *next = i == 0 ? open_root_or_skip() : NULL;
         if (next == NULL) {
@@ -129,7 +132,7 @@ static void what_is_not_there_or_no_name_is_refused(void **state)
     static const char *const names[] = {"", ".", "..", "../up", "a/b"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         struct err err = {0};
-        assert_int_equal(cgroup_make(root, names[i], &err), -1);
+        assert_int_equal(cgroup_make(root, names[i], NULL, &err), -1);
         assert_int_equal(err.code, EINVAL);
         assert_int_equal(cgroup_kill(root, names[i], &err), -1);
         assert_false(cgroup_remove(root, names[i]));
@@ -206,10 +209,60 @@ static void who_may_not_is_told_why(void **state)
     assert_int_equal(run_scenario(play_ordinary_user, NULL), 0);
 }
 
+/* Runs /bin/true in the group, as a workload's next process is. */
+static struct proc_exit run_in_group(int group_fd, bool joins)
+{
+    char program[] = "/bin/true";
+    char *argv[] = {program, NULL};
+    char *envp[] = {NULL};
+    struct spawn_request request = {
+        .argv = argv,
+        .envp = envp,
+        .paths = argv,
+        .exec_fd = -1,
+        .output_fd = STDERR_FILENO,
+        .cgroup_fd = group_fd,
+        .joins_cgroup = joins,
+        .open_files = {64, 64},
+        .sandbox_fd = -1,
+    };
+    struct spawned child;
+    struct proc_exit ended = {0};
+    assert_int_equal(spawn(&request, &child, NULL), 0);
+    spawn_release(child.handshake_fd);
+    assert_true(EVENTUALLY(proc_wait_pidfd(child.pidfd, true, &ended, NULL) == 1));
+    (void) close(child.handshake_fd);
+    (void) close(child.pidfd);
+    return ended;
+}
+
+static void a_group_that_was_killed_takes_in_the_next_process(void **state)
+{
+    (void) state;
+    CLEANUP(cgroup_root) struct cgroup_root *root = open_root_or_skip();
+    bool is_fresh = false;
+    CLEANUP(close_fd) int group = cgroup_make(root, "app.again", &is_fresh, NULL);
+    assert_true(group >= 0 && is_fresh);
+    assert_int_equal(cgroup_kill(root, "app.again", NULL), 0);
+    /* One that cannot be made anew, as something is in it still. */
+    assert_int_equal(mkdirat(group, "inner", 0755), 0);
+    CLEANUP(close_fd) int same = cgroup_make(root, "app.again", &is_fresh, NULL);
+    assert_true(same >= 0 && !is_fresh);
+    struct proc_exit ended = run_in_group(same, !is_fresh);
+    assert_true(ended.known && !ended.signaled && ended.code == 0);
+    assert_int_equal(unlinkat(group, "inner", AT_REMOVEDIR), 0);
+    CLEANUP(close_fd) int next = cgroup_make(root, "app.again", &is_fresh, NULL);
+    assert_true(next >= 0 && is_fresh);
+    ended = run_in_group(next, !is_fresh);
+    assert_true(ended.known && !ended.signaled && ended.code == 0);
+    assert_true(cgroup_remove(root, "app.again"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(groups_are_made_listed_killed_and_removed),
+        cmocka_unit_test(a_group_that_was_killed_takes_in_the_next_process),
         cmocka_unit_test(sub_groups_of_the_workload_count_and_go_with_it),
         cmocka_unit_test(the_folder_of_an_earlier_agent_is_taken_over_and_goes_when_empty),
         cmocka_unit_test(empty_groups_go_at_the_beginning_and_at_the_end),

@@ -150,7 +150,7 @@ static int play_bomb(const char *const *args, bool use_cgroup)
     struct err err = {0};
     CLEANUP(cgroup_root)
     struct cgroup_root *root = use_cgroup ? cgroup_root_open("test-killtree", &err) : NULL;
-    CLEANUP(close_fd) int group = root != NULL ? cgroup_make(root, "app.one", NULL) : -1;
+    CLEANUP(close_fd) int group = root != NULL ? cgroup_make(root, "app.one", NULL, NULL) : -1;
     CHECK(start_workload(&bomb, "one", forkbomb_path, args, group) == 0);
     bomb.target.cgroups = root;
     bomb.target.cgroup = root != NULL ? "app.one" : NULL;

@@ -89,7 +89,9 @@ static void add_expected_cgroup(struct buf *to, bool in_own_group)
 static void add_expected(struct buf *to, const struct creds *creds, const struct rlimit *files,
                          bool in_own_group)
 {
+    /* In the order of /proc/PID/status. */
     buf_printf(to, "SigBlk=0000000000000000\nSigIgn=0000000000000000\n"
+                   "CapInh=0000000000000000\nCapAmb=0000000000000000\n"
                    "fd=0 /dev/null\nfd=1 pipe\nfd=2 pipe\nleader=session group\n");
     buf_printf(to, "uid=%u %u %u\n", creds->uid, creds->uid, creds->uid);
     buf_printf(to, "gid=%u %u %u\ngroups=", creds->gid, creds->gid, creds->gid);
@@ -136,7 +138,7 @@ static int show_state_of_child(const struct hostile_case *test, const struct cre
     request.output_fd = ends[1];
     request.open_files.rlim_cur = 300;
     *ret_files = request.open_files;
-    CLEANUP(close_fd) int cgroup_fd = root != NULL ? cgroup_make(root, "a.b", NULL) : -1;
+    CLEANUP(close_fd) int cgroup_fd = root != NULL ? cgroup_make(root, "a.b", NULL, NULL) : -1;
     request.cgroup_fd = cgroup_fd;
     struct spawned child;
     struct err err = {0};

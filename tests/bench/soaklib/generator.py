@@ -200,9 +200,9 @@ class Generator:
         return self._kill("kill-kid", self._steady(lambda w, slot: w.kids))
 
     def _freeze(self):
-        """Not where a health check would see it."""
+        """Not where a health check would see it, as that of tcp does once the backlog is full."""
         return self._kill("freeze", self._steady(
-            lambda w, slot: w.health != "http" and not slot.frozen))
+            lambda w, slot: w.health not in ("http", "tcp") and not slot.frozen))
 
     def _thaw(self):
         return self._kill("thaw", self._steady(lambda w, slot: slot.frozen))
