@@ -4,15 +4,21 @@
 #include "documents.h"
 #include "edgible/admission.h"
 #include "edgible/creds.h"
+#include "edgible/fd.h"
 #include "edgible/map.h"
 #include "edgible/source_directory.h"
+#include "edgible/source_trust.h"
 #include "plane.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* As a source reads. */
+#define SET_MAX_BYTES ((size_t) 8 * 1024 * 1024)
 
 static void print_command(const struct workload_spec *w)
 {
@@ -78,6 +84,45 @@ static int check_documents(struct checking *checking, const struct app_docs *doc
     return failures;
 }
 
+/* With trusted keys the agent takes a signed set alone. */
+static int check_set(struct checking *checking, const char *origin, const char *text, size_t len)
+{
+    struct source_trust *trust = NULL;
+    struct err err = {0};
+    char sentence[ERR_MSG_MAX];
+    size_t signed_len = 0;
+    int rc = trust_open(checking->config, NULL, &trust, &err);
+    if (rc == 0) {
+        rc = trust_accept(trust, text, len, &signed_len, &err);
+    }
+    trust_free(trust);
+    if (rc < 0) {
+        (void) fprintf(stderr, "edgible-agent: the set in %s would be refused: %s\n", origin,
+                       err_text(&err, sentence, sizeof(sentence)));
+        return 1;
+    }
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    appspec_parse(origin, text, signed_len, &docs);
+    return check_documents(checking, &docs);
+}
+
+static int check_set_file(struct checking *checking)
+{
+    CLEANUP(free) char *path = xasprintf("%s/" TRUST_SET_NAME, checking->config->directory);
+    CLEANUP(free) char *text = NULL;
+    size_t len = 0;
+    struct err err = {0};
+    char sentence[ERR_MSG_MAX];
+    if (fd_read_file(AT_FDCWD, path, SET_MAX_BYTES, &text, &len, &err) < 0) {
+        (void) fprintf(stderr,
+                       "edgible-agent: with controlPlane.trustedKeys a signed set is "
+                       "wanted: %s\n",
+                       err_text(&err, sentence, sizeof(sentence)));
+        return 1;
+    }
+    return check_set(checking, path, text, len);
+}
+
 static int check_file(struct checking *checking, const char *path)
 {
     CLEANUP(app_docs) struct app_docs docs = {0};
@@ -106,10 +151,11 @@ static int check_directory(const struct config *config)
     }
     CLEANUP(map) struct map *names = map_new();
     struct checking checking = {.config = config, .names = names};
-    int failures = 0;
+    bool is_signed = config->trusted_keys.count > 0;
+    int failures = is_signed ? check_set_file(&checking) : 0;
     for (int i = 0; i < count; i++) {
         CLEANUP(free) char *path = xasprintf("%s/%s", config->directory, entries[i]->d_name);
-        failures += check_file(&checking, path);
+        failures += is_signed ? 0 : check_file(&checking, path);
         free(entries[i]);
     }
     free(entries);
@@ -133,6 +179,9 @@ static int check_plane(const struct config *config)
     }
     if (code != EXIT_OK) {
         return 1;
+    }
+    if (config->trusted_keys.count > 0) {
+        return check_set(&checking, "the control plane", buf_str(&text), text.len);
     }
     CLEANUP(app_docs) struct app_docs docs = {0};
     appspec_parse("the control plane", buf_str(&text), text.len, &docs);

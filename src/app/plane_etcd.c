@@ -3,6 +3,7 @@
 #include "edgible/deploy_plan.h"
 #include "edgible/etcd_wire.h"
 #include "edgible/secret.h"
+#include "edgible/source_trust.h"
 #include "plane_private.h"
 
 #include <errno.h>
@@ -127,6 +128,10 @@ static int look(struct plane *plane, struct plane_device *device)
     }
     for (size_t i = 0; i < docs.count; i++) {
         const struct etcd_kv *kv = &docs.kvs[i];
+        bool is_set = strcmp(kv->key + strlen(prefix), TRUST_SET_NAME) == 0;
+        if (plane->config->trusted_keys.count > 0 && !is_set) {
+            continue; /* as the agent takes the signed set alone */
+        }
         plane_device_add(device, kv->key, kv->value, kv->value_len, kv->mod_revision);
     }
     device->etag = xasprintf("%" PRId64, docs.revision);

@@ -2,7 +2,7 @@
 
 #include "edgible/log.h"
 #include "source_private.h"
-#include "source_trust.h"
+#include "edgible/source_trust.h"
 
 static struct source *open_kind(const struct source_params *params, struct err *err)
 {

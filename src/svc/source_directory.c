@@ -5,7 +5,7 @@
 #include "source_deploy.h"
 #include "source_file.h"
 #include "source_private.h"
-#include "source_trust.h"
+#include "edgible/source_trust.h"
 
 #include <dirent.h>
 #include <errno.h>

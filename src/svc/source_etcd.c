@@ -7,7 +7,7 @@
 #include "reporter.h"
 #include "source_docs.h"
 #include "source_private.h"
-#include "source_trust.h"
+#include "edgible/source_trust.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,7 +1,7 @@
 #include "source_file.h"
 
 #include "edgible/fd.h"
-#include "source_trust.h"
+#include "edgible/source_trust.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
 #include "source_docs.h"
 #include "source_link.h"
 #include "source_private.h"
-#include "source_trust.h"
+#include "edgible/source_trust.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "source_trust.h"
+#include "edgible/source_trust.h"
 
 #include "edgible/buf.h"
 #include "edgible/crypto.h"
@@ -55,7 +55,7 @@ static void on_record(void *arg, const char *name, const char *text, size_t len,
 
 static void remember(struct source_trust *trust, int64_t sequence)
 {
-    if (sequence == trust->sequence) {
+    if (sequence == trust->sequence || trust->persist == NULL) {
         return;
     }
     trust->sequence = sequence;
@@ -175,7 +175,9 @@ int trust_open(const struct config *config, struct persist *persist, struct sour
         }
         trust->count++;
     }
-    persist_each(persist, RECORD_FOLDER, on_record, trust);
+    if (persist != NULL) {
+        persist_each(persist, RECORD_FOLDER, on_record, trust);
+    }
     *ret = trust;
     return 0;
 }

@@ -72,6 +72,22 @@ def test_a_signed_set_runs_and_the_next_one_replaces_it(agent, signer, legacy):
     agent.wait_event("removed", "app")
 
 
+def check(agent):
+    return subprocess.run([agent_binary(), "--config", agent.config_file, "--check"],
+                          capture_output=True, text=True)
+
+
+def test_the_check_looks_at_the_signature(agent, signer, tmp_path):
+    assert "a signed set is wanted" in check(agent).stderr
+    put(agent, signer.sign([app(agent)], "sequence:1"))
+    (agent.source / "other.yaml").write_text("not looked at: {")
+    done = check(agent)
+    assert done.returncode == 0 and "application app" in done.stdout
+    put(agent, Signer(tmp_path, "other").sign([app(agent)], "sequence:2"))
+    done = check(agent)
+    assert done.returncode == 1 and "is not trusted" in done.stderr
+
+
 @pytest.mark.parametrize("how, why", [
     ("unsigned", "it is not signed"), ("altered", "was altered"), ("appended", "it is not signed"),
     ("prepended", "was altered"), ("comment", "trusted comment"), ("other key", "is not trusted"),

@@ -3,8 +3,8 @@
  * text of all documents and, as its last four lines, its minisign signature in comments. Format:
  * docs/control-planes.md.
  */
-#ifndef EDGIBLE_SVC_SOURCE_TRUST_H
-#define EDGIBLE_SVC_SOURCE_TRUST_H
+#ifndef EDGIBLE_SOURCE_TRUST_H
+#define EDGIBLE_SOURCE_TRUST_H
 
 #include "edgible/config.h"
 #include "edgible/err.h"
@@ -17,7 +17,8 @@
 
 struct source_trust;
 
-/* *ret is NULL where there are no keys. config and persist are borrowed. */
+/* *ret is NULL where there are no keys. config and persist are borrowed; persist NULL: only to
+ * look, what was accepted before is neither known nor kept. */
 int trust_open(const struct config *config, struct persist *persist, struct source_trust **ret,
                struct err *err) MUST_CHECK;
 void trust_free(struct source_trust *trust);
