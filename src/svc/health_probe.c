@@ -251,15 +251,16 @@ static int run_command(struct health_probe *probe, struct err *err)
     }
     probe->exec.output_fd = ends[0];
     CLEANUP(close_fd) int write_fd = ends[1];
-    struct process_group group = {.fd = -1};
+    CLEANUP(close_fd) int cgroup_fd = -1;
+    bool is_fresh = false;
     if (fd_set_nonblocking(probe->exec.output_fd, err) < 0) {
         return -1;
     }
     if (w->ctx->cgroups != NULL) {
         probe->exec.cgroup = xasprintf("%s.check", w->cgroup);
-        group.fd = cgroup_make(w->ctx->cgroups, probe->exec.cgroup, &group.is_fresh, NULL);
+        cgroup_fd = cgroup_make(w->ctx->cgroups, probe->exec.cgroup, &is_fresh, NULL);
     }
-    CLEANUP(close_fd) int cgroup_fd = group.fd;
+    struct process_group group = {.fd = cgroup_fd, .is_fresh = is_fresh};
     enum limit_state states[LIMIT_COUNT];
     probe->exec.number = ++w->ctx->health->last_number;
     if (workload_spawn(w, &w->spec.health.command, write_fd, group, states, &probe->exec.child,

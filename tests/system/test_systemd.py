@@ -331,12 +331,10 @@ def test_workloads_have_their_machine_and_nothing_of_the_agent(service):
 
 
 def test_agent_is_protected_from_the_oom_killer(service):
+    cap_sys_resource = 24
+    if not int(service.sh("grep CapBnd /proc/1/status").split()[1], 16) >> cap_sys_resource & 1:
+        pytest.skip("this machine may not lower a score (CAP_SYS_RESOURCE)")
     service.start()
-    if "cap_sys_resource" not in service.run("capsh --print 2>/dev/null || "
-                                             "grep CapBnd /proc/1/status").output:
-        bounding = int(service.sh("grep CapBnd /proc/1/status").split()[1], 16)
-        if not bounding >> 24 & 1:
-            pytest.skip("this machine may not lower a score (CAP_SYS_RESOURCE)")
     assert service.sh(f"cat /proc/{service.pid}/oom_score_adj").strip() == "-500"
 
 
@@ -532,8 +530,7 @@ def user(service):
     yield sh
     sh(f"systemctl --user stop {UNIT}", check=False)
     service.sh("loginctl disable-linger edge; loginctl terminate-user edge || true")
-    service.wait(lambda: service.run("pgrep -u edge || ls /proc/*/loginuid >/dev/null && "
-                                     f"test -d /run/user/{uid}").code != 0, "it to be gone")
+    service.wait(lambda: service.run(f"test -d /run/user/{uid}").code != 0, "it to be gone")
 
 
 def test_user_runs_an_agent_of_their_own(service, user):
