@@ -16,6 +16,8 @@ struct map;
 struct map *map_new(void);
 void map_free(struct map *map);
 DEFINE_CLEANUP(map, struct map, map_free)
+/* Where the values are the map's own, from malloc: frees them, too. */
+void map_free_all(struct map *map);
 
 size_t map_count(const struct map *map);
 /* The value, NULL where key is absent. */

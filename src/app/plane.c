@@ -504,14 +504,9 @@ void plane_free(struct plane *plane)
         struct plane_device *device = value;
         forget(device);
         free(device->name);
-        free(device);
     }
-    at = 0;
-    while (map_next(plane->homes, &at, NULL, &value)) {
-        free(value);
-    }
-    map_free(plane->devices);
-    map_free(plane->homes);
+    map_free_all(plane->devices);
+    map_free_all(plane->homes);
     strv_fini(&plane->changed);
     config_free(plane->config);
     free(plane->token);

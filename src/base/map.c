@@ -101,6 +101,16 @@ static struct entry *find(const struct map *map, const char *key)
     return NULL;
 }
 
+void map_free_all(struct map *map)
+{
+    size_t at = 0;
+    void *value = NULL;
+    while (map != NULL && map_next(map, &at, NULL, &value)) {
+        free(value);
+    }
+    map_free(map);
+}
+
 size_t map_count(const struct map *map)
 {
     return map->count;

@@ -489,16 +489,6 @@ static bool end_thread(struct persist *persist)
     return false;
 }
 
-static void free_texts(struct map *texts)
-{
-    size_t at = 0;
-    void *text = NULL;
-    while (map_next(texts, &at, NULL, &text)) {
-        free(text);
-    }
-    map_free(texts);
-}
-
 void persist_free(struct persist *persist)
 {
     if (persist == NULL) {
@@ -518,8 +508,8 @@ void persist_free(struct persist *persist)
     (void) pthread_mutex_destroy(&persist->lock);
     free(persist->state_dir);
     free(persist->runtime_dir);
-    free_texts(persist->left);
-    free_texts(persist->unwritten);
+    map_free_all(persist->left);
+    map_free_all(persist->unwritten);
     fd_close(&persist->pending_fd);
     free(persist->pending_path);
     free(persist);

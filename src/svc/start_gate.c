@@ -135,16 +135,6 @@ static struct map *look_at_applications(const struct supervisor *sup)
     return apps;
 }
 
-static void free_applications(struct map *apps)
-{
-    size_t at = 0;
-    void *value = NULL;
-    while (map_next(apps, &at, NULL, &value)) {
-        free(value);
-    }
-    map_free(apps);
-}
-
 /* Where something has just begun to run, looks again once it counts. */
 static void look_again_later(struct supervisor *sup)
 {
@@ -179,7 +169,7 @@ static void on_gate(void *arg)
             workload_hold(m->workload, wait);
         }
     }
-    free_applications(apps);
+    map_free_all(apps);
     if (sup->held_count > 0) {
         look_again_later(sup);
     }
