@@ -31,7 +31,6 @@ from harness import BINARY, ROOT, exclusively, wait_for
 
 KIND = os.environ.get("EDGIBLE_MACHINE", "nspawn")
 CACHE = Path(os.environ.get("EDGIBLE_MACHINE_CACHE", ROOT / "build" / "machine"))
-MIRROR = os.environ.get("EDGIBLE_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 # trixie has systemd 257; the agent of this build runs there, too.
 SUITE = os.environ.get("EDGIBLE_MACHINE_SUITE", "bookworm")
 LIBRARIES = {
@@ -99,9 +98,21 @@ def debian_root():
     return folder
 
 
+def mirror():
+    """Where this machine's apt fetches Debian from, unless EDGIBLE_DEBIAN_MIRROR says otherwise."""
+    if "EDGIBLE_DEBIAN_MIRROR" in os.environ:
+        return os.environ["EDGIBLE_DEBIAN_MIRROR"]
+    shown = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)",
+                            "Created-By: Packages", "Origin: Debian", "Component: main"],
+                           check=True, text=True, capture_output=True).stdout
+    found = [line.split()[0] for line in shown.splitlines() if "-" not in line.split()[1]]
+    assert found, "apt knows no mirror of Debian: run `apt-get update`, or set EDGIBLE_DEBIAN_MIRROR"
+    return found[0]
+
+
 def bootstrap(folder):
     subprocess.run(["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}",
-                    SUITE, str(folder), MIRROR], check=True, stdout=subprocess.DEVNULL)
+                    SUITE, str(folder), mirror()], check=True, stdout=subprocess.DEVNULL)
     for useless in ["usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt",
                     "var/lib/apt/lists"]:
         shutil.rmtree(folder / useless, ignore_errors=True)
