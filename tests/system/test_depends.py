@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from api import Api
-from harness import FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, helper, sh, wait_for, workload
+from harness import FAIL_AT_ONCE, SLEEP, helper, sh, wait_for, workload
 
 
 def state_of(agent, app, name):
@@ -238,18 +238,13 @@ def test_pending_ends_with_the_application(agent):
     wait_for(lambda: Api(agent).get("/v1/applications") == [], "the end of it")
 
 
-def test_what_waits_for_each_other_by_a_refused_version_tells_no_endless_story(make_agent):
-    """a goes on as it was, which waits for b; b's new version waits for a."""
-    agent = make_agent(policy={"allowNewPrivileges": False}).start()
-    agent.run("b", workload("main", SLEEP))
-    agent.run("a", workload("main", SLEEP), dependsOn=["b"])
-    agent.deploy("a", workload("main", SLEEP, allowNewPrivileges=True))
-    agent.wait_event("policy-refused", "a")
-    agent.deploy("b", workload("main", SLEEP), dependsOn=["a"])
-    agent.wait_event("updated", "b")
-    agent.stop()
-    agent.deploy("flapping", workload("main", ["/bin/true"], restart=RESTART_AT_ONCE))
-    agent.start()
-    agent.wait_event("exited", "flapping", count=20)  # each is another look
-    told = wait_state(agent, "a", "main", "pending", "which is pending")
-    assert len(told["reason"]) < 1000
+def test_what_waits_at_the_end_of_a_chain_tells_no_endless_story(agent):
+    names = [f"application-number-{i:02}" for i in range(30)]
+    agent.put("chain.yaml", [agent.app(names[0], workload("main", ["/bin/false"],
+                                                          restart=FAIL_AT_ONCE))] +
+              [agent.app(name, workload("main", SLEEP), dependsOn=[before])
+               for before, name in zip(names, names[1:])])
+    told = wait_state(agent, names[-1], "main", "pending", "which is pending")["reason"]
+    assert len(told) < 1000 and told.endswith("...")
+    near = wait_state(agent, names[1], "main", "pending", "failed")["reason"]
+    assert "exited with status 1" in near
