@@ -1,8 +1,8 @@
 #include "edgible/source.h"
 
 #include "edgible/log.h"
-#include "source_private.h"
 #include "edgible/source_trust.h"
+#include "source_private.h"
 
 static struct source *open_kind(const struct source_params *params, struct err *err)
 {

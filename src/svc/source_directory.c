@@ -1,11 +1,11 @@
 #include "edgible/source_directory.h"
 
 #include "edgible/map.h"
+#include "edgible/source_trust.h"
 #include "edgible/watch.h"
 #include "source_deploy.h"
 #include "source_file.h"
 #include "source_private.h"
-#include "edgible/source_trust.h"
 
 #include <dirent.h>
 #include <errno.h>

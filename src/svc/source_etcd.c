@@ -3,11 +3,11 @@
 #include "edgible/clock.h"
 #include "edgible/crypto.h"
 #include "edgible/map.h"
+#include "edgible/source_trust.h"
 #include "etcd_online.h"
 #include "reporter.h"
 #include "source_docs.h"
 #include "source_private.h"
-#include "edgible/source_trust.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -2,11 +2,11 @@
 #include "edgible/buf.h"
 #include "edgible/clock.h"
 #include "edgible/crypto.h"
+#include "edgible/source_trust.h"
 #include "reporter.h"
 #include "source_docs.h"
 #include "source_link.h"
 #include "source_private.h"
-#include "edgible/source_trust.h"
 
 #include <stdlib.h>
 #include <string.h>
