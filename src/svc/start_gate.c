@@ -202,6 +202,7 @@ void gate_begin_renewal(struct member *m)
 void gate_end_renewal(struct supervisor *sup, struct member *m)
 {
     m->renewing = false;
+    m->stop_sent = false;
     workload_stop(m->workload); /* it may have failed or completed before its turn */
     gate_start(sup, m);
 }

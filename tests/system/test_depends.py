@@ -185,6 +185,10 @@ def test_an_update_stops_and_starts_in_order(agent):
     agent.deploy("app", *three_in_a_row("2"))
     now = check_renewed_in_order(agent, pids, since)
     assert now["apart"] == pids[3]
+    for wanted, status in (("suspended", "stopped"), ("running", "running")):
+        Api(agent).request("PATCH", "/v1/applications/app", {"targetState": wanted})
+        for name in ("a", "b", "c", "apart"):
+            wait_state(agent, "app", name, status)
     since = agent.mark()
     agent.deploy("app", *three_in_a_row("2")[1:])
     agent.wait_event("stopped", "app", "c", since=since)
