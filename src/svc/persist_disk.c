@@ -19,7 +19,7 @@
 /* What comes together is written together. */
 #define GATHER_MS 200
 #define NICE 5
-#define RETRY_MAX_MS 60000
+#define RETRY_MAX_MS 5000
 
 void persist_job_free(struct persist_job *job)
 {

@@ -91,9 +91,10 @@ def test_a_halted_program_still_gets_the_signal(agent):
     agent.wait_logged("app", "main", "ready")
     os.killpg(pid, signal.SIGSTOP)
     # D: it had just made a child with vfork(2), and waits for that one, which is halted.
-    agent.wait(lambda: process(pid).state in "TD", "the program to halt")
+    state = agent.wait(lambda: process(pid).state in "TD" and process(pid).state, "it to halt")
     remove_and_wait(agent, "app")
-    assert "ended" in agent.read_log("app", "main")
+    log = agent.log_file("app", "main")
+    assert "ended" in agent.read_log("app", "main"), (state, os.listdir(log.parent), log.stat())
 
 
 def test_the_whole_group_is_asked(agent):

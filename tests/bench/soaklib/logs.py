@@ -136,5 +136,4 @@ class Log:
         self.credit = max(0, self.credit - missing)
 
     def forget(self, run):
-        self.seen.pop(run.name, None)
-        self.excused.discard(run.name)
+        self.seen.pop(run.name, None)  # excused it stays: its half line is seen with the next run

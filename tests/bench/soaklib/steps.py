@@ -7,6 +7,7 @@ import signal
 from . import sources
 from .model import Application
 from .runs import read_runs
+from .world import wait_for
 
 
 class Steps:
@@ -199,3 +200,5 @@ class Steps:
     def _free(self, step):
         self.world.free()
         self.model.free()
+        if self.model.agent_up:  # it tries again each few seconds, and a kill before that loses them
+            wait_for(self.world.has_written, "the records to be written")

@@ -232,6 +232,10 @@ class World:
             (folder / ".ballast").unlink(missing_ok=True)
         self.fulls[-1][1] = time.monotonic_ns()
 
+    def has_written(self):
+        """Whether all of the agent's records have reached the disk that was full."""
+        return b"records cannot be written" not in self.request("GET", "/v1/health")[1]
+
     # the end
 
     def close(self):
