@@ -46,6 +46,7 @@ def daemon(agent, name="main", clean=False, ignore=False, linger=1000000, pid_fi
 def remove_and_wait(agent, application, workload_name="main"):
     agent.remove(f"{application}.yaml")
     agent.wait_event("stopped", application, workload_name)
+    agent.wait_event("removed", application)  # by then its log has been written
 
 
 def assert_nothing_lives(agent):

@@ -108,6 +108,11 @@ class Log:
         words = self.torn.decode(errors="replace").split()
         return len(words) > 1 and words[1] in self.excused
 
+    def ends_excused(self):
+        """Whether the half line at its end is of a run whose end nobody accounts for."""
+        words = (self.torn or self.rest).decode(errors="replace").split()
+        return any(name.startswith(words[1]) for name in self.excused) if len(words) > 1 else False
+
     def _count(self, run, number, size):
         self.lines += 1
         expected = self.seen.get(run, 0) + 1

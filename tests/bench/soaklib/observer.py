@@ -311,9 +311,9 @@ class Observer:
             log = self._log(run.slot)
             dead = run.key in look.runs and run.pid not in look.census.cookies
             complete = log.is_complete(run)
-            if dead and (complete or self._is_excused(run)):
+            if dead and (complete or self._is_excused(run) or self._is_dropped(run)):
                 self._close(log, run, complete)
-            elif not complete:
+            elif not complete and not (self._is_silenced(run) and self._is_excused(run)):
                 problems.append(f"the log of {run.slot} has {log.seen.get(run.name, 0)} of "
                                 f"{run.written} lines of its {'ended ' if dead else ''}run "
                                 f"{run.name}")
@@ -329,10 +329,25 @@ class Observer:
     def _close(self, log, run, complete):
         self.runs_seen += 1
         self.excused += not complete
+        if not complete:
+            log.excused.add(run.name)
         if log.seen.get(run.name, 0) > run.begun:
             raise Violation(f"the log of {run.slot} has more lines than were written")
         log.close_run(run)
         forget_run(self.world.runs, run)
+
+    def _is_dropped(self, run):
+        """Whether a full disk dropped of it, and its application has gone since: nobody says so."""
+        app, workload = run.slot.split(".")
+        version = self.model.applications.get(app)
+        is_gone = not version or not version.accepted or not version.accepted.named(workload)
+        return is_gone and any(begin <= run.last_ns <= (end or time.monotonic_ns()) + SECOND
+                               for begin, end in self.world.fulls)
+
+    @staticmethod
+    def _is_silenced(run):
+        """Whether it has closed its output: what was in the pipe goes with it, where no agent is."""
+        return not os.path.lexists(f"/proc/{run.pid}/fd/1")
 
     def _is_excused(self, run):
         """Whether it ended while no agent ran, or about then; only once the next one has had time
@@ -429,7 +444,7 @@ class Observer:
                                 f"of {run.written} of run {run.name}")
             self._close(log, run, log.is_complete(run))
         for slot, log in self.logs.items():
-            if log.rest or log.torn is not None:
+            if (log.rest or log.torn is not None) and not log.ends_excused():
                 raise Violation(f"the log of {slot} ends in {log.rest or log.torn!r}")
 
     def lines(self):
