@@ -13,6 +13,12 @@ struct dl_function {
     size_t offset; /* of its pointer in the table */
 };
 
+/* Of a table `type` whose members have the functions' names without the prefix. */
+#define DL_FUNCTION(type, prefix, member)                                                          \
+    {                                                                                              \
+        prefix #member, offsetof(type, member)                                                     \
+    }
+
 /* A library, and the Debian package that it comes in. */
 struct dl_library {
     const char *file, *package;

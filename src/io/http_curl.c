@@ -5,10 +5,7 @@
 
 #include <stddef.h>
 
-#define FUNCTION(name)                                                                             \
-    {                                                                                              \
-        "curl_" #name, offsetof(struct http_curl, name)                                            \
-    }
+#define FUNCTION(name) DL_FUNCTION(struct http_curl, "curl_", name)
 
 static const struct dl_function functions[] = {
     FUNCTION(global_init),         FUNCTION(global_cleanup),      FUNCTION(easy_init),

@@ -28,10 +28,7 @@ struct openssl {
     __typeof__(EVP_DigestVerify) *DigestVerify;
 };
 
-#define FUNCTION(name)                                                                             \
-    {                                                                                              \
-        "EVP_" #name, offsetof(struct openssl, name)                                               \
-    }
+#define FUNCTION(name) DL_FUNCTION(struct openssl, "EVP_", name)
 
 static const struct dl_function functions[] = {
     FUNCTION(EncodeBlock),
