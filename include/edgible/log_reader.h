@@ -9,6 +9,7 @@
 #define EDGIBLE_LOG_READER_H
 
 #include "edgible/err.h"
+#include "edgible/log_owner.h"
 #include "edgible/log_place.h"
 #include "edgible/mem.h"
 
@@ -27,6 +28,7 @@ struct log_reader;
 
 struct log_reader_params {
     const char *file;        /* absolute; copied. Need not exist: then it is empty so far */
+    struct log_owner owner;  /* with whose rights it is read */
     unsigned max_files;      /* rotated ones: file.1 (the newest) … */
     struct log_place *place; /* a reference is taken; NULL: nobody writes it just now */
     size_t lines; /* the last so many, over rotated files; at most LOG_READER_MAX_LINES */
@@ -50,7 +52,7 @@ ssize_t log_reader_take(struct log_reader *reader, char *data, size_t max, struc
 
 /* The log may be another file, or be written by another: what is left of the old one comes first.
  * Nothing where it is all the same. */
-void log_reader_set_file(struct log_reader *reader, const char *file, unsigned max_files,
-                         struct log_place *place);
+void log_reader_set_file(struct log_reader *reader, const char *file, const struct log_owner *owner,
+                         unsigned max_files, struct log_place *place);
 
 #endif

@@ -10,6 +10,7 @@
 #define EDGIBLE_LOGFILE_H
 
 #include "edgible/err.h"
+#include "edgible/log_owner.h"
 #include "edgible/log_place.h"
 #include "edgible/mem.h"
 #include "edgible/strv.h"
@@ -67,6 +68,8 @@ void logfile_begin_run(struct logfile *lf, bool continues);
 void logfile_tail(const struct logfile *lf, struct strv *lines);
 
 const char *logfile_path(const struct logfile *lf);
+/* With whose rights; borrowed. */
+const struct log_owner *logfile_owner(const struct logfile *lf);
 /* The device it is on, or will be once it is made; does not touch the disk beyond looking. */
 dev_t logfile_device(const struct logfile *lf);
 struct logfile_counters logfile_counters(const struct logfile *lf);

@@ -12,6 +12,7 @@
 #define EDGIBLE_PUMP_H
 
 #include "edgible/err.h"
+#include "edgible/log_owner.h"
 #include "edgible/log_place.h"
 #include "edgible/mem.h"
 #include "edgible/strv.h"
@@ -32,9 +33,10 @@ struct pump_channel; /* one workload's log */
 struct pump_log {
     const char *file; /* absolute */
     uint64_t max_size_bytes;
-    unsigned max_files; /* rotated ones kept; 0: the file is cut off instead */
-    uid_t uid;          /* who a new file, and folders made for it, belong to */
-    gid_t gid;          /* (uid_t) -1 and (gid_t) -1: leave as they are */
+    unsigned max_files;         /* rotated ones kept; 0: the file is cut off instead */
+    struct log_owner owner;     /* with whose rights */
+    const struct strv *allowed; /* patterns of the resolved path, one of which must match at each
+                                   open; NULL: any path; copied */
 };
 
 enum pump_event_type {

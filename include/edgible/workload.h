@@ -124,6 +124,8 @@ enum workload_renewal {
 void workload_update(struct workload *workload, const struct workload_spec *spec,
                      enum workload_renewal renewal);
 
+/* The policy of its context is another one: its log is judged by it from the next opening on. */
+void workload_follow_policy(struct workload *workload);
 /* A new process, its counters forgiven; one that is not wanted starts. */
 void workload_restart(struct workload *workload);
 
@@ -141,6 +143,8 @@ char *workload_waits_for(const struct workload *workload);
 /* Where its log is. The caller frees. */
 char *workload_log_file(const struct workload *workload);
 /* Where it stands; the workload's, NULL while it is closed. */
+/* With whose rights that file is read. */
+struct log_owner workload_log_owner(const struct workload *workload);
 struct log_place *workload_log_place(const struct workload *workload);
 
 /* Closes the log of a workload at rest; on_rest is called again when that is done. */

@@ -104,6 +104,7 @@ static void open_cgroups(struct agent *agent)
 
 static int make_dirs(const struct config *config, struct err *err)
 {
+    (void) umask(022); /* folders for logs can be entered by the workloads' groups */
     if (fd_make_dirs(config->state_dir, 0700, err) < 0 ||
         fd_make_dirs(config->runtime_dir, 0755, err) < 0 ||
         fd_make_dirs(config->log_dir, 0755, err) < 0) {

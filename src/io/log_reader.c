@@ -32,6 +32,7 @@ struct log_reader {
     size_t taken;
     /* The log as it is to be; the thread takes it over when it is through with the old one. */
     char *file;
+    struct log_owner owner;
     unsigned max_files;
     struct log_place *place;
     bool is_changed;
@@ -142,7 +143,7 @@ static bool take_change(struct log_reader *reader, struct log_files *files, bool
         files->is_managed = false;
     } else if (is_changed) {
         log_files_fini(files);
-        log_files_init(files, reader->file, reader->max_files, reader->place);
+        log_files_init(files, reader->file, &reader->owner, reader->max_files, reader->place);
     }
     (void) pthread_mutex_unlock(&reader->lock);
     if (is_changed && !is_same_path) {
@@ -203,7 +204,7 @@ static void *reader_main(void *arg)
     struct log_files files;
     struct err err = {0};
     (void) pthread_mutex_lock(&reader->lock);
-    log_files_init(&files, reader->file, reader->max_files, reader->place);
+    log_files_init(&files, reader->file, &reader->owner, reader->max_files, reader->place);
     (void) pthread_mutex_unlock(&reader->lock);
     read_all(reader, &files, &err);
     log_files_fini(&files);
@@ -244,6 +245,7 @@ struct log_reader *log_reader_new(const struct log_reader_params *params, struct
     (void) pthread_cond_init(&reader->room, NULL);
     reader->refs = 2;
     reader->file = xstrdup(params->file);
+    reader->owner = params->owner;
     reader->max_files = params->max_files;
     reader->place = log_place_ref(params->place);
     reader->lines = params->lines < LOG_READER_MAX_LINES ? params->lines : LOG_READER_MAX_LINES;
@@ -298,8 +300,8 @@ ssize_t log_reader_take(struct log_reader *reader, char *data, size_t max, struc
     return is_over ? -1 : (ssize_t) n;
 }
 
-void log_reader_set_file(struct log_reader *reader, const char *file, unsigned max_files,
-                         struct log_place *place)
+void log_reader_set_file(struct log_reader *reader, const char *file, const struct log_owner *owner,
+                         unsigned max_files, struct log_place *place)
 {
     (void) pthread_mutex_lock(&reader->lock);
     bool is_same =
@@ -307,6 +309,7 @@ void log_reader_set_file(struct log_reader *reader, const char *file, unsigned m
     if (!is_same) {
         free(reader->file);
         reader->file = xstrdup(file);
+        reader->owner = *owner;
         reader->max_files = max_files;
         log_place_unref(reader->place);
         reader->place = log_place_ref(place);

@@ -5,7 +5,9 @@
  */
 #include "edgible/buf.h"
 #include "edgible/fd.h"
+#include "edgible/pump.h"
 #include "log_reader_private.h"
+#include "logfile_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,11 +22,13 @@
 #define BACK_BLOCK (64UL * 1024)
 #define STABLE_TRIES 200
 
-void log_files_init(struct log_files *files, const char *path, unsigned max_files,
-                    struct log_place *place)
+void log_files_init(struct log_files *files, const char *path, const struct log_owner *owner,
+                    unsigned max_files, struct log_place *place)
 {
+    struct pump_log log = {.file = path, .max_files = max_files, .owner = *owner};
     *files = (struct log_files){
         .path = xstrdup(path),
+        .way = logfile_new(&log),
         .max_files = max_files,
         .place = log_place_ref(place),
         .fd = -1,
@@ -45,21 +49,44 @@ void log_files_fini(struct log_files *files)
     fd_close(&files->fd);
     fd_close(&files->inotify_fd);
     log_place_unref(files->place);
+    logfile_free(files->way);
     free(files->path);
 }
 
-static int open_number(const struct log_files *files, uint64_t n)
+static int open_number_entered(const struct log_files *files, uint64_t n, struct err *err)
 {
+    CLEANUP(close_fd) int dir = -1;
     CLEANUP(free)
-    char *path =
-        n > 0 ? xasprintf("%s.%llu", files->path, (unsigned long long) n) : xstrdup(files->path);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct stat st;
-    if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))) {
-        (void) close(fd);
-        errno = EINVAL;
+    char *name =
+        n > 0 ? logfile_rotated_name(files->way, (unsigned) n) : xstrdup(logfile_base(files->way));
+    if (logfile_open_dir(files->way, false, &dir, err) < 0) {
         return -1;
     }
+    CLEANUP(close_fd)
+    int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return err_set(err, errno, "open '%s'", files->path);
+    }
+    /* A second name can be one that somebody gave to another's file. */
+    if (!S_ISREG(st.st_mode) || st.st_nlink > 1) {
+        return err_set(err, EINVAL, "'%s' is not a log file of its own", files->path);
+    }
+    return steal_fd(&fd);
+}
+
+/* -1 with errno where it is not there or cannot be read with its owner's rights. */
+static int open_number(const struct log_files *files, uint64_t n)
+{
+    struct log_owner_before before;
+    struct err err = {0};
+    if (log_owner_enter(logfile_owner(files->way), &before, &err) < 0) {
+        errno = err.code;
+        return -1;
+    }
+    int fd = open_number_entered(files, n, &err);
+    log_owner_leave(&before);
+    errno = fd < 0 ? (err.code < ERR_SPEC ? err.code : EPERM) : errno;
     return fd;
 }
 
@@ -365,7 +392,9 @@ enum files_next log_files_advance(struct log_files *files, uint64_t *missed)
 
 bool log_files_is_told(const struct log_files *files)
 {
-    struct stat st;
-    return files->fd >= 0 && files->is_managed && files->inotify_fd >= 0 &&
-           stat(files->path, &st) == 0 && st.st_ino == files->inode;
+    if (files->fd < 0 || !files->is_managed || files->inotify_fd < 0) {
+        return false;
+    }
+    CLEANUP(close_fd) int fd = open_number(files, 0);
+    return fd >= 0 && inode_of(fd) == files->inode;
 }

@@ -6,10 +6,12 @@
 #define EDGIBLE_LOG_READER_PRIVATE_H
 
 #include "edgible/log_reader.h"
+#include "edgible/logfile.h"
 
 /* The log as its reader's thread sees it: where it is read, and what comes next. */
 struct log_files {
     char *path;
+    struct logfile *way; /* the way to the folder, with whose rights; writes nothing */
     unsigned max_files;
     struct log_place *place; /* NULL: nobody writes it, as far as is known */
     /* Rotated files to be read before the current one, the oldest last. */
@@ -34,8 +36,8 @@ enum files_next {
 };
 
 /* path is copied, a reference of place is taken. */
-void log_files_init(struct log_files *files, const char *path, unsigned max_files,
-                    struct log_place *place);
+void log_files_init(struct log_files *files, const char *path, const struct log_owner *owner,
+                    unsigned max_files, struct log_place *place);
 void log_files_fini(struct log_files *files);
 /* To the beginning of the last `lines` lines. */
 int log_files_seek_back(struct log_files *files, size_t lines, struct err *err) MUST_CHECK;

@@ -29,6 +29,7 @@ void logfile_free(struct logfile *lf)
     }
     fd_close(&lf->fd);
     free(lf->drop.what);
+    strv_fini(&lf->allowed);
     free(lf->path);
     free(lf);
 }
@@ -42,13 +43,22 @@ void logfile_set_limits(struct logfile *lf, const struct pump_log *log)
 {
     lf->max_size = log->max_size_bytes > 0 ? log->max_size_bytes : 1;
     lf->max_files = log->max_files;
-    lf->uid = log->uid;
-    lf->gid = log->gid;
+    lf->owner = log->owner;
+    strv_fini(&lf->allowed);
+    lf->is_limited = log->allowed != NULL;
+    if (log->allowed != NULL) {
+        strv_copy(&lf->allowed, log->allowed);
+    }
 }
 
 const char *logfile_path(const struct logfile *lf)
 {
     return lf->path;
+}
+
+const struct log_owner *logfile_owner(const struct logfile *lf)
+{
+    return &lf->owner;
 }
 
 dev_t logfile_device(const struct logfile *lf)
@@ -210,6 +220,21 @@ bool logfile_is_in_place(const struct logfile *lf)
     return lf->drop.active || lf->fd < 0 || path_is_ours(lf);
 }
 
+/* What a crash in the middle of a rotation left behind. */
+static void mend(struct logfile *lf)
+{
+    struct log_owner_before before;
+    CLEANUP(close_fd) int dir = -1;
+    if (log_owner_enter(&lf->owner, &before, NULL) < 0) {
+        return;
+    }
+    if (logfile_open_dir(lf, false, &dir, NULL) == 0) {
+        logfile_mend_chain(lf, dir);
+        logfile_mend_line(lf, dir);
+    }
+    log_owner_leave(&before);
+}
+
 int logfile_open(struct logfile *lf, int64_t now_ms, unsigned *ret_happened, struct err *err)
 {
     struct err why;
@@ -220,11 +245,7 @@ int logfile_open(struct logfile *lf, int64_t now_ms, unsigned *ret_happened, str
     if (lf->path[0] != '/') {
         (void) err_set(&why, EINVAL, "'%s' is not an absolute path", lf->path);
     } else if (logfile_open_path(lf, &why) == 0) {
-        CLEANUP(close_fd) int dir = -1;
-        if (logfile_open_dir(lf, false, &dir, NULL) == 0) {
-            logfile_mend_chain(lf, dir);
-            logfile_mend_line(lf, dir);
-        }
+        mend(lf);
         log_place_move(lf->place, lf->ino, 0, false);
         lf->next_check_ms = now_ms + LOGFILE_CHECK_MS;
         lf->drop.given_up = false;
@@ -309,8 +330,9 @@ unsigned logfile_write(struct logfile *lf, const char *data, size_t len, int64_t
 
 void logfile_begin_run(struct logfile *lf, bool continues)
 {
-    /* Where a run that continues began is not known: it is taken for all of the file. */
-    lf->run_bytes = continues ? lf->size : 0;
+    /* Where a run that continues began is not known: it is taken for all of the file, unless
+     * somebody else wrote what the file held when it was opened. */
+    lf->run_bytes = continues && lf->was_ours ? lf->size : 0;
     lf->rotated_run_bytes = 0;
     if (!continues) {
         lf->starts_line = true;

@@ -1,10 +1,9 @@
-/* logfile: finding, making and opening the file and its folders. */
+/* logfile: making and opening the file. */
 #include "edgible/fd.h"
 #include "logfile_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,103 +11,6 @@
 const char *logfile_base(const struct logfile *lf)
 {
     return strrchr(lf->path, '/') + 1;
-}
-
-static int give_to_owner(const struct logfile *lf, int fd, mode_t mode, struct err *err)
-{
-    if (fchmod(fd, mode) < 0) {
-        return err_set(err, errno, "set the mode of '%s'", lf->path);
-    }
-    if ((lf->uid != (uid_t) -1 || lf->gid != (gid_t) -1) && fchown(fd, lf->uid, lf->gid) < 0) {
-        return err_set(err, errno, "give '%s' to its owner", lf->path);
-    }
-    return 0;
-}
-
-static int make_dir(const struct logfile *lf, int at, const char *name, int *ret_fd,
-                    struct err *err)
-{
-    if (mkdirat(at, name, 0755) < 0) {
-        return err_set(err, errno, "create folder '%s' of '%s'", name, lf->path);
-    }
-    CLEANUP(close_fd)
-    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) {
-        return err_set(err, errno, "open folder '%s' of '%s'", name, lf->path);
-    }
-    if (give_to_owner(lf, fd, 0755, err) < 0) {
-        return -1;
-    }
-    *ret_fd = steal_fd(&fd);
-    return 0;
-}
-
-/* One folder further. A workload owns the folders made for its log, so it could put a link there
- * and have a root agent create files anywhere: links are followed only where root or this user
- * made them. */
-static int enter_dir(const struct logfile *lf, int at, const char *name, bool make, int *ret_fd,
-                     struct err *err)
-{
-    CLEANUP(close_fd) int fd = openat(at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT && make) {
-        if (make_dir(lf, at, name, ret_fd, err) == 0) {
-            return 0;
-        }
-        if (err->code != EEXIST) {
-            return -1;
-        }
-        fd = openat(at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    }
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        return err_set(err, errno, "open folder '%s' of '%s'", name, lf->path);
-    }
-    if (S_ISLNK(st.st_mode)) {
-        if (st.st_uid != 0 && st.st_uid != geteuid()) {
-            return err_set(err, ELOOP, "'%s' of '%s' is a link of another user", name, lf->path);
-        }
-        fd_close(&fd);
-        fd = openat(at, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0) {
-            return err_set(err, errno, "open folder '%s' of '%s'", name, lf->path);
-        }
-    } else if (!S_ISDIR(st.st_mode)) {
-        return err_set(err, ENOTDIR, "'%s' of '%s'", name, lf->path);
-    }
-    *ret_fd = steal_fd(&fd);
-    return 0;
-}
-
-int logfile_open_dir(const struct logfile *lf, bool make, int *ret_fd, struct err *err)
-{
-    struct err local = {0};
-    err = err != NULL ? err : &local;
-    CLEANUP(close_fd) int at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (at < 0) {
-        return err_set(err, errno, "open '/'");
-    }
-    const char *base = logfile_base(lf);
-    for (const char *part = lf->path + 1; part < base;) {
-        size_t len = strcspn(part, "/");
-        char name[NAME_MAX + 1];
-        if (len > NAME_MAX) {
-            return err_set(err, ENAMETOOLONG, "'%s'", lf->path);
-        }
-        memcpy(name, part, len);
-        name[len] = '\0';
-        part += len + 1;
-        if (len == 0) {
-            continue;
-        }
-        int next = -1;
-        if (enter_dir(lf, at, name, make, &next, err) < 0) {
-            return -1;
-        }
-        fd_close(&at);
-        at = next;
-    }
-    *ret_fd = steal_fd(&at);
-    return 0;
 }
 
 #define OPEN_FLAGS (O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
@@ -119,16 +21,55 @@ static int create_file(const struct logfile *lf, int dir, int *ret_fd, struct er
     if (fd < 0) {
         return err_set(err, errno, "create '%s'", lf->path);
     }
-    if (give_to_owner(lf, fd, 0640, err) < 0) {
+    if (fchmod(fd, 0640) < 0) {
+        int cause = errno;
+        (void) unlinkat(dir, logfile_base(lf), 0);
+        return err_set(err, cause, "set the mode of '%s'", lf->path);
+    }
+    if (logfile_take_file(lf, fd, err) < 0) {
         (void) unlinkat(dir, logfile_base(lf), 0);
         return -1;
     }
+    logfile_mark(fd);
     *ret_fd = steal_fd(&fd);
     return 0;
 }
 
+/*
+ * Whether an existing file may be written to. An agent that appends to whatever a document names
+ * would fill programs and configuration files, so what is not a plain log file is refused; where a
+ * policy is in force, content that no agent wrote is refused, too.
+ */
+static int check_file(const struct logfile *lf, int fd, const struct stat *st, bool *ret_ours,
+                      struct err *err)
+{
+    *ret_ours = logfile_is_ours(lf, fd, st);
+    if (st->st_nlink > 1) {
+        return err_set(err, ERR_SPEC,
+                       "'%s' has a second name (a hard link): remove it, or name another file",
+                       lf->path);
+    }
+    if ((st->st_mode & 0111) != 0) {
+        return err_set(err, ERR_SPEC, "'%s' is executable and is not used as a log", lf->path);
+    }
+    bool is_foreign_owner =
+        lf->owner.own_len > 0 && st->st_uid != geteuid() && st->st_uid != lf->owner.uid;
+    if (is_foreign_owner) {
+        return err_set(err, ERR_SPEC, "'%s' belongs to uid %u, and not to the agent", lf->path,
+                       (unsigned) st->st_uid);
+    }
+    if (lf->is_limited && !*ret_ours && st->st_size > 0) {
+        return err_set(err, ERR_SPEC,
+                       "'%s' has content that the agent did not write: move it away, or name "
+                       "another file",
+                       lf->path);
+    }
+    return 0;
+}
+
 /* Opens what is there. The type is looked at before, too: opening a device can have effects. */
-static int open_file(const struct logfile *lf, int dir, int *ret_fd, struct err *err)
+static int open_file(const struct logfile *lf, int dir, int *ret_fd, bool *ret_ours,
+                     struct err *err)
 {
     struct stat st;
     if (fstatat(dir, logfile_base(lf), &st, AT_SYMLINK_NOFOLLOW) < 0) {
@@ -144,6 +85,12 @@ static int open_file(const struct logfile *lf, int dir, int *ret_fd, struct err 
     }
     if (!S_ISREG(st.st_mode)) {
         return err_set(err, EINVAL, "'%s' is not a regular file", lf->path);
+    }
+    if (check_file(lf, fd, &st, ret_ours, err) < 0 || logfile_take_file(lf, fd, err) < 0) {
+        return -1;
+    }
+    if (*ret_ours || st.st_size == 0) {
+        logfile_mark(fd); /* else the next agent would take what it held for output of a workload */
     }
     *ret_fd = steal_fd(&fd);
     return 0;
@@ -174,10 +121,12 @@ int logfile_open_at(struct logfile *lf, int dir, struct err *err)
     err = err != NULL ? err : &local;
     int fd = -1;
     int rc = -1;
+    bool is_ours = true;
     /* Between looking and creating somebody else may have made or removed it: look again. */
     for (int tries = 0; rc < 0 && tries < 4; tries++) {
-        rc = open_file(lf, dir, &fd, err);
+        rc = open_file(lf, dir, &fd, &is_ours, err);
         if (rc < 0 && err->code == ENOENT) {
+            is_ours = true;
             rc = create_file(lf, dir, &fd, err);
         }
         if (rc < 0 && err->code != EEXIST && err->code != ENOENT) {
@@ -200,13 +149,12 @@ int logfile_open_at(struct logfile *lf, int dir, struct err *err)
     lf->size = (uint64_t) st.st_size;
     lf->line_start = logfile_find_line_start(fd, lf->size);
     lf->run_bytes = 0;
+    lf->was_ours = is_ours;
     return 0;
 }
 
-int logfile_open_path(struct logfile *lf, struct err *err)
+static int open_path_entered(struct logfile *lf, struct err *err)
 {
-    struct err local = {0};
-    err = err != NULL ? err : &local;
     for (int tries = 0;;) {
         CLEANUP(close_fd) int dir = -1;
         if (logfile_open_dir(lf, true, &dir, err) == 0 && logfile_open_at(lf, dir, err) == 0) {
@@ -215,8 +163,21 @@ int logfile_open_path(struct logfile *lf, struct err *err)
         if (err->code == ENOENT && ++tries < 4) {
             continue; /* somebody removed the folder in between */
         }
-        if (!logfile_is_full_error(err->code) || !logfile_remove_oldest(lf)) {
+        if (!logfile_is_full_error(err->code) || !logfile_remove_oldest_entered(lf)) {
             return -1;
         }
     }
+}
+
+int logfile_open_path(struct logfile *lf, struct err *err)
+{
+    struct err local = {0};
+    struct log_owner_before before;
+    err = err != NULL ? err : &local;
+    if (log_owner_enter(&lf->owner, &before, err) < 0) {
+        return -1;
+    }
+    int rc = open_path_entered(lf, err);
+    log_owner_leave(&before);
+    return rc;
 }

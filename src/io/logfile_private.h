@@ -5,7 +5,10 @@
 #ifndef EDGIBLE_IO_LOGFILE_PRIVATE_H
 #define EDGIBLE_IO_LOGFILE_PRIVATE_H
 
+#include "edgible/log_owner.h"
 #include "edgible/logfile.h"
+
+#include <sys/stat.h>
 
 /* A line may grow to this even where files are smaller; only a longer one is split. */
 #define LOGFILE_LINE_BYTES ((size_t) 1024 * 1024)
@@ -42,9 +45,11 @@ struct logfile {
     char *path; /* absolute */
     uint64_t max_size;
     unsigned max_files;
-    uid_t uid;
-    gid_t gid;
-    int fd; /* -1: not open, and output is dropped */
+    struct log_owner owner;
+    bool is_limited; /* the path must match one of `allowed` */
+    struct strv allowed;
+    bool was_ours; /* what the file held when it was opened came from this agent or one before */
+    int fd;        /* -1: not open, and output is dropped */
     dev_t dev;
     ino_t ino;
     uint64_t size;
@@ -63,12 +68,26 @@ struct logfile {
     size_t batch_len;
 };
 
-/* logfile_open.c */
-/* The file's folder, made where it is missing and make is true. */
+/* logfile_folder.c */
+/* The file's folder, made where it is missing and make is true. The caller has entered the owner.
+ * Code EPERM where the policy does not allow what was opened. */
 int logfile_open_dir(const struct logfile *lf, bool make, int *ret_fd, struct err *err) MUST_CHECK;
+/* Gives a file in the agent's own log folder to the agent, readable by the workload's group. */
+int logfile_take_file(const struct logfile *lf, int fd, struct err *err) MUST_CHECK;
+
+/* logfile_ours.c */
+/* Marks a file as a log of this agent's, where the file system can hold that. */
+void logfile_mark(int fd);
+/* Whether an agent made the file: it has the mark, or is as an agent makes it. */
+bool logfile_is_ours(const struct logfile *lf, int fd, const struct stat *st);
+/* The same of a name in the folder. False where it is not there, or cannot be looked at. */
+bool logfile_is_name_ours(const struct logfile *lf, int dir, const char *name);
+
+/* logfile_open.c */
 /* Opens or creates the file and takes over its identity and size; lf->fd is replaced. */
 int logfile_open_at(struct logfile *lf, int dir, struct err *err) MUST_CHECK;
-/* logfile_open_dir() and logfile_open_at(), removing rotated files while the disk is full. */
+/* logfile_open_dir() and logfile_open_at(), removing rotated files while the disk is full; enters
+ * the owner. */
 int logfile_open_path(struct logfile *lf, struct err *err) MUST_CHECK;
 const char *logfile_base(const struct logfile *lf);
 /* Where the unfinished line at the end of the first size bytes begins; looks back at most
@@ -76,9 +95,14 @@ const char *logfile_base(const struct logfile *lf);
 uint64_t logfile_find_line_start(int fd, uint64_t size);
 
 /* logfile_rotate.c */
+/* Enters the owner. */
 int logfile_rotate(struct logfile *lf, struct err *err) MUST_CHECK;
 /* Removes the oldest rotated file; false where there is none. */
 bool logfile_remove_oldest(const struct logfile *lf);
+/* The same; the caller has entered the owner. */
+bool logfile_remove_oldest_entered(const struct logfile *lf);
+/* How many rotated files may be kept: the numbers below the first name that no agent made. */
+unsigned logfile_usable_files(const struct logfile *lf, int dir);
 void logfile_mend_chain(const struct logfile *lf, int dir);
 /* Moves a half line at the end of `.1` to the file it was on its way to. */
 void logfile_mend_line(struct logfile *lf, int dir);

@@ -42,13 +42,24 @@ static int rename_rotated(const struct logfile *lf, int dir, unsigned from, unsi
     return 0;
 }
 
-bool logfile_remove_oldest(const struct logfile *lf)
+unsigned logfile_usable_files(const struct logfile *lf, int dir)
+{
+    for (unsigned n = 1; n <= lf->max_files; n++) {
+        CLEANUP(free) char *name = logfile_rotated_name(lf, n);
+        if (has_rotated(lf, dir, n) && !logfile_is_name_ours(lf, dir, name)) {
+            return n - 1;
+        }
+    }
+    return lf->max_files;
+}
+
+bool logfile_remove_oldest_entered(const struct logfile *lf)
 {
     CLEANUP(close_fd) int dir = -1;
     if (lf->max_files == 0 || logfile_open_dir(lf, false, &dir, NULL) < 0) {
         return false;
     }
-    for (unsigned n = lf->max_files; n > 0; n--) {
+    for (unsigned n = logfile_usable_files(lf, dir); n > 0; n--) {
         CLEANUP(free) char *name = logfile_rotated_name(lf, n);
         if (unlinkat(dir, name, 0) == 0) {
             return true;
@@ -57,21 +68,33 @@ bool logfile_remove_oldest(const struct logfile *lf)
     return false;
 }
 
+bool logfile_remove_oldest(const struct logfile *lf)
+{
+    struct log_owner_before before;
+    if (log_owner_enter(&lf->owner, &before, NULL) < 0) {
+        return false;
+    }
+    bool is_removed = logfile_remove_oldest_entered(lf);
+    log_owner_leave(&before);
+    return is_removed;
+}
+
 void logfile_mend_chain(const struct logfile *lf, int dir)
 {
+    unsigned usable = logfile_usable_files(lf, dir);
     unsigned hole = 1;
-    while (hole <= lf->max_files && has_rotated(lf, dir, hole)) {
+    while (hole <= usable && has_rotated(lf, dir, hole)) {
         hole++;
     }
     /* A larger gap is not of our making. It does no harm: rotation fills it up first. */
-    for (; hole < lf->max_files && has_rotated(lf, dir, hole + 1); hole++) {
+    for (; hole < usable && has_rotated(lf, dir, hole + 1); hole++) {
         if (rename_rotated(lf, dir, hole + 1, hole, NULL) < 0) {
             return;
         }
     }
-    for (unsigned n = lf->max_files + 1; n > 0; n++) {
+    for (unsigned n = lf->max_files + 1; n > 0 && usable == lf->max_files; n++) {
         CLEANUP(free) char *name = logfile_rotated_name(lf, n);
-        if (unlinkat(dir, name, 0) < 0) {
+        if (!logfile_is_name_ours(lf, dir, name) || unlinkat(dir, name, 0) < 0) {
             return;
         }
     }
@@ -79,10 +102,10 @@ void logfile_mend_chain(const struct logfile *lf, int dir)
 
 /* Makes `.1` free for the file: moves up what is below the first hole, over the oldest where there
  * is no hole. */
-static int shift_chain(const struct logfile *lf, int dir, struct err *err)
+static int shift_chain(const struct logfile *lf, int dir, unsigned usable, struct err *err)
 {
     unsigned hole = 1;
-    while (hole < lf->max_files && has_rotated(lf, dir, hole)) {
+    while (hole < usable && has_rotated(lf, dir, hole)) {
         hole++;
     }
     for (; hole > 1; hole--) {
@@ -130,11 +153,10 @@ static void take_line_along(struct logfile *lf, int old, uint64_t from, uint64_t
     lf->rotated_run_bytes -= of_run;
 }
 
-static int rotate_to_next(struct logfile *lf, struct err *err)
+static int rotate_to_next(struct logfile *lf, int dir, unsigned usable, struct err *err)
 {
-    CLEANUP(close_fd) int dir = -1;
-    if (logfile_open_dir(lf, false, &dir, err) < 0 || shift_chain(lf, dir, err) < 0 ||
-        rename_rotated(lf, dir, 0, 1, err) < 0) {
+    logfile_mark(lf->fd); /* from now on a part of the chain, whoever began it */
+    if (shift_chain(lf, dir, usable, err) < 0 || rename_rotated(lf, dir, 0, 1, err) < 0) {
         return -1;
     }
     FAULT_POINT("log-renamed");
@@ -187,19 +209,38 @@ static int rotate_in_place(struct logfile *lf, struct err *err)
     return 0;
 }
 
+/* Where a name that no agent made is in the way, the chain ends before it; with none left the file
+ * is cut off in place. */
+static int rotate_entered(struct logfile *lf, struct err *err)
+{
+    CLEANUP(close_fd) int dir = -1;
+    if (lf->max_files == 0) {
+        return rotate_in_place(lf, err);
+    }
+    if (logfile_open_dir(lf, false, &dir, err) < 0) {
+        return -1;
+    }
+    unsigned usable = logfile_usable_files(lf, dir);
+    return usable > 0 ? rotate_to_next(lf, dir, usable, err) : rotate_in_place(lf, err);
+}
+
 int logfile_rotate(struct logfile *lf, struct err *err)
 {
     struct err local = {0};
+    struct log_owner_before before;
     err = err != NULL ? err : &local;
+    if (log_owner_enter(&lf->owner, &before, err) < 0) {
+        return -1;
+    }
     for (;;) {
         log_place_begin(lf->place);
-        int rc = lf->max_files > 0 ? rotate_to_next(lf, err) : rotate_in_place(lf, err);
+        int rc = rotate_entered(lf, err);
         log_place_end(lf->place);
-        if (rc == 0) {
-            return 0;
-        }
-        if (!logfile_is_full_error(err->code) || !logfile_remove_oldest(lf)) {
-            return err_prefix(err, "rotate '%s'", lf->path);
+        bool again =
+            rc < 0 && logfile_is_full_error(err->code) && logfile_remove_oldest_entered(lf);
+        if (!again) {
+            log_owner_leave(&before);
+            return rc < 0 ? err_prefix(err, "rotate '%s'", lf->path) : 0;
         }
     }
 }
@@ -229,7 +270,7 @@ void logfile_mend_line(struct logfile *lf, int dir)
     CLEANUP(close_fd)
     int old = openat(dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     struct stat st;
-    if (old < 0 || fstat(old, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
+    if (old < 0 || fstat(old, &st) < 0 || st.st_size == 0 || !logfile_is_ours(lf, old, &st)) {
         return;
     }
     uint64_t end = (uint64_t) st.st_size;

@@ -15,12 +15,11 @@ static size_t read_end(int fd, uint64_t size, size_t len, char *to)
     return n == (ssize_t) len ? len : 0;
 }
 
-/* What is in the file rotated last, at most max bytes. */
-static size_t read_rotated(const struct logfile *lf, size_t max, char *to)
+/* The last `want` bytes of the file rotated last. */
+static size_t read_rotated_entered(const struct logfile *lf, uint64_t want, char *to)
 {
-    uint64_t want = lf->rotated_run_bytes < max ? lf->rotated_run_bytes : max;
     CLEANUP(close_fd) int dir = -1;
-    if (want == 0 || logfile_open_dir(lf, false, &dir, NULL) < 0) {
+    if (logfile_open_dir(lf, false, &dir, NULL) < 0) {
         return 0;
     }
     CLEANUP(free) char *name = logfile_rotated_name(lf, 1);
@@ -32,6 +31,18 @@ static size_t read_rotated(const struct logfile *lf, size_t max, char *to)
         return 0;
     }
     return read_end(fd, (uint64_t) st.st_size, (size_t) want, to);
+}
+
+static size_t read_rotated(const struct logfile *lf, size_t max, char *to)
+{
+    uint64_t want = lf->rotated_run_bytes < max ? lf->rotated_run_bytes : max;
+    struct log_owner_before before;
+    if (want == 0 || log_owner_enter(&lf->owner, &before, NULL) < 0) {
+        return 0;
+    }
+    size_t len = read_rotated_entered(lf, want, to);
+    log_owner_leave(&before);
+    return len;
 }
 
 /* The lines of text, at most PUMP_TAIL_LINES of the last ones. */

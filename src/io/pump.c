@@ -192,12 +192,6 @@ void pump_free(struct pump *pump, int max_wait_ms)
     }
 }
 
-static void copy_log(struct pump_log *to, const struct pump_log *from)
-{
-    *to = *from;
-    to->file = xstrdup(from->file);
-}
-
 static struct pump_command *command_new(enum pump_command_type type)
 {
     struct pump_command *cmd = xcalloc(1, sizeof(*cmd));
@@ -254,7 +248,12 @@ void pump_reopen(struct pump_channel *channel)
 void pump_configure(struct pump_channel *channel, const struct pump_log *log)
 {
     struct pump_command *cmd = command_new(PUMP_CMD_CONFIGURE);
-    copy_log(&cmd->log, log);
+    cmd->log = *log;
+    cmd->log.file = xstrdup(log->file);
+    if (log->allowed != NULL) {
+        strv_copy(&cmd->allowed, log->allowed);
+        cmd->log.allowed = &cmd->allowed;
+    }
     send_command(channel, cmd);
 }
 

@@ -18,6 +18,7 @@ void pump_command_free(struct pump_command *cmd)
         char *file = NULL;
         memcpy(&file, &cmd->log.file, sizeof(file)); /* owned here, const for the others */
         free(file);
+        strv_fini(&cmd->allowed);
         fd_close(&cmd->fd);
         free(cmd);
     }

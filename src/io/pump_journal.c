@@ -36,6 +36,8 @@ struct journal_head {
     uint32_t uid, gid;
     uint32_t starts_line;
     char path[PATH_MAX];
+    struct log_owner
+        owner; /* zeroes in what agents before 0.2 left: uid and gid above are it then */
 };
 _Static_assert(sizeof(struct journal_head) <= HEAD_BYTES, "the head fits");
 
@@ -120,8 +122,9 @@ void pump_journal_begin(struct pump_journal *journal, struct logfile *lf)
     }
     head->max_size = lf->max_size;
     head->max_files = lf->max_files;
-    head->uid = lf->uid;
-    head->gid = lf->gid;
+    head->uid = lf->owner.uid;
+    head->gid = lf->owner.gid;
+    head->owner = lf->owner;
     head->starts_line = lf->starts_line;
     head->progress = (struct logfile_progress){0};
     barrier();
@@ -172,8 +175,8 @@ static size_t find_length(const struct journal_head *head, const unsigned char *
 
 /* The size of the file that was being written, which may have been rotated since; false where it
  * is not there. */
-static bool find_size(const struct logfile *lf, const struct logfile_place *place,
-                      uint64_t *ret_size)
+static bool find_size_entered(const struct logfile *lf, const struct logfile_place *place,
+                              uint64_t *ret_size)
 {
     CLEANUP(close_fd) int dir = -1;
     if (place->ino == 0 || logfile_open_dir(lf, false, &dir, NULL) < 0) {
@@ -190,6 +193,18 @@ static bool find_size(const struct logfile *lf, const struct logfile_place *plac
         }
     }
     return false;
+}
+
+static bool find_size(const struct logfile *lf, const struct logfile_place *place,
+                      uint64_t *ret_size)
+{
+    struct log_owner_before before;
+    if (log_owner_enter(&lf->owner, &before, NULL) < 0) {
+        return false;
+    }
+    bool is_found = find_size_entered(lf, place, ret_size);
+    log_owner_leave(&before);
+    return is_found;
 }
 
 /* How much of the batch is in a file. */
@@ -213,6 +228,20 @@ static bool is_sane(const struct journal_head *head)
            head->len <= PUMP_BATCH_BYTES;
 }
 
+/* An agent before 0.2 acted as itself; what it left is written with the workload's rights. */
+static struct log_owner find_owner(const struct journal_head *head)
+{
+    struct log_owner owner = head->owner;
+    if (owner.uid == 0 && owner.gid == 0 && head->uid != 0) {
+        bool is_other = head->uid != (uid_t) -1 && geteuid() == 0;
+        owner = (struct log_owner){
+            .is_user = is_other, .uid = head->uid, .gid = head->gid, .group_count = 1};
+        owner.groups[0] = head->gid;
+    }
+    owner.group_count = owner.group_count < LOG_OWNER_GROUPS ? owner.group_count : LOG_OWNER_GROUPS;
+    return owner;
+}
+
 static void recover_batch(struct journal_head *head, const char *batch)
 {
     size_t len = find_length(head, (const unsigned char *) batch);
@@ -220,8 +249,7 @@ static void recover_batch(struct journal_head *head, const char *batch)
         .file = head->path,
         .max_size_bytes = head->max_size,
         .max_files = head->max_files,
-        .uid = head->uid,
-        .gid = head->gid,
+        .owner = find_owner(head),
     };
     CLEANUP(logfile) struct logfile *lf = logfile_new(&log);
     size_t done = find_done(lf, &head->progress, len);

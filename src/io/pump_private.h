@@ -37,6 +37,7 @@ struct pump_command {
     struct list link;
     enum pump_command_type type;
     struct pump_log log; /* of CONFIGURE; log.file is owned */
+    struct strv allowed; /* of CONFIGURE; what log.allowed points to */
     int fd;              /* of ATTACH; owned */
     uint64_t run;
     bool continues; /* of ATTACH */

@@ -126,6 +126,19 @@ static void read_ports(struct doc_reader *reader, const struct doc_spot *spot, v
     }
 }
 
+static bool has_parent_component(const char *path)
+{
+    while (*path != '\0') {
+        path += strspn(path, "/");
+        size_t len = strcspn(path, "/");
+        if (len == 2 && strncmp(path, "..", 2) == 0) {
+            return true;
+        }
+        path += len;
+    }
+    return false;
+}
+
 /* After workingDir, from which a relative one is resolved. */
 static void read_log_file(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
@@ -136,6 +149,9 @@ static void read_log_file(struct doc_reader *reader, const struct doc_spot *spot
     }
     if (text[strlen(text) - 1] == '/') {
         docread_error(reader, spot, "'%.200s' names a directory", text);
+    } else if (has_parent_component(text) || (text[0] != '/' && workload->working_dir != NULL &&
+                                              has_parent_component(workload->working_dir))) {
+        docread_error(reader, spot, "'%.200s' must not have the component '..'", text);
     } else if (text[0] == '/') {
         workload->log_file = xstrdup(text);
     } else if (workload->working_dir != NULL) {

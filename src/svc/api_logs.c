@@ -78,6 +78,7 @@ static void start_stream(struct api *api, const struct api_call *call, const cha
     s->async = loop_async_new(api->params.loop, on_async, s);
     struct log_reader_params params = {
         .file = s->file,
+        .owner = workload_log_owner(w),
         .place = workload_log_place(w),
         .max_files = (unsigned) spec->logs.max_files,
         .lines = (size_t) lines,
@@ -126,8 +127,9 @@ void api_logs_on_event(void *arg)
             supervisor_find(api->params.supervisor, s->application, s->workload);
         CLEANUP(free) char *file = w != NULL ? workload_log_file(w) : NULL;
         if (file != NULL) {
-            log_reader_set_file(s->reader, file, (unsigned) workload_spec(w)->logs.max_files,
-                                workload_log_place(w));
+            struct log_owner owner = workload_log_owner(w);
+            log_reader_set_file(s->reader, file, &owner,
+                                (unsigned) workload_spec(w)->logs.max_files, workload_log_place(w));
         }
     }
 }

@@ -93,6 +93,9 @@ void supervisor_each(const struct supervisor *sup, const char *application, supe
 void supervisor_set_policy(struct supervisor *sup, const struct policy_config *policy)
 {
     sup->ctx.policy = policy;
+    list_each (it, &sup->members) {
+        workload_follow_policy(list_entry(it, struct member, link)->workload);
+    }
 }
 
 void supervisor_set_helper(struct supervisor *sup, pid_t pid)

@@ -535,7 +535,7 @@ void workload_update(struct workload *w, const struct workload_spec *spec,
 {
     CLEANUP(free) char *old_path = NULL;
     CLEANUP(free) char *new_path = NULL;
-    (void) workload_log(w, &old_path);
+    old_path = workload_log_file(w);
     workload_spec_fini(&w->spec);
     workload_spec_copy(&w->spec, spec);
     struct pump_log log = workload_log(w, &new_path);
@@ -555,6 +555,15 @@ void workload_update(struct workload *w, const struct workload_spec *spec,
     }
     workload_follow_health(w);
     workload_post(w, renewal == RENEW_NOW ? WL_EV_RESTART : WL_EV_RENEW, WL_END_CLEAN);
+}
+
+void workload_follow_policy(struct workload *w)
+{
+    CLEANUP(free) char *path = NULL;
+    struct pump_log log = workload_log(w, &path);
+    if (w->channel != NULL && w->log != LOG_CLOSING) {
+        pump_configure(w->channel, &log);
+    }
 }
 
 void workload_close(struct workload *w)

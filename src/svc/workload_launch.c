@@ -16,18 +16,67 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* As the kernel calls a user that it has no name for. */
+#define NOBODY 65534
+
+/* Whether the path lies below the agent's log folder; then the folder's length, else 0. */
+static uint32_t own_length(const char *log_dir, const char *path)
+{
+    size_t len = strlen(log_dir);
+    while (len > 1 && log_dir[len - 1] == '/') {
+        len--;
+    }
+    return strncmp(path, log_dir, len) == 0 && path[len] == '/' ? (uint32_t) len : 0;
+}
+
+/* Who its log belongs to, and with whose rights it is handled. A workload of root has no other
+ * rights than the agent. */
+static struct log_owner make_owner(const struct workload *w, const struct creds *creds,
+                                   const char *path)
+{
+    struct log_owner owner = {
+        .uid = (uid_t) -1, .gid = (gid_t) -1, .own_len = own_length(w->ctx->log_dir, path)};
+    if (!creds->change) {
+        return owner;
+    }
+    owner.uid = creds->uid;
+    owner.gid = creds->gid;
+    owner.is_user = owner.own_len == 0 && creds->uid != 0;
+    owner.groups[owner.group_count++] = creds->gid;
+    for (size_t i = 0; i < creds->group_count && owner.group_count < LOG_OWNER_GROUPS; i++) {
+        owner.groups[owner.group_count++] = creds->groups[i];
+    }
+    return owner;
+}
+
+struct log_owner workload_log_owner(const struct workload *w)
+{
+    CLEANUP(free) char *path = workload_log_file(w);
+    if (w->creds != NULL) {
+        return make_owner(w, w->creds, path);
+    }
+    CLEANUP(creds) struct creds *creds = workload_look_up_creds(w, NULL);
+    if (creds != NULL) {
+        return make_owner(w, creds, path);
+    }
+    /* A user that cannot be found has no rights: never the agent's instead. */
+    return (struct log_owner){.is_user = geteuid() == 0,
+                              .uid = NOBODY,
+                              .gid = NOBODY,
+                              .own_len = own_length(w->ctx->log_dir, path)};
+}
+
 struct pump_log workload_log(const struct workload *w, char **path)
 {
-    *path = w->spec.log_file != NULL
-                ? xstrdup(w->spec.log_file)
-                : xasprintf("%s/%s/%s.log", w->ctx->log_dir, w->application, w->spec.name);
-    bool change = w->creds != NULL && w->creds->change;
+    const struct policy_config *policy = w->ctx->policy;
+    *path = workload_log_file(w);
+    bool is_limited = w->spec.log_file != NULL && policy->has_write_paths;
     return (struct pump_log){
         .file = *path,
         .max_size_bytes = (uint64_t) w->spec.logs.max_size_bytes,
         .max_files = (unsigned) w->spec.logs.max_files,
-        .uid = change ? w->creds->uid : (uid_t) -1,
-        .gid = change ? w->creds->gid : (gid_t) -1,
+        .owner = workload_log_owner(w),
+        .allowed = is_limited ? &policy->write_paths : NULL,
     };
 }
 
@@ -82,6 +131,8 @@ struct creds *workload_look_up_creds(const struct workload *w, struct err *err)
                                                : creds_lookup(w->spec.user, w->spec.group, err);
 }
 
+static int judge_launch(const struct workload *w, struct err *err);
+
 void workload_launch(struct workload *w)
 {
     forget_last_run(w);
@@ -94,16 +145,33 @@ void workload_launch(struct workload *w)
         launch_failed_with(w, "user", &err);
         return;
     }
-    if (w->log == LOG_OPEN) {
-        workload_launch_with_log(w);
+    if (judge_launch(w, &err) < 0) {
+        workload_close(w);
+        launch_failed_with(w, "policy", &err);
         return;
     }
     w->wants_spawn = true;
+    workload_open_log(w);
+}
+
+void workload_open_log(struct workload *w)
+{
+    CLEANUP(free) char *path = NULL;
+    if (w->log == LOG_CLOSING) {
+        return; /* PUMP_EV_CLOSED goes on */
+    }
+    struct pump_log log = workload_log(w, &path);
     if (w->channel == NULL) {
-        CLEANUP(free) char *path = NULL;
-        struct pump_log log = workload_log(w, &path);
         w->channel = pump_open(w->ctx->pump, &log, w);
-    } else if (w->log == LOG_BROKEN) {
+    } else {
+        pump_configure(w->channel, &log);
+    }
+    if (w->log == LOG_OPEN) {
+        w->wants_spawn = false;
+        workload_launch_with_log(w);
+        return;
+    }
+    if (w->log == LOG_BROKEN) {
         pump_reopen(w->channel);
     }
     w->log = LOG_OPENING;
@@ -234,6 +302,17 @@ static int launch_check(const struct workload *w, struct launch *launch, struct 
         return -1;
     }
     return policy->has_write_paths ? check_folders(w, launch, err) : 0;
+}
+
+/* Before the log is opened: a launch that the policy refuses touches no file. What is run is judged
+ * again, as it was opened. */
+static int judge_launch(const struct workload *w, struct err *err)
+{
+    CLEANUP(launch) struct launch launch = {.program.fd = -1, .folder.fd = -1, .sandbox_fd = -1};
+    const char *path = own_env(w, "PATH");
+    spawn_find_paths(w->spec.command.items[0], path != NULL ? path : SPAWN_DEFAULT_PATH,
+                     &launch.paths);
+    return launch_check(w, &launch, err);
 }
 
 /* The program that the command most likely means; the caller frees. */

@@ -29,7 +29,7 @@ static void on_log_failed(struct workload *w, const struct pump_event *event)
     if (w->wants_spawn) {
         w->wants_spawn = false;
         workload_launch_failed(w, is_host_error(event->error) ? WL_END_HOST_FAULT : WL_END_FAULT,
-                               "log", event->error, text);
+                               "log", event->error < ERR_SPEC ? event->error : 0, text);
     } else {
         log_warn("supervisor", "%s/%s: %s", w->application, w->spec.name, text);
     }
@@ -64,7 +64,11 @@ void workload_on_pump(const struct pump_event *event)
     case PUMP_EV_CLOSED:
         w->channel = NULL;
         w->log = LOG_CLOSED;
-        w->ctx->on_rest(w->ctx->arg, w);
+        if (w->wants_spawn) {
+            workload_open_log(w);
+        } else {
+            w->ctx->on_rest(w->ctx->arg, w);
+        }
         break;
     case PUMP_EV_ROTATED:
     case PUMP_EV_REOPENED:

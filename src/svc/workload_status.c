@@ -172,10 +172,9 @@ static void fill_ports(const struct workload *w, struct workload_report *report)
 
 char *workload_log_file(const struct workload *w)
 {
-    char *path = NULL;
-    struct pump_log log = workload_log(w, &path);
-    (void) log;
-    return path;
+    return w->spec.log_file != NULL
+               ? xstrdup(w->spec.log_file)
+               : xasprintf("%s/%s/%s.log", w->ctx->log_dir, w->application, w->spec.name);
 }
 
 struct log_place *workload_log_place(const struct workload *w)

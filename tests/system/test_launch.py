@@ -167,8 +167,11 @@ def test_user_decides_the_environment_and_the_logs_owner(agent):
     entry = pwd.getpwnam(user.name)
     assert (found["USER"], found["LOGNAME"]) == (user.name, user.name)
     assert (found["HOME"], found["SHELL"]) == (entry.pw_dir, entry.pw_shell)
+    # The log lies in the agent's folder: the agent's, and readable by the workload's group.
     log = agent.log_file("environment", "main").stat()
-    assert log.st_uid == user.uid and not log.st_mode & stat.S_IWOTH
+    assert (log.st_uid, log.st_gid) == (0, user.gid) and stat.S_IMODE(log.st_mode) == 0o640
+    folder = agent.log_file("environment", "main").parent.stat()
+    assert folder.st_uid == 0 and not folder.st_mode & 0o022
 
 
 @pytest.mark.as_root

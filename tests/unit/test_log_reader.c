@@ -19,6 +19,8 @@
 
 #include <cmocka.h>
 
+static const struct log_owner agents_own = {.uid = (uid_t) -1, .gid = (gid_t) -1};
+
 #define DEADLINE_MS 60000
 
 /* A log in a folder of its own, written as the pump writes it. */
@@ -63,11 +65,12 @@ static int strike_stage(void **state)
 
 static void open_log(struct stage *stage, uint64_t max_size, unsigned max_files)
 {
-    struct pump_log log = {.file = stage->path,
-                           .max_size_bytes = max_size,
-                           .max_files = max_files,
-                           .uid = (uid_t) -1,
-                           .gid = (gid_t) -1};
+    struct pump_log log = {
+        .file = stage->path,
+        .max_size_bytes = max_size,
+        .max_files = max_files,
+        .owner = {.uid = (uid_t) -1, .gid = (gid_t) -1}
+    };
     unsigned happened = 0;
     stage->max_files = max_files;
     stage->place = log_place_new();
@@ -344,14 +347,14 @@ static void another_file_is_gone_over_to(void **state)
     begin(stage, &watcher, 100, true);
     read_until(&watcher, "line 5\n");
     CLEANUP(free) char *other = xasprintf("%s/other.log", stage->root);
-    log_reader_set_file(watcher.reader, other, 5, NULL);
+    log_reader_set_file(watcher.reader, other, &agents_own, 5, NULL);
     free(stage->path);
     stage->path = xstrdup(other);
     logfile_free(stage->file);
     log_place_close(stage->place);
     log_place_unref(stage->place);
     open_log(stage, 100000, 5);
-    log_reader_set_file(watcher.reader, other, 5, stage->place);
+    log_reader_set_file(watcher.reader, other, &agents_own, 5, stage->place);
     write_lines(stage, 6, 9);
     read_until(&watcher, "line 9\n");
     check_lines(&watcher, 1, 9);

@@ -21,7 +21,9 @@ static unsigned put(struct logfile *lf, const char *text, int64_t now_ms)
 
 static int open_fails(const char *path, uid_t uid)
 {
-    struct pump_log log = {.file = path, .max_size_bytes = 100, .uid = uid, .gid = (gid_t) -1};
+    struct pump_log log = {
+        .file = path, .max_size_bytes = 100, .owner = {.uid = uid, .gid = (gid_t) -1}
+    };
     CLEANUP(logfile) struct logfile *lf = logfile_new(&log);
     unsigned happened = 0;
     struct err err = {.code = 0};
@@ -31,7 +33,7 @@ static int open_fails(const char *path, uid_t uid)
 static void folders_and_file_are_made_with_their_modes(void **state)
 {
     (void) state;
-    mode_t old = umask(077);
+    mode_t old = umask(022); /* the agent's, from its start on */
     CLEANUP(free) char *path = in_scratch("a/b/x.log");
     CLEANUP(free) char *dir = in_scratch("a/b");
     CLEANUP(logfile) struct logfile *lf = open_log(path, 100, 1);
@@ -44,26 +46,160 @@ static void folders_and_file_are_made_with_their_modes(void **state)
     assert_int_equal(st.st_mode & 07777, 0755);
 }
 
-static void what_is_made_belongs_to_the_workload(void **state)
+static const struct log_owner other_user = {
+    .is_user = true, .uid = 4711, .gid = 4712, .group_count = 1, .groups = {4712}};
+
+/* A folder of the other user's; the caller frees. */
+static char *make_users_folder(const char *name)
+{
+    char *dir = in_scratch("%s", name);
+    assert_int_equal(chmod(scratch, 0755), 0);
+    assert_int_equal(mkdir(dir, 0755), 0);
+    assert_int_equal(chown(dir, 4711, 4712), 0);
+    return dir;
+}
+
+static int open_as(const char *path, const struct log_owner *owner, struct logfile **ret)
+{
+    struct pump_log log = {.file = path, .max_size_bytes = 10, .max_files = 2, .owner = *owner};
+    unsigned happened = 0;
+    struct err err = {.code = 0};
+    *ret = logfile_new(&log);
+    int rc = logfile_open(*ret, 0, &happened, &err);
+    assert_int_equal(geteuid(), 0); /* of the process; and of this thread: */
+    assert_int_equal(access("/root", R_OK), 0);
+    return rc < 0 ? err.code : 0;
+}
+
+static void a_log_outside_is_made_and_rotated_by_the_workloads_user(void **state)
 {
     (void) state;
     if (geteuid() != 0) {
-        skip(); /* only root can give files away */
+        skip(); /* only root can act as another */
     }
-    CLEANUP(free) char *path = in_scratch("own/x.log");
-    CLEANUP(free) char *dir = in_scratch("own");
+    CLEANUP(free) char *folder = make_users_folder("own");
+    CLEANUP(free) char *path = in_scratch("own/sub/x.log");
+    CLEANUP(free) char *old = in_scratch("own/sub/x.log.1");
+    CLEANUP(free) char *dir = in_scratch("own/sub");
+    CLEANUP(logfile) struct logfile *lf = NULL;
+    assert_int_equal(open_as(path, &other_user, &lf), 0);
+    assert_int_equal(put(lf, "123456789\n123\n", 0), LOGFILE_ROTATED);
+    const char *const made[] = {path, old, dir};
+    for (size_t i = 0; i < ARRAY_LEN(made); i++) {
+        struct stat st;
+        assert_int_equal(stat(made[i], &st), 0);
+        assert_int_equal(st.st_uid, 4711);
+        assert_int_equal(st.st_gid, 4712);
+    }
+}
+
+static void what_the_workloads_user_may_not_write_is_no_log(void **state)
+{
+    (void) state;
+    if (geteuid() != 0) {
+        skip(); /* only root can act as another */
+    }
+    CLEANUP(free) char *folder = make_users_folder("steered");
+    CLEANUP(free) char *file = in_scratch("steered/root.txt");
+    CLEANUP(free) char *roots = in_scratch("roots");
+    CLEANUP(free) char *link = in_scratch("steered/sub");
+    CLEANUP(free) char *path = in_scratch("steered/sub/x.log");
+    CLEANUP(free) char *up = in_scratch("steered/../roots/x.log");
+    put_file(file, "root's\n");
+    assert_int_equal(mkdir(roots, 0755), 0);
+    assert_int_equal(symlink(roots, link), 0);
+    assert_int_equal(lchown(link, 4711, 4712), 0);
+    const char *const paths[] = {file, path, up, "/proc/self/cwd/x.log"};
+    const int codes[] = {EACCES, EACCES, ERR_SPEC, ELOOP};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        CLEANUP(logfile) struct logfile *lf = NULL;
+        assert_int_equal(open_as(paths[i], &other_user, &lf), codes[i]);
+    }
+    assert_file(file, "root's\n");
+}
+
+static void a_program_or_a_second_name_is_no_log(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *program = in_scratch("program");
+    CLEANUP(free) char *file = in_scratch("precious");
+    CLEANUP(free) char *second = in_scratch("second.log");
+    put_file(program, "#!/bin/sh\n");
+    assert_int_equal(chmod(program, 0755), 0);
+    put_file(file, "precious\n");
+    assert_int_equal(link(file, second), 0);
+    assert_int_equal(open_fails(program, (uid_t) -1), ERR_SPEC);
+    assert_int_equal(open_fails(second, (uid_t) -1), ERR_SPEC);
+    assert_file(file, "precious\n");
+}
+
+static void under_a_policy_content_of_others_is_no_log(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *file = in_scratch("config.json");
+    CLEANUP(free) char *real = realpath(scratch, NULL);
+    CLEANUP(free) char *pattern = xasprintf("%s/**", real);
+    put_file(file, "{}\n");
+    assert_int_equal(chmod(file, 0644), 0);
+    CLEANUP(strv) struct strv allowed = {0};
+    strv_add(&allowed, pattern);
     struct pump_log log = {
-        .file = path, .max_size_bytes = 10, .max_files = 2, .uid = 4711, .gid = 4712};
+        .file = file, .max_size_bytes = 100, .max_files = 1, .allowed = &allowed, NOBODY_ELSE};
     CLEANUP(logfile) struct logfile *lf = logfile_new(&log);
     unsigned happened = 0;
-    assert_int_equal(logfile_open(lf, 0, &happened, NULL), 0);
-    (void) put(lf, "123456789\n123\n", 0);
-    struct stat st;
-    assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(st.st_uid, 4711);
-    assert_int_equal(st.st_gid, 4712);
-    assert_int_equal(stat(dir, &st), 0);
-    assert_int_equal(st.st_uid, 4711);
+    struct err err = {.code = 0};
+    assert_int_equal(logfile_open(lf, 0, &happened, &err), -1);
+    assert_int_equal(err.code, ERR_SPEC);
+    /* An empty one is a log to be: somebody set its owner and mode. */
+    assert_int_equal(truncate(file, 0), 0);
+    assert_int_equal(logfile_open(lf, 0, &happened, &err), 0);
+}
+
+static void the_policy_judges_each_opening(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *real = realpath(scratch, NULL);
+    CLEANUP(free) char *pattern = xasprintf("%s/good/**", real);
+    CLEANUP(free) char *good = in_scratch("good");
+    CLEANUP(free) char *moved = in_scratch("moved");
+    CLEANUP(free) char *bad = in_scratch("bad");
+    CLEANUP(free) char *path = in_scratch("good/x.log");
+    assert_int_equal(mkdir(good, 0755), 0);
+    assert_int_equal(mkdir(bad, 0755), 0);
+    CLEANUP(strv) struct strv allowed = {0};
+    strv_add(&allowed, pattern);
+    struct pump_log log = {
+        .file = path, .max_size_bytes = 10, .max_files = 2, .allowed = &allowed, NOBODY_ELSE};
+    CLEANUP(logfile) struct logfile *lf = logfile_new(&log);
+    unsigned happened = 0;
+    struct err err = {.code = 0};
+    assert_int_equal(logfile_open(lf, 0, &happened, &err), 0);
+    (void) put(lf, "123456789\n", 0);
+    /* Its folder is a link to another one now: the rotation must not follow. */
+    assert_int_equal(rename(good, moved), 0);
+    assert_int_equal(symlink(bad, good), 0);
+    assert_true((put(lf, "123\n", 5000) & LOGFILE_FULL) != 0);
+    CLEANUP(free) char *leaked = in_scratch("bad/x.log");
+    assert_int_equal(access(leaked, F_OK), -1);
+}
+
+static void rotation_leaves_others_files_alone(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *path = in_scratch("tool");
+    CLEANUP(free) char *second = in_scratch("tool.2");
+    CLEANUP(free) char *beyond = in_scratch("tool.4");
+    put_file(second, "another's\n");
+    put_file(beyond, "another's\n");
+    assert_int_equal(chmod(second, 0644), 0);
+    assert_int_equal(chmod(beyond, 0644), 0);
+    CLEANUP(logfile) struct logfile *lf = open_log(path, 10, 3);
+    for (int i = 0; i < 6; i++) {
+        (void) put(lf, "12345678\n", 0);
+    }
+    assert_file(second, "another's\n");
+    assert_file(beyond, "another's\n");
+    assert_file(path, "12345678\n");
 }
 
 static void only_regular_files_are_opened(void **state)
@@ -486,7 +622,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(folders_and_file_are_made_with_their_modes),
-        cmocka_unit_test(what_is_made_belongs_to_the_workload),
+        cmocka_unit_test(a_log_outside_is_made_and_rotated_by_the_workloads_user),
+        cmocka_unit_test(what_the_workloads_user_may_not_write_is_no_log),
+        cmocka_unit_test(a_program_or_a_second_name_is_no_log),
+        cmocka_unit_test(under_a_policy_content_of_others_is_no_log),
+        cmocka_unit_test(the_policy_judges_each_opening),
+        cmocka_unit_test(rotation_leaves_others_files_alone),
         cmocka_unit_test(only_regular_files_are_opened),
         cmocka_unit_test(a_link_that_the_workload_made_is_not_followed),
         cmocka_unit_test(rotation_is_exact_to_the_line),

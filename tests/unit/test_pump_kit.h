@@ -23,7 +23,7 @@
 
 #include <cmocka.h>
 
-#define NOBODY_ELSE .uid = (uid_t) -1, .gid = (gid_t) -1
+#define NOBODY_ELSE .owner = {.uid = (uid_t) -1, .gid = (gid_t) -1}
 
 __attribute__((unused)) static char scratch[64];
 
@@ -73,9 +73,10 @@ __attribute__((unused, format(printf, 1, 2))) static char *in_scratch(const char
     return xasprintf("%s/%s", scratch, name);
 }
 
+/* With the mode of an agent's log. */
 __attribute__((unused)) static void put_file(const char *path, const char *text)
 {
-    CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     assert_true(fd >= 0);
     assert_int_equal(fd_write_all(fd, text, strlen(text), NULL), 0);
 }

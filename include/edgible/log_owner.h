@@ -1,0 +1,46 @@
+/*
+ * log_owner: with whose rights the files of a log are opened, made, renamed, removed and read back.
+ *
+ * A log outside the agent's log folder lies where its workload's user may change every name, so the
+ * agent acts there with that user's file-system identity and without capabilities: a link, a hard
+ * link or a swapped folder gives nobody more than that user has. Below the agent's log folder all
+ * folders are the agent's own, and no workload can change a name.
+ */
+#ifndef EDGIBLE_LOG_OWNER_H
+#define EDGIBLE_LOG_OWNER_H
+
+#include "edgible/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define LOG_OWNER_GROUPS 64
+
+/* A value without pointers, so that it can lie in a mapped file. */
+struct log_owner {
+    bool is_user; /* act as this user; otherwise as the agent */
+    uid_t uid;    /* the workload's; (uid_t) -1: the agent's own */
+    gid_t gid;    /* the workload's: a file in the agent's folder can be read by this group */
+    uint32_t group_count;
+    gid_t groups[LOG_OWNER_GROUPS];
+    uint32_t own_len; /* this many bytes of the path are the agent's log folder; 0: outside of it */
+};
+
+/* What log_owner_leave() needs to put back. The thread's own; borrowed by nobody. */
+struct log_owner_before {
+    bool is_changed;
+    gid_t *groups;
+    size_t group_count;
+    uint32_t effective[2]; /* capabilities */
+};
+
+/* The calling thread alone becomes the owner for its file operations. Does not nest. */
+int log_owner_enter(const struct log_owner *owner, struct log_owner_before *ret_before,
+                    struct err *err) MUST_CHECK;
+/* Back again. It cannot fail: a thread that is left with another identity aborts the agent, which
+ * workloads survive. */
+void log_owner_leave(struct log_owner_before *before);
+
+#endif

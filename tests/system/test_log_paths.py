@@ -1,0 +1,171 @@
+"""Log files where somebody else steers the path: nothing is written, renamed or read there that the
+workload's user could not write, rename or read itself."""
+
+import contextlib
+import os
+
+import pytest
+
+from api import Api
+from harness import FAIL_AT_ONCE, SLEEP, ordinary_account, sh, wait_for, workload
+
+
+def user_of(agent):
+    """Who a workload runs as: another user where the agent is root."""
+    return ordinary_account() if agent.account.is_root else agent.account
+
+
+def fields_of(agent):
+    return {"user": user_of(agent).name} if agent.account.is_root else {}
+
+
+def make_folder(agent, name):
+    """A folder of the workload's user."""
+    folder = agent.work / name
+    folder.mkdir()
+    os.chown(folder, user_of(agent).uid, user_of(agent).gid)
+    return folder
+
+
+def give(agent, path, mode=0o644):
+    os.chown(path, user_of(agent).uid, user_of(agent).gid, follow_symlinks=False)
+    if not path.is_symlink():
+        path.chmod(mode)
+
+
+def open_files(agent):
+    folder = f"/proc/{agent.pid}/fd"
+    found = set()
+    for fd in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(f"{folder}/{fd}"))
+    return found
+
+
+def with_policy(agent, *patterns):
+    agent.write_config(policy={"writePaths": list(patterns)})
+    return agent
+
+
+def test_a_log_outside_belongs_to_the_workloads_user(make_agent):
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    agent.start()
+    agent.run("app", workload("main", sh("echo hello; exec sleep 1000000"),
+                              logFile=str(folder / "new/x.log"), **fields_of(agent)))
+    log = folder / "new/x.log"
+    wait_for(lambda: log.exists() and log.read_text() == "hello\n", "the log")
+    for path in (log, log.parent):
+        assert path.stat().st_uid == user_of(agent).uid
+
+
+@pytest.mark.as_root
+def test_a_link_in_a_users_folder_gives_no_more_than_the_user_has(make_agent):
+    """The folder of a log is swapped for a link into a folder of root's while the program runs."""
+    agent = make_agent()
+    folder, roots = make_folder(agent, "own"), agent.work / "roots"
+    roots.mkdir(mode=0o755)
+    os.chown(roots, 0, 0)
+    (folder / "sub").mkdir()
+    give(agent, folder / "sub", 0o755)
+    agent.start()
+    agent.run("app", workload("main", sh("while :; do echo text; sleep 0.05; done"),
+                              logFile=str(folder / "sub/x.log"), **fields_of(agent)))
+    wait_for(lambda: (folder / "sub/x.log").exists(), "the log")
+    (folder / "sub").rename(folder / "moved")
+    (folder / "sub").symlink_to(roots)
+    give(agent, folder / "sub")
+    agent.wait_event("disk-full", "app")
+    assert os.listdir(roots) == []
+
+
+def test_existing_files_are_not_taken_for_logs(make_agent):
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    files = {"tool": 0o755, "config": 0o644, "second": 0o644}
+    for name, mode in files.items():
+        (folder / name).write_text("precious\n")
+        give(agent, folder / name, mode)
+    os.link(folder / "second", folder / "link")
+    with_policy(agent, f"{folder}/**").start()
+    for name in ("tool", "config", "link"):
+        agent.deploy(name, workload("main", ["/bin/echo", "text"], restart=FAIL_AT_ONCE,
+                                    logFile=str(folder / name), **fields_of(agent)))
+        failed = agent.wait_event("failed", name)
+        assert f"{folder / name}" in failed["message"]
+    for name in files:
+        assert (folder / name).read_text() == "precious\n"
+
+
+def test_a_refused_launch_touches_no_file(make_agent):
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    agent.write_config(policy={"commands": ["/bin/**", "/usr/bin/**"]})
+    agent.start()
+    log = folder / "x.log"
+    agent.run("app", workload("main", SLEEP, logFile=str(log), **fields_of(agent)))
+    wait_for(log.exists, "the log")
+    agent.write_config(policy={"commands": ["/nowhere/**"]})
+    since = agent.mark()
+    os.kill(agent.pid, 1)
+    agent.wait(lambda: any("reloaded" in str(line) for line in agent.lines()[since:]),
+               "the configuration to be reloaded")
+    os.kill(next(iter(agent.started_pids())), 9)
+    agent.wait(lambda: str(log) not in open_files(agent), "the log to be closed")
+
+
+@pytest.mark.as_root
+def test_a_log_is_read_back_with_the_users_rights(make_agent):
+    agent = make_agent()
+    folder, secret = make_folder(agent, "own"), agent.work / "secret"
+    secret.write_text("root's secret\n")
+    os.chown(secret, 0, 0)
+    secret.chmod(0o600)
+    log = folder / "main.log"
+    agent.start()
+    agent.run("app", workload("main", sh("echo hello; exec sleep 1000000"), logFile=str(log),
+                              **fields_of(agent)))
+    wait_for(lambda: log.exists() and log.read_text(), "the log")
+    log.rename(folder / "old")
+    log.symlink_to(secret)
+    give(agent, log)
+    answer = Api(agent).request("GET", "/v1/applications/app/workloads/main/logs")
+    assert "secret" not in answer.text
+
+
+def test_what_others_wrote_is_no_output_of_a_workload(make_agent):
+    """Without a policy an existing file is appended to; what it held is nobody's output."""
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    log = folder / "x.log"
+    log.write_text("another's secret\n")
+    give(agent, log)
+    agent.start()
+    [pid] = agent.run("app", workload("main", SLEEP, logFile=str(log), restart=FAIL_AT_ONCE,
+                                      **fields_of(agent)))
+    agent.send(9)
+    agent.wait_exit()
+    agent.start()
+    agent.wait_event("adopted", "app")
+    os.kill(pid, 9)
+    failed = agent.wait_event("failed", "app")
+    assert "secret" not in str(failed)
+
+
+@pytest.mark.as_root
+def test_folders_of_an_older_agent_are_taken_back(make_agent):
+    """Version 0.1.0 gave the folder and the log to the workload's user."""
+    agent = make_agent()
+    user = ordinary_account()
+    folder = agent.log_dir / "app"
+    folder.mkdir(parents=True)
+    log = folder / "main.log"
+    log.write_text("before\n")
+    log.chmod(0o640)
+    for path in (folder, log):
+        os.chown(path, user.uid, user.gid)
+    agent.start()
+    agent.run("app", workload("main", sh("echo after; exec sleep 1000000"), user=user.name))
+    wait_for(lambda: log.read_text() == "before\nafter\n", "the log to go on")
+    assert folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o022
+    assert (log.stat().st_uid, log.stat().st_gid) == (0, user.gid)
