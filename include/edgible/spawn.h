@@ -80,8 +80,8 @@ struct spawned {
 void spawn_release(int handshake_fd);
 
 /*
- * Creates the child with clone3(CLONE_PIDFD, CLONE_INTO_CGROUP), or fork and pidfd_open where
- * that is refused. Fails with ERR_HOST (EAGAIN, ENOMEM, EMFILE …: try again later).
+ * Creates the child with clone3(CLONE_PIDFD, CLONE_INTO_CGROUP), or clone and, where that knows
+ * no CLONE_PIDFD, pidfd_open. Fails with ERR_HOST (EAGAIN, ENOMEM, EMFILE …: try again later).
  */
 int spawn(const struct spawn_request *request, struct spawned *ret, struct err *err) MUST_CHECK;
 

@@ -33,7 +33,8 @@ struct health_probe {
         char output[OUTPUT_BYTES];
         size_t len;
     } exec;
-    bool is_v6; /* of http */
+    bool is_v6;    /* of http */
+    char *refusal; /* of http: what came of 127.0.0.1, where ::1 is asked, too */
 };
 
 static void end_exec(struct health_probe *probe)
@@ -71,6 +72,7 @@ void health_probe_free(struct health_probe *probe)
         tcp_probe_free(probe->tcp);
         http_call_free(probe->http);
         end_exec(probe);
+        free(probe->refusal);
         free(probe);
     }
 }
@@ -111,6 +113,14 @@ static void on_tcp(void *arg, int error)
 
 static int ask_http(struct health_probe *probe, struct err *err);
 
+/* Neither address stands for the other: where both were tried, the reason names both. */
+static void add_refusal(const struct health_probe *probe, struct buf *to)
+{
+    if (probe->refusal != NULL) {
+        buf_printf(to, "%s; ", probe->refusal);
+    }
+}
+
 static void on_http(void *arg, const struct http_answer *answer, const struct err *err)
 {
     struct health_probe *probe = arg;
@@ -118,13 +128,17 @@ static void on_http(void *arg, const struct http_answer *answer, const struct er
     if (err != NULL && err->code == ECONNREFUSED && !probe->is_v6) {
         struct err again = {0};
         probe->is_v6 = true;
+        probe->refusal = xstrdup(err_text(err, text, sizeof(text)));
         http_call_free(steal_ptr(&probe->http));
         if (ask_http(probe, &again) == 0) {
             return;
         }
     }
     if (err != NULL) {
-        tell(probe, err_text(err, text, sizeof(text)));
+        CLEANUP(buf) struct buf trouble = {0};
+        add_refusal(probe, &trouble);
+        buf_printf(&trouble, "%s", err_text(err, text, sizeof(text)));
+        tell(probe, trouble.data);
         return;
     }
     bool is_good = answer->status >= 200 && answer->status < 400;
@@ -283,7 +297,8 @@ static void on_timeout(void *arg)
     struct health_probe *probe = arg;
     char took[48];
     CLEANUP(buf) struct buf text = {0};
-    buf_printf(&text, "no answer within %s",
+    add_refusal(probe, &text);
+    buf_printf(&text, "no answer%s within %s", probe->refusal != NULL ? " from '[::1]'" : "",
                format_duration(probe->workload->spec.health.timeout_ms, took, sizeof(took)));
     if (probe->exec.child.pid != 0) {
         add_output(probe, &text);

@@ -161,17 +161,27 @@ static pid_t create_by_plain_clone3(int cgroup_fd, int *ret_pidfd)
     return (pid_t) syscall(SYS_clone3, &args, (size_t) CLONE_ARGS_SIZE_VER0);
 }
 
-static pid_t create_by_fork(int cgroup_fd, int *ret_pidfd)
+/*
+ * For seccomp filters that know no clone3 (Docker's answers ENOSYS). The system call itself, since
+ * fork(3) of glibc writes to the heap in the child, which has none. CLONE_PIDFD came with
+ * Linux 5.2; without it the pidfd is opened afterwards.
+ */
+static pid_t create_by_clone(int cgroup_fd, int *ret_pidfd)
 {
     (void) cgroup_fd;
     *ret_pidfd = -1;
-    return fork();
+    /* The place of the pidfd is the third argument on every architecture. */
+    long pid = syscall(SYS_clone, (unsigned long) CLONE_PIDFD | SIGCHLD, 0UL, ret_pidfd, 0UL, 0UL);
+    if (pid < 0 && errno == EINVAL) {
+        pid = syscall(SYS_clone, (unsigned long) SIGCHLD, 0UL, NULL, 0UL, 0UL);
+    }
+    return (pid_t) pid;
 }
 
 static create_way *const create_ways[] = {
     create_by_clone3,
     create_by_plain_clone3,
-    create_by_fork,
+    create_by_clone,
 };
 
 /* Whether another way may work: seccomp filters answer EPERM or ENOSYS, old kernels E2BIG and
@@ -195,7 +205,7 @@ static bool is_worth_another_way(int error)
     }
 }
 
-/* Asked before fork: afterwards there would be a child to get rid of. */
+/* Asked before clone: afterwards there would be a child to get rid of. */
 static int check_pidfds(struct err *err)
 {
     CLEANUP(close_fd) int fd = proc_open_pidfd(getpid(), NULL);
@@ -217,7 +227,7 @@ static pid_t create_child(struct child_plan *plan, int *ret_pidfd, struct err *e
     bool joins = plan->request->joins_cgroup;
     for (size_t i = 0; i < ARRAY_LEN(create_ways); i++) {
         plan->join_cgroup = cgroup_fd >= 0 && (i > 0 || joins);
-        if (create_ways[i] == create_by_fork && check_pidfds(err) < 0) {
+        if (create_ways[i] == create_by_clone && check_pidfds(err) < 0) {
             return -1;
         }
         pid_t pid = create_ways[i](joins ? -1 : cgroup_fd, ret_pidfd);
@@ -246,7 +256,9 @@ static pid_t create_child_with_signals_blocked(struct child_plan *plan, int *ret
         errno = rc;
         return (pid_t) err_set(err, ERR_HOST, "block signals: %m");
     }
+    spawn_hide_heap();
     pid_t pid = create_child(plan, ret_pidfd, err);
+    spawn_show_heap();
     (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
     return pid;
 }
@@ -270,7 +282,6 @@ int spawn(const struct spawn_request *request, struct spawned *ret, struct err *
     }
     block.request.exec_fd = exec_fd;
     block.request.sandbox_fd = sandbox_fd;
-    spawn_hide_heap();
     struct child_plan plan = {
         .request = &block.request,
         .handshake_fd = child_end,

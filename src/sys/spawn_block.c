@@ -115,12 +115,22 @@ void cleanup_spawn_block(struct spawn_block *block)
     spawn_block_fini(block);
 }
 
-void spawn_hide_heap(void)
+static void advise_heap(int advice)
 {
     char *from = end + padding(end, PAGE_BYTES);
     char *to = sbrk(0);
     if (to > from) {
         /* The hole between the two makes it say ENOMEM, having done its work (madvise(2)). */
-        (void) madvise(from, (size_t) (to - from) / PAGE_BYTES * PAGE_BYTES, MADV_DONTFORK);
+        (void) madvise(from, (size_t) (to - from) / PAGE_BYTES * PAGE_BYTES, advice);
     }
+}
+
+void spawn_hide_heap(void)
+{
+    advise_heap(MADV_DONTFORK);
+}
+
+void spawn_show_heap(void)
+{
+    advise_heap(MADV_DOFORK);
 }

@@ -27,7 +27,12 @@ int spawn_block_init(struct spawn_block *block, const struct spawn_request *requ
 void spawn_block_fini(struct spawn_block *block);
 void cleanup_spawn_block(struct spawn_block *block);
 
-/* From now on no child gets the heap as it is now. */
+/*
+ * Until spawn_show_heap() no child gets the heap as it is now. Only a child that was made by the
+ * system call itself can live without it: fork(3) of glibc writes to the heap in the child. So the
+ * heap is hidden for the creation alone, and every other fork of the process has it.
+ */
 void spawn_hide_heap(void);
+void spawn_show_heap(void);
 
 #endif

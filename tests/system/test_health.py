@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -166,13 +167,37 @@ def test_a_check_that_leaves_daemons_behind_does_not_pile_them_up(agent):
     assert len(living_of(agent.device)) < 8
 
 
+def silent_listener(host):
+    """Takes connections, and never says a word; the test's own, so that it is there at once."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.bind((host, 0))
+    listener.listen(64)
+    return listener
+
+
 def test_a_server_that_never_answers_holds_up_nothing(agent):
-    port = free_port()
-    agent.deploy("app", workload("main", server(port, delay=1000), restart={"policy": "never"},
-                                 ports=[{"containerPort": port}],
-                                 healthCheck=http(port, timeout="300ms")))
-    assert "no answer" in agent.wait_event("unhealthy", "app", "main")["reason"].lower()
-    agent.run("other", workload("main", SLEEP))
+    with silent_listener("127.0.0.1") as listener:
+        port = listener.getsockname()[1]
+        agent.deploy("app", workload("main", SLEEP, restart={"policy": "never"},
+                                     healthCheck=http(port, timeout="300ms")))
+        assert "no answer" in agent.wait_event("unhealthy", "app", "main")["reason"].lower()
+        agent.run("other", workload("main", SLEEP))
+
+
+def test_the_reason_names_both_addresses_where_both_were_tried(agent):
+    with silent_listener("::1") as listener:
+        port = listener.getsockname()[1]
+        agent.deploy("silent", workload("main", SLEEP, restart={"policy": "never"},
+                                        healthCheck=http(port, timeout="300ms")))
+        reason = agent.wait_event("unhealthy", "silent", "main")["reason"]
+        refused, silent = reason.split("; ")
+        assert "127.0.0.1" in refused and "refused" in refused, reason
+        assert "[::1]" in silent and "no answer" in silent, reason
+    agent.deploy("refused", workload("main", SLEEP, restart={"policy": "never"},
+                                     healthCheck=http(free_port())))
+    reason = agent.wait_event("unhealthy", "refused", "main")["reason"]
+    first, second = reason.split("; ")
+    assert "127.0.0.1" in first and "[::1]" in second, reason
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGUSR1, signal.SIGUSR2])

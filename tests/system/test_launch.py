@@ -52,6 +52,15 @@ def test_the_environment_is_exactly_what_is_promised(make_agent, account):
         "NOT_EXPANDED": "$HOME {x}"}
 
 
+def test_without_clone3_workloads_and_checks_run(make_agent):
+    """As in a container of Docker, whose filter answers ENOSYS."""
+    agent = make_agent().start(prefix=[helper("deny_clone3")])
+    check = {"exec": ["/bin/true"], "interval": "100ms"}
+    pid, = agent.run("app", workload("main", SLEEP, healthCheck=check))
+    agent.wait_event("healthy", "app", "main")
+    assert is_alive(pid) and not agent.events("exited", "app", "main")
+
+
 def test_env_of_the_document_wins(agent):
     found = environment_of(agent, env={"HOME": "/elsewhere", "PATH": "/usr/bin:/bin"})
     assert found["HOME"] == "/elsewhere" and found["PATH"] == "/usr/bin:/bin"

@@ -136,6 +136,7 @@ time.sleep(1000)
         agent.wait_exit()
         agent.start()
         agent.wait_event("adopted", "app", "out")
+        Api(agent)  # waits until it listens again
     (agent.work / "go").touch()
     for name, status in (("in", "403"), ("out", "200")):
         text = agent.wait_logged("app", name, "orphan")

@@ -3,6 +3,10 @@
 #include "edgible/cgroup.h"
 #include "sys_test.h"
 
+#include <pthread.h>
+#include <pwd.h>
+#include <sched.h>
+
 /* --- what the child inherits ---------------------------------------------------------------- */
 
 struct hostile_case {
@@ -215,6 +219,94 @@ static void a_child_inherits_nothing_of_a_hostile_parent(void **state)
         }
         print_message("  %s\n", cases[i].name);
         assert_int_equal(run_scenario(play_hostile, &cases[i]), 0);
+    }
+}
+
+/* --- the heap, which no child gets ---------------------------------------------------------- */
+
+enum heap_way { WAY_CLONE3, WAY_PLAIN_CLONE3, WAY_CLONE, WAY_CLONE_WITHOUT_PIDFD };
+
+static int leave_only(enum heap_way way)
+{
+    /* The size of struct clone_args, which is 64 bytes at first, 80 and 88 later. */
+    if (way == WAY_PLAIN_CLONE3) {
+        return deny_argument(SYS_clone3, 1, 0x18, E2BIG);
+    }
+    if (way == WAY_CLONE_WITHOUT_PIDFD && deny_argument(SYS_clone, 0, CLONE_PIDFD, EINVAL) < 0) {
+        return -1;
+    }
+    return way == WAY_CLONE3 ? 0 : deny_syscalls((const int[]){SYS_clone3, -1}, ENOSYS);
+}
+
+/* 1: a heap is in the map of the process; with a flag, one of its areas has that flag. */
+static int has_heap(pid_t pid, const char *flag)
+{
+    CLEANUP(free) char *path = xasprintf("/proc/%d/smaps", (int) pid);
+    FILE *file = fopen(path, "re");
+    char line[4096];
+    bool in_heap = false;
+    int found = file != NULL ? 0 : -1;
+    while (file != NULL && found == 0 && fgets(line, sizeof(line), file) != NULL) {
+        bool is_flags = strncmp(line, "VmFlags:", 8) == 0;
+        bool is_end = is_flags && in_heap;
+        in_heap = !is_end && (in_heap || strstr(line, "[heap]") != NULL);
+        found = flag == NULL ? in_heap : is_end && strstr(line, flag) != NULL;
+    }
+    if (file != NULL) {
+        (void) fclose(file);
+    }
+    return found;
+}
+
+static void *stand(void *arg)
+{
+    (void) pause();
+    return arg;
+}
+
+/* What glibc's fork has to put in order in the child: the name service, and locks of threads. */
+static int make_fork_heavy(void)
+{
+    pthread_t thread;
+    (void) getpwnam("nobody");
+    CHECK(pthread_create(&thread, NULL, stand, NULL) == 0);
+    return 0;
+}
+
+static int play_hidden_heap(const void *arg)
+{
+    char *const argv[] = {(char[]){"/bin/true"}, NULL};
+    char *const envp[] = {NULL};
+    CLEANUP(close_fd) int output = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct spawn_request request = usual_request(argv, envp);
+    request.output_fd = output;
+    CHECK(make_fork_heavy() == 0);
+    CHECK(leave_only(*(const enum heap_way *) arg) == 0);
+    struct spawned child;
+    struct err err = {0};
+    CHECK(spawn(&request, &child, &err) == 0);
+    CHECK(has_heap(child.pid, NULL) == 0);
+    CHECK(has_heap(getpid(), " dc") == 0);
+    spawn_release(child.handshake_fd);
+    struct spawn_fault fault = {0};
+    CHECK(await_handshake(child.handshake_fd, &fault) == SPAWN_STARTED);
+    struct proc_exit ended = await_exit(child.pidfd);
+    CHECK(ended.known && !ended.signaled && ended.code == 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(7);
+    }
+    int status = 0;
+    CHECK(waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    return 0;
+}
+
+static void every_way_of_creating_does_without_the_heap_and_leaves_it_to_other_forks(void **state)
+{
+    (void) state;
+    for (enum heap_way way = WAY_CLONE3; way <= WAY_CLONE_WITHOUT_PIDFD; way++) {
+        assert_int_equal(run_scenario(play_hidden_heap, &way), 0);
     }
 }
 
@@ -595,6 +687,7 @@ int main(void)
 {
     show_state_path = public_helper("show_state");
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_way_of_creating_does_without_the_heap_and_leaves_it_to_other_forks),
         cmocka_unit_test(a_child_inherits_nothing_of_a_hostile_parent),
         cmocka_unit_test(a_fault_in_the_child_comes_back_with_stage_and_errno),
         cmocka_unit_test(a_handshake_is_pending_until_something_comes),
