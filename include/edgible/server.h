@@ -30,7 +30,7 @@ struct server_stream;  /* an answer that goes on until it ends or its reader lea
 
 /* Who is on the other side of the socket, as the kernel says. */
 struct server_peer {
-    pid_t pid;
+    pid_t pid; /* 0: of another PID namespace; its process lives while it is judged */
     uid_t uid;
     gid_t gid;
     gid_t groups[SERVER_MAX_GROUPS]; /* its further ones (SO_PEERGROUPS) */

@@ -1,6 +1,7 @@
 /* The server's socket: made so that nobody else can connect at any moment, and asked who does. */
 #include "edgible/buf.h"
 #include "edgible/fd.h"
+#include "edgible/peer.h"
 #include "server_private.h"
 
 #include <errno.h>
@@ -85,22 +86,13 @@ int server_socket_open(const char *path, gid_t group, struct err *err)
     return steal_fd(&fd);
 }
 
-int server_socket_read_peer(int fd, struct server_peer *ret)
+void server_socket_read_peer(int fd, const struct peer *who, struct server_peer *ret)
 {
-    struct ucred cred = {0};
-    socklen_t len = sizeof(cred);
-    *ret = (struct server_peer){0};
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0) {
-        return -1;
-    }
-    ret->pid = cred.pid;
-    ret->uid = cred.uid;
-    ret->gid = cred.gid;
+    *ret = (struct server_peer){.pid = who->pid, .uid = who->uid, .gid = who->gid};
     socklen_t size = sizeof(ret->groups);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, ret->groups, &size) == 0) {
         ret->group_count = size / sizeof(gid_t);
     }
-    return 0;
 }
 
 const char *server_refusal_title(unsigned status)
@@ -111,7 +103,8 @@ const char *server_refusal_title(unsigned status)
 const char *server_refusal_detail(unsigned status)
 {
     return status == 403 ? "this user may not use the agent's API: root, the agent's own user and "
-                           "the members of api.group may, but no workload in a sandbox"
+                           "the members of api.group may, but no workload in a sandbox, "
+                           "and nobody whose process has ended"
                          : "there are as many connections as the agent serves at a time; close "
                            "some, or try again";
 }

@@ -3,7 +3,7 @@
 #include "api_private.h"
 #include "edgible/clock.h"
 #include "edgible/parse.h"
-#include "edgible/proc.h"
+#include "edgible/peer.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -279,13 +279,18 @@ static bool is_of_group(const struct api *api, const struct server_peer *peer)
     return api->group != (gid_t) -1 && peer->gid == api->group;
 }
 
-/* Landlock holds nobody back from a Unix socket, and who may deploy needs no sandbox any more. */
+/* Landlock holds nobody back from a Unix socket, and who may deploy needs no sandbox any more. All
+ * in a sandbox have no_new_privs, and are of this PID namespace or one below it. */
 static bool allows(void *arg, const struct server_peer *peer)
 {
     const struct api *api = arg;
-    return is_of_group(api, peer) &&
-           !(proc_has_no_new_privs(peer->pid) &&
-             supervisor_has_in_sandbox(api->params.supervisor, peer->pid));
+    const struct supervisor *sup = api->params.supervisor;
+    if (!is_of_group(api, peer)) {
+        return false;
+    }
+    return peer->pid == 0 || !supervisor_had_sandbox(sup) ||
+           peer_read_no_new_privs(peer->pid) == 0 ||
+           !supervisor_may_be_in_sandbox(sup, peer->pid, peer->uid);
 }
 
 /* --- life ----------------------------------------------------------------------------------------

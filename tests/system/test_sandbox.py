@@ -3,11 +3,12 @@
 import ctypes
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
 from api import Api
-from harness import FAIL_AT_ONCE, python, workload
+from harness import FAIL_AT_ONCE, ordinary_account, python, workload
 
 SYS_LANDLOCK_CREATE_RULESET = 444
 VERSION = max(0, ctypes.CDLL(None).syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, 1))
@@ -110,6 +111,12 @@ def call():
 """
 
 
+def has_own_cgroup(agent, pid):
+    """Else nothing but its environment, which it can choose, tells whose an orphan is."""
+    return Path(f"/proc/{pid}/cgroup").read_text() != \
+        Path(f"/proc/{agent.pid}/cgroup").read_text()
+
+
 @pytest.mark.parametrize("restarted", [False, True], ids=["", "adopted"])
 def test_the_agents_api_is_no_way_out(agent, restarted):
     """Nor by a child, a session of its own, or as an orphan."""
@@ -129,14 +136,122 @@ if os.fork() == 0:
     os._exit(0)
 time.sleep(1000)
 """
-    agent.run("app", workload("in", python(script), sandbox={"write": [str(agent.work)]}),
-              workload("out", python(script)))
+    _, outside = agent.run(
+        "app", workload("in", python(script), sandbox={"write": [str(agent.work)]}),
+        workload("out", python(script)))
     if restarted:
         agent.send(signal.SIGKILL)
         agent.wait_exit()
         agent.start()
         agent.wait_event("adopted", "app", "out")
+        Api(agent)
+    orphan = "200" if agent.account.is_root or has_own_cgroup(agent, outside) else "403"
     (agent.work / "go").touch()
-    for name, status in (("in", "403"), ("out", "200")):
+    for name, status, last in (("in", "403", "403"), ("out", "200", orphan)):
         text = agent.wait_logged("app", name, "orphan")
-        assert text.split() == ["itself", status, "session", status, "orphan", status]
+        assert text.split() == ["itself", status, "session", status, "orphan", last]
+
+
+def test_an_orphan_is_not_believed_what_its_environment_says(agent):
+    """As another workload, which has no sandbox, or as nobody's."""
+    script = f"""
+import os, socket, sys, time
+{CALL.format(path=str(Api(agent).socket))}
+if len(sys.argv) > 1:
+    while os.getppid() == int(sys.argv[2]):
+        time.sleep(0.01)
+    print(sys.argv[1], call(), flush=True)
+    time.sleep(1000)
+forged = {{name: value.replace("liar", "out") for name, value in os.environ.items()}}
+for name, env in (("forged", forged), ("cleared", {{}})):
+    if os.fork() == 0:
+        os.setsid()
+        pid = os.getpid()
+        if os.fork() == 0:
+            os.setsid()
+            os.execve(sys.executable, [sys.executable, "-c", sys.orig_argv[2], name, str(pid)], env)
+        os._exit(0)
+time.sleep(1000)
+"""
+    agent.run("app", workload("out", ["/bin/sleep", "1000"]),
+              workload("liar", python(script), sandbox={"write": [str(agent.work)]}))
+    for name in ("forged", "cleared"):
+        assert f"{name} 403" in agent.wait_logged("app", "liar", name + " ")
+
+
+@pytest.mark.parametrize("reaped", [True, False], ids=["reaped", "zombie"])
+def test_the_end_of_who_connected_opens_nothing(agent, reaped):
+    """A child connects and ends, and its parent sends the request, before the agent looks."""
+    script = f"""
+import os, socket, time
+while not os.path.exists({str(agent.work / "go")!r}):
+    time.sleep(0.01)
+with socket.socket(socket.AF_UNIX) as s:
+    child = os.fork()
+    if child == 0:
+        s.connect({str(Api(agent).socket)!r})
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | {0 if reaped else "os.WNOWAIT"})
+    s.sendall(b"GET /v1/agent HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+    open({str(agent.work / "sent")!r}, "w").write("sent")
+    print("got", s.recv(100).split()[1].decode(), flush=True)
+"""
+    agent.run("app", workload("main", python(script), sandbox={"write": [str(agent.work)]},
+                              restart={"policy": "never"}))
+    agent.send(signal.SIGSTOP)
+    (agent.work / "go").touch()
+    try:
+        agent.wait_file("sent", "sent")
+    finally:
+        agent.send(signal.SIGCONT)
+    assert agent.wait_logged("app", "main", "got").split() == ["got", "403"]
+
+
+@pytest.mark.as_root
+def test_a_process_of_thousands_of_groups_is_judged(agent):
+    script = f"""
+import os, socket
+{CALL.format(path=str(Api(agent).socket))}
+os.setgroups(range(1000000, 1003000))
+print("got", call(), flush=True)
+"""
+    agent.deploy("app", workload("main", python(script), sandbox={"write": [str(agent.work)]},
+                                 restart={"policy": "never"}))
+    assert agent.wait_logged("app", "main", "got").split() == ["got", "403"]
+
+
+@pytest.mark.as_root
+def test_a_member_of_the_group_is_let_in_without_a_sandbox_only(make_agent):
+    agent = make_agent()
+    agent.write_config(api={"socket": str(agent.runtime_dir / "agent.sock"),
+                            "group": "edgible-test-extra"})
+    user = ordinary_account()
+    agent.start()
+    script = f"""
+import socket
+{CALL.format(path=str(Api(agent).socket))}
+print("got", call(), flush=True)
+"""
+    fields = {"user": user.name, "restart": {"policy": "never"}}
+    agent.deploy("app", workload("in", python(script), sandbox={"read": []}, **fields),
+                 workload("out", python(script), **fields))
+    assert agent.wait_logged("app", "in", "got").split() == ["got", "403"]
+    assert agent.wait_logged("app", "out", "got").split() == ["got", "200"]
+
+
+def test_what_runs_is_judged_and_not_what_will(agent):
+    """While what ran in the sandbox stops, its document says that there is none."""
+    script = f"""
+import os, signal, socket, time
+{CALL.format(path=str(Api(agent).socket))}
+signal.signal(signal.SIGTERM, lambda *_: print("got", call(), flush=True))
+print("ready", flush=True)
+while True:
+    time.sleep(1)
+"""
+    stop = {"gracePeriod": "3s"}
+    agent.run("app", workload("main", python(script), sandbox={"write": [str(agent.work)]},
+                              stop=stop))
+    agent.wait_logged("app", "main", "ready")
+    agent.deploy("app", workload("main", ["/bin/sleep", "1000"], stop=stop))
+    assert "got 403" in agent.wait_logged("app", "main", "got")
