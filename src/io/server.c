@@ -3,7 +3,6 @@
 #include "edgible/buf.h"
 #include "edgible/fd.h"
 #include "edgible/list.h"
-#include "edgible/peer.h"
 #include "server_private.h"
 
 #include <assert.h>
@@ -124,23 +123,10 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
     *socket_context = c;
 }
 
-/* The status that it is refused with; 0: it is served. Who cannot be judged is refused. */
-static unsigned judge(const struct server *server, int fd, struct server_peer *ret)
+static unsigned judge(const struct server *server, int fd, const struct server_peer *peer)
 {
-    struct err err = {0};
-    struct peer who;
-    if (peer_read(fd, &who, &err) < 0) {
-        return err.code == EMFILE || err.code == ENFILE || err.code == ENOMEM ? 503 : 403;
-    }
-    server_socket_read_peer(fd, &who, ret);
-    bool is_allowed = server->params.allows(server->params.arg, ret);
-    /* What was read about its PID was about it only if it lives still. */
-    is_allowed = is_allowed && peer_is_alive(&who);
-    peer_fini(&who);
-    if (!is_allowed) {
-        return 403;
-    }
-    return server->accepted >= SERVER_MAX_CONNECTIONS ? 503 : 0;
+    unsigned refusal = server->params.judge(server->params.arg, fd, peer);
+    return refusal == 0 && server->accepted >= SERVER_MAX_CONNECTIONS ? 503 : refusal;
 }
 
 static void take_connection(struct server *server, int take_fd)
@@ -150,7 +136,8 @@ static void take_connection(struct server *server, int take_fd)
     c->server = server;
     c->fd = take_fd;
     list_init(&c->link);
-    c->refusal = judge(server, take_fd, &c->peer);
+    c->refusal =
+        server_socket_read_peer(take_fd, &c->peer) < 0 ? 403 : judge(server, take_fd, &c->peer);
     if (c->refusal != 0 && server->refused >= REFUSED_MAX) {
         server_socket_refuse(take_fd, c->refusal, server_refusal_title(c->refusal),
                              server_refusal_detail(c->refusal));

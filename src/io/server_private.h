@@ -52,9 +52,8 @@ struct server_request {
 
 /* A new socket that listens at path; mode and group are as they are to be before it does. */
 int server_socket_open(const char *path, gid_t group, struct err *err) MUST_CHECK;
-struct peer;
-/* Who that is, for server_params.allows. */
-void server_socket_read_peer(int fd, const struct peer *who, struct server_peer *ret);
+/* -1 where it cannot be told who that is. */
+int server_socket_read_peer(int fd, struct server_peer *ret);
 /* A whole answer that refuses, as far as the socket takes it without waiting. */
 void server_socket_refuse(int fd, unsigned status, const char *title, const char *detail);
 /* What who is refused with this status is told. */

@@ -1,7 +1,6 @@
 /* The server's socket: made so that nobody else can connect at any moment, and asked who does. */
 #include "edgible/buf.h"
 #include "edgible/fd.h"
-#include "edgible/peer.h"
 #include "server_private.h"
 
 #include <errno.h>
@@ -86,13 +85,22 @@ int server_socket_open(const char *path, gid_t group, struct err *err)
     return steal_fd(&fd);
 }
 
-void server_socket_read_peer(int fd, const struct peer *who, struct server_peer *ret)
+int server_socket_read_peer(int fd, struct server_peer *ret)
 {
-    *ret = (struct server_peer){.pid = who->pid, .uid = who->uid, .gid = who->gid};
+    struct ucred cred = {0};
+    socklen_t len = sizeof(cred);
+    *ret = (struct server_peer){0};
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0) {
+        return -1;
+    }
+    ret->pid = cred.pid;
+    ret->uid = cred.uid;
+    ret->gid = cred.gid;
     socklen_t size = sizeof(ret->groups);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, ret->groups, &size) == 0) {
         ret->group_count = size / sizeof(gid_t);
     }
+    return 0;
 }
 
 const char *server_refusal_title(unsigned status)
