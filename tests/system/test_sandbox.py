@@ -1,6 +1,7 @@
 """sandbox: what a workload cannot reach, by Landlock."""
 
 import ctypes
+import os
 import signal
 import socket
 from pathlib import Path
@@ -87,6 +88,118 @@ def test_only_the_ports_given_can_be_connected_to(agent):
         agent.wait_event("removed", "app", count=2)
         agent.log_file("app", "main").unlink()
         assert run(agent, lines, read=[]) == ["ok", "ok"]
+
+
+@pytest.mark.skipif(VERSION < 6, reason="this kernel's Landlock knows no signals")
+def test_nobody_outside_can_be_signalled(agent):
+    """Processes of one sandbox signal each other; not the agent, and no other workload."""
+    other, = agent.run("other", workload("main", ["/bin/sleep", "1000"]))
+    told = run(agent, [
+        "child = os.fork() or os.execv('/bin/sleep', ['sleep', '1000'])",
+        "os.kill(child, 0)",
+        "os.kill(child, 9); os.waitpid(child, 0)",
+        "os.kill(os.getpid(), 0)",
+        "os.kill(os.getppid(), 0)",
+        f"os.kill({agent.pid}, 0)",
+        f"os.kill({agent.pid}, 10)",
+        f"os.kill({other}, 9)",
+    ], read=[])
+    assert told == ["ok"] * 4 + ["Operation not permitted"] * 4
+
+
+@pytest.mark.skipif(VERSION < 6, reason="this kernel's Landlock knows no abstract sockets")
+def test_no_abstract_socket_outside_can_be_connected_to(agent):
+    with socket.socket(socket.AF_UNIX) as outside:
+        outside.bind(b"")
+        outside.listen()
+        told = run(agent, [
+            "own = socket.socket(socket.AF_UNIX); own.bind(''); own.listen()",
+            "socket.socket(socket.AF_UNIX).connect(own.getsockname())",
+            f"socket.socket(socket.AF_UNIX).connect({outside.getsockname()!r})",
+        ], read=[])
+    assert told == ["ok", "ok", "Operation not permitted"]
+
+
+def refusal_of(agent, name, command=("/bin/true",), **fields):
+    """Why the workload does not start: its document's fault, and the sandbox's."""
+    agent.deploy(name, workload("main", list(command), restart=FAIL_AT_ONCE, **fields))
+    event = agent.wait_event("failed", name, "main")
+    assert event["stage"] == "sandbox"
+    return event["reason"]
+
+
+def test_a_link_that_it_made_does_not_widen_the_sandbox(agent):
+    """It may write to a folder, and the next start names something below that."""
+    work = agent.work
+    for name in ("in", "out"):
+        (work / name).mkdir()
+        (work / name).chmod(0o777)
+    (work / "out/secret").write_text("x")
+    own = str(work / "in")
+    told = run(agent, [f"os.symlink('{work}/out', '{own}/link')",
+                       f"os.makedirs('{own}/deep/deeper')",
+                       f"os.symlink('../../../out', '{own}/deep/deeper/link')",
+                       f"os.symlink('/bin/true', '{own}/program')",
+                       f"os.listdir('{own}/link/')"], write=[own])
+    assert told[:4] == ["ok"] * 4 and told[4] != "ok"
+    agent.remove("app.yaml")
+    (work / "in").chmod(0o755)
+    for name in ("link", "link/secret", "deep/deeper/link"):
+        path = f"{own}/{name}"
+        label = "try-" + name.replace("/", "-")
+        for member in ("read", "write"):
+            sandbox = {"write": [own]}
+            sandbox[member] = [*sandbox.get(member, []), path]
+            reason = refusal_of(agent, f"{label}-{member}", sandbox=sandbox)
+            assert f"sandbox.{member}[{len(sandbox[member]) - 1}]: " in reason
+            assert "the link 'link'" in reason and path in reason
+    assert "sandbox: workingDir: " in refusal_of(
+        agent, "folder", workingDir=f"{own}/link", sandbox={"write": [own]})
+    assert "sandbox: command[0]: " in refusal_of(
+        agent, "program", [f"{own}/program"], sandbox={"write": [own]})
+
+
+@pytest.mark.as_root
+def test_links_of_others_and_in_folders_of_others_are_not_followed(agent):
+    user = ordinary_account()
+    work = agent.work
+    (work / "theirs").mkdir()
+    (work / "theirs/data").mkdir()
+    (work / "by-them").symlink_to("theirs")
+    os.chown(work / "by-them", user.uid, user.gid, follow_symlinks=False)
+    (work / "theirs/by-root").symlink_to("/etc")
+    os.chown(work / "theirs", user.uid, user.gid)
+    (work / "open").mkdir()
+    (work / "open").chmod(0o777)
+    (work / "open/by-root").symlink_to("/etc")
+    work.chmod(0o755)
+    for number, (path, why) in enumerate((("by-them/data", "belongs neither to root"),
+                                          ("theirs/by-root", "others can write"),
+                                          ("open/by-root/passwd", "others can write"))):
+        reason = refusal_of(agent, f"app{number}", user=user.name,
+                            sandbox={"read": [str(work / path)]})
+        assert "sandbox.read[0]: " in reason and why in reason
+
+
+def test_links_of_proc_and_parts_that_go_up_are_refused(agent):
+    assert "/proc" in refusal_of(agent, "proc", sandbox={"write": ["/proc/self/root/tmp"]})
+    assert "'..'" in refusal_of(agent, "up", sandbox={"read": [f"{agent.work}/../x"]})
+
+
+def test_links_of_the_device_are_followed(agent):
+    """Of root, or of the agent's user, where nobody else can change them."""
+    (agent.work / "data").mkdir()
+    (agent.work / "data").chmod(0o777)
+    (agent.work / "data/file").write_text("x")
+    links = agent.work / "links"
+    links.mkdir()
+    (links / "relative").symlink_to("../data")
+    (links / "absolute").symlink_to(agent.work / "links/relative")
+    for path in (links, links / "relative", links / "absolute"):
+        os.chown(path, agent.account.uid, agent.account.gid, follow_symlinks=False)
+    told = run(agent, [f"open('{links}/absolute/file').read()", "open('/proc/version').read()"],
+               read=[f"{links}/absolute", "/bin/sh"])
+    assert told == ["ok", "ok"]
 
 
 def test_a_path_that_does_not_exist_is_the_documents_fault(agent):
