@@ -368,3 +368,18 @@ while True:
     agent.wait_logged("app", "main", "ready")
     agent.deploy("app", workload("main", ["/bin/sleep", "1000"], stop=stop))
     assert "got 403" in agent.wait_logged("app", "main", "got")
+
+
+def test_a_health_check_in_a_sandbox_is_no_way_out(agent):
+    """With an environment that tells nothing of it, either."""
+    script = f"""
+import os, socket, sys
+if "PATH" in os.environ:
+    os.execve(sys.executable, [sys.executable, "-c", sys.orig_argv[2]], {{}})
+{CALL.format(path=str(Api(agent).socket))}
+open({str(agent.work / "told")!r}, "w").write("got " + call())
+"""
+    agent.run("app", workload("main", ["/bin/sleep", "1000"], sandbox={"write": [str(agent.work)]},
+                              healthCheck={"exec": {"command": python(script)},
+                                           "interval": "200ms", "timeout": "10s"}))
+    assert agent.wait_file("told", "got ") == "got 403"
