@@ -47,10 +47,12 @@ int peer_read_no_new_privs(pid_t pid)
 static bool has_id(const char *status, const char *name, unsigned id)
 {
     const char *line = strstr(status, name);
-    unsigned real = 0;
-    unsigned effective = 0;
-    return line != NULL && sscanf(line + strlen(name), "%u %u", &real, &effective) == 2 &&
-           effective == id;
+    char *rest = NULL;
+    if (line == NULL) {
+        return false;
+    }
+    (void) strtoul(line + strlen(name), &rest, 10);
+    return *rest == '\t' && strtoul(rest, NULL, 10) == id;
 }
 
 /* Before Linux 6.5: whether the process with its PID can be it. */

@@ -168,12 +168,18 @@ static int allow_own(int ruleset, const char *member, const char *path,
 static struct trusted_folder *find_bounds(const struct sandbox_request *request, size_t *ret_count)
 {
     const struct trusted_bounds none = {0};
+    struct stat root;
+    bool has_root = stat("/", &root) == 0;
     struct trusted_folder *folders = xcalloc(request->write->count + 1, sizeof(*folders));
     *ret_count = 0;
     for (size_t i = 0; i < request->write->count; i++) {
         struct stat st;
         CLEANUP(close_fd) int fd = trusted_open(request->write->items[i], &none, NULL);
         if (fd >= 0 && fstat(fd, &st) == 0) {
+            if (has_root && st.st_dev == root.st_dev && st.st_ino == root.st_ino) {
+                *ret_count = 0; /* it may write to all there is: no link can widen that */
+                break;
+            }
             folders[(*ret_count)++] = (struct trusted_folder){st.st_dev, st.st_ino};
         }
     }

@@ -181,6 +181,11 @@ def test_links_of_others_and_in_folders_of_others_are_not_followed(agent):
         assert "sandbox.read[0]: " in reason and why in reason
 
 
+def test_who_may_write_everywhere_is_started_by_any_link(agent):
+    told = run(agent, ["os.stat('/')", "open('/etc/os-release').read()"], write=["/"])
+    assert told[1] == "ok"
+
+
 def test_links_of_proc_and_parts_that_go_up_are_refused(agent):
     assert "/proc" in refusal_of(agent, "proc", sandbox={"write": ["/proc/self/root/tmp"]})
     assert "'..'" in refusal_of(agent, "up", sandbox={"read": [f"{agent.work}/../x"]})
