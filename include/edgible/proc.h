@@ -88,10 +88,6 @@ int proc_reap(pid_t pid);
  * From /proc/self/task/TID/children, or a walk of /proc where the kernel lacks that. */
 size_t proc_list_children(pid_t *pids, size_t max);
 
-/* True where it, and all that it starts, can gain no rights by exec (no_new_privs): so is every
- * process in a sandbox, and nothing takes that back. */
-bool proc_has_no_new_privs(pid_t pid);
-
 /* True where pid is gone, or a zombie with no thread left. */
 bool proc_is_dead(pid_t pid);
 

@@ -1,7 +1,8 @@
 /*
  * sandbox: what files a workload may reach and which TCP ports it may connect to, by Landlock, as
- * far as the kernel has it (Linux 5.13; connections 6.7). Made before the fork; the child enters it
- * by spawn_request.sandbox_fd.
+ * far as the kernel has it (Linux 5.13; connections 6.7), and by Linux 6.12 that it signals nobody
+ * outside, and connects to no abstract Unix socket. Made before the fork; the child enters it by
+ * spawn_request.sandbox_fd.
  */
 #ifndef EDGIBLE_SANDBOX_H
 #define EDGIBLE_SANDBOX_H
@@ -25,10 +26,12 @@ struct sandbox_request {
 int sandbox_version(void);
 
 /* A ruleset: the caller closes it. -1 with ERR_SPEC where a path of `read` or `write` does not
- * exist, ENOSYS where sandbox_version() is 0. */
+ * exist, or any path leads by a link that somebody else, or what is in the sandbox, can have put
+ * there (trusted.h); ENOSYS where sandbox_version() is 0. */
 int sandbox_open(const struct sandbox_request *request, struct err *err) MUST_CHECK;
 
-/* "landlock 7", "landlock 3, without connect", "none". */
+/* "landlock 7", "landlock 5, without signals", "landlock 3, without connect and signals",
+ * "none". */
 void sandbox_describe(int version, bool limit_connect, char *buf, size_t size);
 
 #endif

@@ -30,7 +30,7 @@ struct server_stream;  /* an answer that goes on until it ends or its reader lea
 
 /* Who is on the other side of the socket, as the kernel says. */
 struct server_peer {
-    pid_t pid;
+    pid_t pid; /* 0: of another PID namespace */
     uid_t uid;
     gid_t gid;
     gid_t groups[SERVER_MAX_GROUPS]; /* its further ones (SO_PEERGROUPS) */
@@ -43,8 +43,9 @@ struct server_params {
     gid_t group;   /* who else may connect: mode 0660 and this group; (gid_t) -1: nobody, 0600 */
     int listen_fd; /* taken over where >= 0: a socket that listens at that path already */
     mono_ms request_timeout_ms; /* 0: SERVER_REQUEST_TIMEOUT_MS */
-    /* Whether the peer may use it at all; called once a connection. */
-    bool (*allows)(void *arg, const struct server_peer *peer);
+    /* Whether the peer of the socket `fd` may use it at all; called once a connection. 0: it may;
+     * 403: it may not, or it cannot be told; 503: not for now. */
+    unsigned (*judge)(void *arg, int fd, const struct server_peer *peer);
     void (*handle)(void *arg, struct server_request *request);
     void *arg;
 };

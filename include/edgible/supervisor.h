@@ -110,10 +110,13 @@ const struct workload *supervisor_find(const struct supervisor *sup, const char 
 /* How long the longest grace period that is running goes on; 0: none is. */
 mono_ms supervisor_grace_left(const struct supervisor *sup, mono_ms now);
 const struct stop_times *supervisor_stop_times(const struct supervisor *sup);
+/* Whether any workload has had a sandbox since this process began. */
+bool supervisor_had_sandbox(const struct supervisor *sup);
+/* Whether a process that has no_new_privs may be of a workload in a sandbox: told by its parents,
+ * their sessions and groups, and its cgroup, of which it can choose none. What only its environment
+ * tells is not believed, and true is what cannot be told. Holds if the process lives still. */
+bool supervisor_may_be_in_sandbox(const struct supervisor *sup, pid_t pid, uid_t uid);
 /* Some workload is being stopped for good or suspended. */
-/* Whether the process is of a workload that has a sandbox: told by its parents, its session and
- * group, and its cgroup. */
-bool supervisor_has_in_sandbox(const struct supervisor *sup, pid_t pid);
 bool supervisor_has_leaving(const struct supervisor *sup);
 typedef void supervisor_fn(void *arg, const struct workload *workload);
 /* For each workload of the application, all where it is NULL. */

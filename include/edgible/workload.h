@@ -151,6 +151,9 @@ struct log_place *workload_log_place(const struct workload *workload);
 void workload_close(struct workload *workload);
 bool workload_is_disposable(const struct workload *workload);
 
+/* Whether its processes, those of the run before a change included, may be in a sandbox. */
+bool workload_is_in_sandbox(const struct workload *workload);
+
 /* The process of a health check of it that is under way; 0: none. */
 pid_t workload_check_pid(const struct workload *workload);
 /* The number of that command; -1: none runs. */

@@ -123,12 +123,10 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
     *socket_context = c;
 }
 
-static unsigned judge(const struct server *server, const struct server_peer *peer)
+static unsigned judge(const struct server *server, int fd, const struct server_peer *peer)
 {
-    if (!server->params.allows(server->params.arg, peer)) {
-        return 403;
-    }
-    return server->accepted >= SERVER_MAX_CONNECTIONS ? 503 : 0;
+    unsigned refusal = server->params.judge(server->params.arg, fd, peer);
+    return refusal == 0 && server->accepted >= SERVER_MAX_CONNECTIONS ? 503 : refusal;
 }
 
 static void take_connection(struct server *server, int take_fd)
@@ -138,7 +136,8 @@ static void take_connection(struct server *server, int take_fd)
     c->server = server;
     c->fd = take_fd;
     list_init(&c->link);
-    c->refusal = server_socket_read_peer(take_fd, &c->peer) < 0 ? 403 : judge(server, &c->peer);
+    c->refusal =
+        server_socket_read_peer(take_fd, &c->peer) < 0 ? 403 : judge(server, take_fd, &c->peer);
     if (c->refusal != 0 && server->refused >= REFUSED_MAX) {
         server_socket_refuse(take_fd, c->refusal, server_refusal_title(c->refusal),
                              server_refusal_detail(c->refusal));

@@ -111,7 +111,8 @@ const char *server_refusal_title(unsigned status)
 const char *server_refusal_detail(unsigned status)
 {
     return status == 403 ? "this user may not use the agent's API: root, the agent's own user and "
-                           "the members of api.group may, but no workload in a sandbox"
+                           "the members of api.group may, but no workload in a sandbox, "
+                           "and nobody whose process has ended"
                          : "there are as many connections as the agent serves at a time; close "
                            "some, or try again";
 }

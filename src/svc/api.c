@@ -3,7 +3,7 @@
 #include "api_private.h"
 #include "edgible/clock.h"
 #include "edgible/parse.h"
-#include "edgible/proc.h"
+#include "edgible/peer.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -279,13 +279,31 @@ static bool is_of_group(const struct api *api, const struct server_peer *peer)
     return api->group != (gid_t) -1 && peer->gid == api->group;
 }
 
-/* Landlock holds nobody back from a Unix socket, and who may deploy needs no sandbox any more. */
-static bool allows(void *arg, const struct server_peer *peer)
+/* Landlock holds nobody back from a Unix socket, and who may deploy needs no sandbox any more. All
+ * in a sandbox have no_new_privs, and are of this PID namespace or one below it. */
+static bool may_be_in_sandbox(const struct api *api, const struct peer *peer)
+{
+    const struct supervisor *sup = api->params.supervisor;
+    return peer->pid != 0 && supervisor_had_sandbox(sup) &&
+           peer_read_no_new_privs(peer->pid) != 0 &&
+           supervisor_may_be_in_sandbox(sup, peer->pid, peer->uid);
+}
+
+static unsigned judge(void *arg, int fd, const struct server_peer *peer)
 {
     const struct api *api = arg;
-    return is_of_group(api, peer) &&
-           !(proc_has_no_new_privs(peer->pid) &&
-             supervisor_has_in_sandbox(api->params.supervisor, peer->pid));
+    struct err err = {0};
+    struct peer who;
+    if (!is_of_group(api, peer)) {
+        return 403;
+    }
+    if (peer_read(fd, &who, &err) < 0) {
+        return err.code == EMFILE || err.code == ENFILE || err.code == ENOMEM ? 503 : 403;
+    }
+    /* What was read about its PID was about it only if it still lives. */
+    bool is_allowed = !may_be_in_sandbox(api, &who) && peer_is_alive(&who);
+    peer_fini(&who);
+    return is_allowed ? 0 : 403;
 }
 
 /* --- life ----------------------------------------------------------------------------------------
@@ -314,7 +332,7 @@ struct api *api_new(const struct api_params *params, struct err *err)
         .socket = params->config->api_socket,
         .group = api->group,
         .listen_fd = params->listen_fd,
-        .allows = allows,
+        .judge = judge,
         .handle = on_request,
         .arg = api,
     };

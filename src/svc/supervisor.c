@@ -313,6 +313,7 @@ static struct member *add_member(struct supervisor *sup, const char *application
     list_init(&m->sweep_link);
     list_add_tail(&sup->members, &m->link);
     map_put(sup->by_key, m->key, m);
+    sup->had_sandbox = sup->had_sandbox || spec->sandbox.present;
     return m;
 }
 
@@ -348,6 +349,7 @@ static void update_member(struct member *m, const struct app_spec *app, int64_t 
 
 static void want_member(struct supervisor *sup, struct member *m, bool suspended)
 {
+    sup->had_sandbox = sup->had_sandbox || workload_spec(m->workload)->sandbox.present;
     m->seen = true;
     m->removing = false;
     m->for_good = false;

@@ -1,4 +1,5 @@
 /* Who is supervised, for those who ask, and what is asked of one. */
+#include "edgible/cgroup.h"
 #include "edgible/proc.h"
 #include "supervisor_private.h"
 
@@ -108,64 +109,135 @@ void supervisor_set_helper(struct supervisor *sup, pid_t pid)
 
 #define PARENTS_MAX 64
 #define PIDS_MAX 4096
+#define LOOKS_MAX 3
 
-/* The workload that a process, or one of its parents, shows to be of; NULL: none of them does. */
-static const struct member *find_by_parents(const struct supervisor *sup, pid_t pid)
+enum lineage {
+    OF_WORKLOAD, /* a child, session or group of a workload's first process, or a child of such */
+    OF_AGENT,    /* the agent's own child: an orphan, of some workload that it does not show */
+    OF_INIT,     /* nothing of the agent's, or an orphan that an earlier agent left */
+    OF_OUTSIDE,  /* of another PID namespace, by way of its parents */
+    UNKNOWN      /* it changes while it is looked at, or has more parents than are looked at */
+};
+
+static const struct member *find_by_leader(const struct supervisor *sup, const struct proc_stat *at)
 {
-    struct proc_stat at = {.ppid = pid};
-    for (int i = 0; i < PARENTS_MAX && at.ppid > 1 && at.ppid != getpid(); i++) {
-        if (proc_read_stat(at.ppid, &at, NULL) < 0) {
-            return NULL;
+    list_each (it, &sup->members) {
+        const struct member *m = list_entry(it, struct member, link);
+        struct killtree_target target;
+        if (workload_kill_target(m->workload, &target) &&
+            (at->pid == target.leader || at->sid == target.leader || at->pgid == target.leader)) {
+            return m;
         }
-        list_each (it, &sup->members) {
-            const struct member *m = list_entry(it, struct member, link);
-            struct killtree_target target;
-            if (workload_kill_target(m->workload, &target) &&
-                (at.pid == target.leader || at.sid == target.leader || at.pgid == target.leader)) {
-                return m;
-            }
+        pid_t check = workload_check_pid(m->workload);
+        if (check != 0 && (at->pid == check || at->sid == check || at->pgid == check)) {
+            return m;
         }
     }
     return NULL;
 }
 
-static bool has_sandbox(const struct member *m)
+/* Its parent's, which was its parent when it was read: then its PID was no other's. */
+static int read_parent(const struct proc_stat *child, struct proc_stat *ret)
 {
-    return workload_spec(m->workload)->sandbox.present;
+    struct proc_stat again;
+    if (proc_read_stat(child->ppid, ret, NULL) < 0 ||
+        proc_read_stat(child->pid, &again, NULL) < 0) {
+        return -1;
+    }
+    return again.ppid == child->ppid && again.start_ticks == child->start_ticks ? 0 : -1;
 }
 
-/* An orphan, which left its session: looked for as a stop would. */
-static bool is_orphan_in_sandbox(const struct supervisor *sup, pid_t pid)
+static enum lineage find_lineage(const struct supervisor *sup, pid_t pid, const struct member **ret)
 {
-    CLEANUP(sweep_targets) struct sweep_targets t = {0};
-    CLEANUP(census) struct census *census = census_take(NULL);
-    CLEANUP(free) pid_t *pids = xcalloc(PIDS_MAX, sizeof(*pids));
-    sweep_collect_targets(sup, &t);
-    list_each (it, &sup->members) {
-        const struct member *m = list_entry(it, struct member, link);
-        struct killtree_target target;
-        if (census == NULL || !has_sandbox(m) || !workload_kill_target(m->workload, &target)) {
-            continue;
+    struct proc_stat at;
+    if (proc_read_stat(pid, &at, NULL) < 0) {
+        return UNKNOWN;
+    }
+    for (int i = 0; i < PARENTS_MAX; i++) {
+        *ret = find_by_leader(sup, &at);
+        if (*ret != NULL) {
+            return OF_WORKLOAD;
         }
-        size_t count = killtree_find(census, &target, t.items, t.count, pids, PIDS_MAX);
-        for (size_t i = 0; i < count && i < PIDS_MAX; i++) {
-            if (pids[i] == pid) {
-                return true;
-            }
+        if (at.ppid == getpid()) {
+            return OF_AGENT;
+        }
+        if (at.ppid <= 1) {
+            return at.ppid == 1 ? OF_INIT : OF_OUTSIDE;
+        }
+        struct proc_stat parent;
+        if (read_parent(&at, &parent) < 0) {
+            return UNKNOWN;
+        }
+        at = parent;
+    }
+    return UNKNOWN;
+}
+
+static bool is_in_cgroup(const struct member *m, pid_t pid)
+{
+    struct killtree_target target;
+    if (!workload_kill_target(m->workload, &target) || target.cgroups == NULL) {
+        return false;
+    }
+    CLEANUP(free) pid_t *pids = xcalloc(PIDS_MAX, sizeof(*pids));
+    size_t count = cgroup_list_pids(target.cgroups, target.cgroup, pids, PIDS_MAX);
+    for (size_t i = 0; i < count && i < PIDS_MAX; i++) {
+        if (pids[i] == pid) {
+            return true;
         }
     }
     return false;
 }
 
-bool supervisor_has_in_sandbox(const struct supervisor *sup, pid_t pid)
+/* Where it is in the group of a workload without a sandbox: it cannot have moved itself there. */
+static bool is_in_open_cgroup(const struct supervisor *sup, pid_t pid)
 {
-    bool any = false;
     list_each (it, &sup->members) {
-        any = any || has_sandbox(list_entry(it, struct member, link));
+        const struct member *m = list_entry(it, struct member, link);
+        if (!workload_is_in_sandbox(m->workload) && is_in_cgroup(m, pid)) {
+            return true;
+        }
     }
-    const struct member *by_parents = any ? find_by_parents(sup, pid) : NULL;
-    if (by_parents != NULL) {
-        return has_sandbox(by_parents);
+    return false;
+}
+
+/* Orphans of what an earlier agent started are init's children; in a sandbox they are of the
+ * workload's user, whom only root could change. */
+static bool may_be_of_adopted(const struct supervisor *sup, uid_t uid)
+{
+    list_each (it, &sup->members) {
+        const struct member *m = list_entry(it, struct member, link);
+        struct killtree_target target;
+        if (workload_is_in_sandbox(m->workload) && workload_kill_target(m->workload, &target) &&
+            target.adopted && (target.uid == uid || target.uid == 0)) {
+            return true;
+        }
     }
-    return any && is_orphan_in_sandbox(sup, pid);
+    return false;
+}
+
+bool supervisor_had_sandbox(const struct supervisor *sup)
+{
+    return sup->had_sandbox;
+}
+
+bool supervisor_may_be_in_sandbox(const struct supervisor *sup, pid_t pid, uid_t uid)
+{
+    const struct member *m = NULL;
+    enum lineage lineage = UNKNOWN;
+    for (int i = 0; i < LOOKS_MAX && lineage == UNKNOWN; i++) {
+        lineage = find_lineage(sup, pid, &m);
+    }
+    switch (lineage) {
+    case OF_WORKLOAD:
+        return workload_is_in_sandbox(m->workload);
+    case OF_OUTSIDE:
+        return false;
+    case OF_INIT:
+        return may_be_of_adopted(sup, uid) && !is_in_open_cgroup(sup, pid);
+    case OF_AGENT:
+    case UNKNOWN:
+        break;
+    }
+    return !is_in_open_cgroup(sup, pid);
 }

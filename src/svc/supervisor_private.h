@@ -49,6 +49,7 @@ struct supervisor {
     struct loop_timer *bury_timer;
     size_t leaving_count;
     bool shutting_down, empty_said;
+    bool had_sandbox;     /* some workload has one, or had one */
     bool is_short_of_fds; /* some workload was refused for want of descriptors */
 
     struct stop_times stop_times;

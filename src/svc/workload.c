@@ -120,6 +120,11 @@ bool workload_kill_target(const struct workload *w, struct killtree_target *ret)
     return true;
 }
 
+bool workload_is_in_sandbox(const struct workload *w)
+{
+    return w->in_sandbox || w->spec.sandbox.present;
+}
+
 /* --- effects -----------------------------------------------------------------------------------
  */
 
@@ -144,6 +149,7 @@ static void release(struct workload *w)
         (void) cgroup_remove(w->ctx->cgroups, check);
     }
     w->in_cgroup = false;
+    w->in_sandbox = false;
     w->adopted = false;
     w->pid = 0;
     w->left_count = 0;

@@ -405,6 +405,7 @@ static int make_process(struct workload *w, int output_fd, struct err *err)
     w->pidfd = spawned.pidfd;
     w->handshake_fd = spawned.handshake_fd;
     w->in_cgroup = cgroup_fd >= 0;
+    w->in_sandbox = w->spec.sandbox.present;
     return 0;
 }
 

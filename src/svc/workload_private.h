@@ -50,6 +50,7 @@ struct workload {
     mono_ms status_until;
     uint64_t run;
     bool in_cgroup;
+    bool in_sandbox; /* as it was started, whatever the specification says by now */
     char *cgroup;
 
     /* What is left of it, as the last sweep found it. */

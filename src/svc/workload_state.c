@@ -263,6 +263,7 @@ static void take_process(struct workload *w, const struct run_state *state)
     w->in_cgroup = state->in_cgroup && w->ctx->cgroups != NULL &&
                    cgroup_is_populated(w->ctx->cgroups, w->cgroup);
     w->adopted = true;
+    w->in_sandbox = w->spec.sandbox.present;
     w->creds = look_up_creds(w, (uid_t) state->uid);
     workload_apply_limits(w);
 }

@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 /* A /proc/TID/children file of 100,000 children is less. */
-#define STATUS_MAX_BYTES ((size_t) 16 * 1024)
 #define CHILDREN_MAX ((size_t) 1024 * 1024)
 
 /* Since Linux 5.4; the C library's name for it is an enum member that older ones lack. */
@@ -301,17 +300,4 @@ int proc_read_boot_id(char *buf, size_t size, struct err *err)
         return err_set(err, EPROTO, "the boot id '%s' is none", text);
     }
     return 0;
-}
-
-bool proc_has_no_new_privs(pid_t pid)
-{
-    CLEANUP(free) char *text = NULL;
-    size_t len = 0;
-    char path[48];
-    (void) snprintf(path, sizeof(path), "/proc/%d/status", (int) pid);
-    if (fd_read_file(AT_FDCWD, path, STATUS_MAX_BYTES, &text, &len, NULL) < 0) {
-        return false;
-    }
-    const char *line = strstr(text, "\nNoNewPrivs:\t");
-    return line != NULL && line[strlen("\nNoNewPrivs:\t")] == '1';
 }

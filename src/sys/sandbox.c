@@ -2,11 +2,14 @@
 
 #include "edgible/fd.h"
 #include "edgible/mem.h"
+#include "edgible/trusted.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -18,10 +21,16 @@
 #define ACCESS_FS_IOCTL_DEV (1ULL << 15)
 #define ACCESS_NET_CONNECT_TCP (1ULL << 1)
 #define RULE_NET_PORT 2
+#define SCOPE_ABSTRACT_UNIX_SOCKET (1ULL << 0)
+#define SCOPE_SIGNAL (1ULL << 1)
+/* The versions that these came with. */
+#define VERSION_NET 4
+#define VERSION_SCOPE 6
 
 struct ruleset_attr {
     uint64_t fs;
-    uint64_t net; /* version 4 and newer */
+    uint64_t net;    /* version 4 and newer */
+    uint64_t scoped; /* version 6 and newer */
 };
 
 struct net_port_attr {
@@ -76,12 +85,11 @@ static uint64_t known_fs_access(int version)
     return access;
 }
 
-static int allow_path(int ruleset, const char *path, uint64_t access, struct err *err)
+static int allow_open(int ruleset, const char *path, int fd, uint64_t access, struct err *err)
 {
     struct stat st;
-    CLEANUP(close_fd) int fd = open(path, O_PATH | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        return err_set(err, errno, "open '%s'", path);
+    if (fstat(fd, &st) < 0) {
+        return err_set(err, errno, "look at '%s'", path);
     }
     struct landlock_path_beneath_attr rule = {
         .allowed_access = S_ISDIR(st.st_mode) ? access : access & OF_FILES, .parent_fd = fd};
@@ -91,11 +99,27 @@ static int allow_path(int ruleset, const char *path, uint64_t access, struct err
     return 0;
 }
 
-static int allow_paths(int ruleset, const char *member, const struct strv *paths, uint64_t access,
-                       struct err *err)
+/* One that no document names. */
+static void allow_system_path(int ruleset, const char *path, uint64_t access)
+{
+    CLEANUP(close_fd) int fd = open(path, O_PATH | O_CLOEXEC);
+    if (fd >= 0) {
+        (void) !allow_open(ruleset, path, fd, access, NULL);
+    }
+}
+
+static int allow_path(int ruleset, const char *path, const struct trusted_bounds *bounds,
+                      uint64_t access, struct err *err)
+{
+    CLEANUP(close_fd) int fd = trusted_open(path, bounds, err);
+    return fd >= 0 ? allow_open(ruleset, path, fd, access, err) : -1;
+}
+
+static int allow_paths(int ruleset, const char *member, const struct strv *paths,
+                       const struct trusted_bounds *bounds, uint64_t access, struct err *err)
 {
     for (size_t i = 0; i < paths->count; i++) {
-        if (allow_path(ruleset, paths->items[i], access, err) < 0) {
+        if (allow_path(ruleset, paths->items[i], bounds, access, err) < 0) {
             if (err != NULL && err->code == ENOENT) {
                 return err_set(err, ERR_SPEC, "sandbox.%s[%zu]: '%s' does not exist", member, i,
                                paths->items[i]);
@@ -119,20 +143,72 @@ static int allow_ports(int ruleset, const struct sandbox_request *request, struc
 }
 
 /* What every program needs, as far as it is there. */
-static void allow_base(int ruleset, const struct sandbox_request *request, uint64_t write)
+static void allow_base(int ruleset, uint64_t write)
 {
     for (size_t i = 0; i < ARRAY_LEN(readable); i++) {
-        (void) !allow_path(ruleset, readable[i], READ, NULL);
+        allow_system_path(ruleset, readable[i], READ);
     }
     for (size_t i = 0; i < ARRAY_LEN(writable); i++) {
-        (void) !allow_path(ruleset, writable[i], write, NULL);
+        allow_system_path(ruleset, writable[i], write);
     }
-    if (request->program != NULL) {
-        (void) !allow_path(ruleset, request->program, READ, NULL);
+}
+
+/* What need not be there: the start fails of that later, with its own reason. */
+static int allow_own(int ruleset, const char *member, const char *path,
+                     const struct trusted_bounds *bounds, struct err *err)
+{
+    if (path == NULL || allow_path(ruleset, path, bounds, READ, err) == 0 ||
+        err->code != ERR_SPEC) {
+        return 0;
     }
-    if (request->working_dir != NULL) {
-        (void) !allow_path(ruleset, request->working_dir, READ, NULL);
+    return err_prefix(err, "sandbox: %s", member);
+}
+
+/* The folders that it may write to, which it could have put links into; the caller frees. */
+static struct trusted_folder *find_bounds(const struct sandbox_request *request, size_t *ret_count)
+{
+    const struct trusted_bounds none = {0};
+    struct stat root;
+    bool has_root = stat("/", &root) == 0;
+    struct trusted_folder *folders = xcalloc(request->write->count + 1, sizeof(*folders));
+    *ret_count = 0;
+    for (size_t i = 0; i < request->write->count; i++) {
+        struct stat st;
+        CLEANUP(close_fd) int fd = trusted_open(request->write->items[i], &none, NULL);
+        if (fd >= 0 && fstat(fd, &st) == 0) {
+            if (has_root && st.st_dev == root.st_dev && st.st_ino == root.st_ino) {
+                *ret_count = 0; /* it may write to all there is: no link can widen that */
+                break;
+            }
+            folders[(*ret_count)++] = (struct trusted_folder){st.st_dev, st.st_ino};
+        }
     }
+    return folders;
+}
+
+static int allow_all(int ruleset, const struct sandbox_request *request, uint64_t write,
+                     struct err *err)
+{
+    size_t count = 0;
+    CLEANUP(free) struct trusted_folder *folders = find_bounds(request, &count);
+    const struct trusted_bounds bounds = {folders, count};
+    allow_base(ruleset, write);
+    if (allow_own(ruleset, "command[0]", request->program, &bounds, err) < 0 ||
+        allow_own(ruleset, "workingDir", request->working_dir, &bounds, err) < 0 ||
+        allow_paths(ruleset, "read", request->read, &bounds, READ, err) < 0) {
+        return -1;
+    }
+    return allow_paths(ruleset, "write", request->write, &bounds, write, err);
+}
+
+/* What an older kernel does not know is left out. */
+static size_t attr_size(int version)
+{
+    if (version >= VERSION_SCOPE) {
+        return sizeof(struct ruleset_attr);
+    }
+    return version >= VERSION_NET ? offsetof(struct ruleset_attr, scoped)
+                                  : offsetof(struct ruleset_attr, net);
 }
 
 int sandbox_open(const struct sandbox_request *request, struct err *err)
@@ -143,17 +219,16 @@ int sandbox_open(const struct sandbox_request *request, struct err *err)
     if (version == 0) {
         return err_set(err, ENOSYS, "this kernel has no Landlock");
     }
-    bool has_net = version >= 4 && request->limit_connect;
+    bool has_net = version >= VERSION_NET && request->limit_connect;
     struct ruleset_attr attr = {.fs = known_fs_access(version),
-                                .net = has_net ? ACCESS_NET_CONNECT_TCP : 0};
-    size_t size = version >= 4 ? sizeof(attr) : sizeof(attr.fs);
-    CLEANUP(close_fd) int ruleset = (int) syscall(SYS_landlock_create_ruleset, &attr, size, 0);
+                                .net = has_net ? ACCESS_NET_CONNECT_TCP : 0,
+                                .scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL};
+    CLEANUP(close_fd)
+    int ruleset = (int) syscall(SYS_landlock_create_ruleset, &attr, attr_size(version), 0);
     if (ruleset < 0) {
         return err_set(err, ERR_HOST, "make a sandbox: %m");
     }
-    allow_base(ruleset, request, attr.fs);
-    if (allow_paths(ruleset, "read", request->read, READ, err) < 0 ||
-        allow_paths(ruleset, "write", request->write, attr.fs, err) < 0 ||
+    if (allow_all(ruleset, request, attr.fs, err) < 0 ||
         (has_net && allow_ports(ruleset, request, err) < 0)) {
         return -1;
     }
@@ -165,7 +240,9 @@ void sandbox_describe(int version, bool limit_connect, char *buf, size_t size)
     if (version == 0) {
         (void) snprintf(buf, size, "none");
     } else {
+        bool has_net = version >= VERSION_NET || !limit_connect;
+        const char *lacks = version >= VERSION_SCOPE ? "" : ", without signals";
         (void) snprintf(buf, size, "landlock %d%s", version,
-                        limit_connect && version < 4 ? ", without connect" : "");
+                        has_net ? lacks : ", without connect and signals");
     }
 }

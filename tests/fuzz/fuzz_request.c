@@ -20,10 +20,11 @@ static struct {
     char path[64];
 } stage;
 
-static bool allows(void *arg, const struct server_peer *peer)
+static unsigned judge(void *arg, int fd, const struct server_peer *peer)
 {
     (void) arg;
-    return peer->uid == geteuid();
+    (void) fd;
+    return peer->uid == geteuid() ? 0 : 403;
 }
 
 /* --- a stream that sleeps between its pieces --- */
@@ -108,7 +109,7 @@ static void set_up(void)
         .listen_fd = -1,
         /* libmicrohttpd does not see every half-close; what it misses ends here. */
         .request_timeout_ms = 20,
-        .allows = allows,
+        .judge = judge,
         .handle = handle,
     };
     stage.server = server_new(&params, NULL);

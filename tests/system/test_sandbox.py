@@ -1,13 +1,15 @@
 """sandbox: what a workload cannot reach, by Landlock."""
 
 import ctypes
+import os
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
 from api import Api
-from harness import FAIL_AT_ONCE, python, workload
+from harness import FAIL_AT_ONCE, ordinary_account, python, workload
 
 SYS_LANDLOCK_CREATE_RULESET = 444
 VERSION = max(0, ctypes.CDLL(None).syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, 1))
@@ -88,6 +90,123 @@ def test_only_the_ports_given_can_be_connected_to(agent):
         assert run(agent, lines, read=[]) == ["ok", "ok"]
 
 
+@pytest.mark.skipif(VERSION < 6, reason="this kernel's Landlock knows no signals")
+def test_nobody_outside_can_be_signalled(agent):
+    """Processes of one sandbox signal each other; not the agent, and no other workload."""
+    other, = agent.run("other", workload("main", ["/bin/sleep", "1000"]))
+    told = run(agent, [
+        "child = os.fork() or os.execv('/bin/sleep', ['sleep', '1000'])",
+        "os.kill(child, 0)",
+        "os.kill(child, 9); os.waitpid(child, 0)",
+        "os.kill(os.getpid(), 0)",
+        "os.kill(os.getppid(), 0)",
+        f"os.kill({agent.pid}, 0)",
+        f"os.kill({agent.pid}, 10)",
+        f"os.kill({other}, 9)",
+    ], read=[])
+    assert told == ["ok"] * 4 + ["Operation not permitted"] * 4
+
+
+@pytest.mark.skipif(VERSION < 6, reason="this kernel's Landlock knows no abstract sockets")
+def test_no_abstract_socket_outside_can_be_connected_to(agent):
+    with socket.socket(socket.AF_UNIX) as outside:
+        outside.bind(b"")
+        outside.listen()
+        told = run(agent, [
+            "own = socket.socket(socket.AF_UNIX); own.bind(''); own.listen()",
+            "socket.socket(socket.AF_UNIX).connect(own.getsockname())",
+            f"socket.socket(socket.AF_UNIX).connect({outside.getsockname()!r})",
+        ], read=[])
+    assert told == ["ok", "ok", "Operation not permitted"]
+
+
+def refusal_of(agent, name, command=("/bin/true",), **fields):
+    """Why the workload does not start: its document's fault, and the sandbox's."""
+    agent.deploy(name, workload("main", list(command), restart=FAIL_AT_ONCE, **fields))
+    event = agent.wait_event("failed", name, "main")
+    assert event["stage"] == "sandbox"
+    return event["reason"]
+
+
+def test_a_link_that_it_made_does_not_widen_the_sandbox(agent):
+    """It may write to a folder, and the next start names something below that."""
+    work = agent.work
+    for name in ("in", "out"):
+        (work / name).mkdir()
+        (work / name).chmod(0o777)
+    (work / "out/secret").write_text("x")
+    own = str(work / "in")
+    told = run(agent, [f"os.symlink('{work}/out', '{own}/link')",
+                       f"os.makedirs('{own}/deep/deeper')",
+                       f"os.symlink('../../../out', '{own}/deep/deeper/link')",
+                       f"os.symlink('/bin/true', '{own}/program')",
+                       f"os.listdir('{own}/link/')"], write=[own])
+    assert told[:4] == ["ok"] * 4 and told[4] != "ok"
+    agent.remove("app.yaml")
+    (work / "in").chmod(0o755)
+    for name in ("link", "link/secret", "deep/deeper/link"):
+        path = f"{own}/{name}"
+        label = "try-" + name.replace("/", "-")
+        for member in ("read", "write"):
+            sandbox = {"write": [own]}
+            sandbox[member] = [*sandbox.get(member, []), path]
+            reason = refusal_of(agent, f"{label}-{member}", sandbox=sandbox)
+            assert f"sandbox.{member}[{len(sandbox[member]) - 1}]: " in reason
+            assert "the link 'link'" in reason and path in reason
+    assert "sandbox: workingDir: " in refusal_of(
+        agent, "folder", workingDir=f"{own}/link", sandbox={"write": [own]})
+    assert "sandbox: command[0]: " in refusal_of(
+        agent, "program", [f"{own}/program"], sandbox={"write": [own]})
+
+
+@pytest.mark.as_root
+def test_links_of_others_and_in_folders_of_others_are_not_followed(agent):
+    user = ordinary_account()
+    work = agent.work
+    (work / "theirs").mkdir()
+    (work / "theirs/data").mkdir()
+    (work / "by-them").symlink_to("theirs")
+    os.chown(work / "by-them", user.uid, user.gid, follow_symlinks=False)
+    (work / "theirs/by-root").symlink_to("/etc")
+    os.chown(work / "theirs", user.uid, user.gid)
+    (work / "open").mkdir()
+    (work / "open").chmod(0o777)
+    (work / "open/by-root").symlink_to("/etc")
+    work.chmod(0o755)
+    for number, (path, why) in enumerate((("by-them/data", "belongs neither to root"),
+                                          ("theirs/by-root", "others can write"),
+                                          ("open/by-root/passwd", "others can write"))):
+        reason = refusal_of(agent, f"app{number}", user=user.name,
+                            sandbox={"read": [str(work / path)]})
+        assert "sandbox.read[0]: " in reason and why in reason
+
+
+def test_who_may_write_everywhere_is_started_by_any_link(agent):
+    told = run(agent, ["os.stat('/')", "open('/etc/os-release').read()"], write=["/"])
+    assert told[1] == "ok"
+
+
+def test_links_of_proc_and_parts_that_go_up_are_refused(agent):
+    assert "/proc" in refusal_of(agent, "proc", sandbox={"write": ["/proc/self/root/tmp"]})
+    assert "'..'" in refusal_of(agent, "up", sandbox={"read": [f"{agent.work}/../x"]})
+
+
+def test_links_of_the_device_are_followed(agent):
+    """Of root, or of the agent's user, where nobody else can change them."""
+    (agent.work / "data").mkdir()
+    (agent.work / "data").chmod(0o777)
+    (agent.work / "data/file").write_text("x")
+    links = agent.work / "links"
+    links.mkdir()
+    (links / "relative").symlink_to("../data")
+    (links / "absolute").symlink_to(agent.work / "links/relative")
+    for path in (links, links / "relative", links / "absolute"):
+        os.chown(path, agent.account.uid, agent.account.gid, follow_symlinks=False)
+    told = run(agent, [f"open('{links}/absolute/file').read()", "open('/proc/version').read()"],
+               read=[f"{links}/absolute", "/bin/sh"])
+    assert told == ["ok", "ok"]
+
+
 def test_a_path_that_does_not_exist_is_the_documents_fault(agent):
     agent.deploy("app", workload("main", ["/bin/true"], sandbox={"write": ["/does/not/exist"]},
                                  restart=FAIL_AT_ONCE))
@@ -110,6 +229,12 @@ def call():
 """
 
 
+def has_own_cgroup(agent, pid):
+    """Else nothing but its environment, which it can choose, tells whose an orphan is."""
+    return Path(f"/proc/{pid}/cgroup").read_text() != \
+        Path(f"/proc/{agent.pid}/cgroup").read_text()
+
+
 @pytest.mark.parametrize("restarted", [False, True], ids=["", "adopted"])
 def test_the_agents_api_is_no_way_out(agent, restarted):
     """Nor by a child, a session of its own, or as an orphan."""
@@ -129,15 +254,137 @@ if os.fork() == 0:
     os._exit(0)
 time.sleep(1000)
 """
-    agent.run("app", workload("in", python(script), sandbox={"write": [str(agent.work)]}),
-              workload("out", python(script)))
+    _, outside = agent.run(
+        "app", workload("in", python(script), sandbox={"write": [str(agent.work)]}),
+        workload("out", python(script)))
     if restarted:
         agent.send(signal.SIGKILL)
         agent.wait_exit()
         agent.start()
         agent.wait_event("adopted", "app", "out")
         Api(agent)  # waits until it listens again
+    orphan = "200" if agent.account.is_root or has_own_cgroup(agent, outside) else "403"
     (agent.work / "go").touch()
-    for name, status in (("in", "403"), ("out", "200")):
+    for name, status, last in (("in", "403", "403"), ("out", "200", orphan)):
         text = agent.wait_logged("app", name, "orphan")
-        assert text.split() == ["itself", status, "session", status, "orphan", status]
+        assert text.split() == ["itself", status, "session", status, "orphan", last]
+
+
+def test_an_orphan_is_not_believed_what_its_environment_says(agent):
+    """As another workload, which has no sandbox, or as nobody's."""
+    script = f"""
+import os, socket, sys, time
+{CALL.format(path=str(Api(agent).socket))}
+if len(sys.argv) > 1:
+    while os.getppid() == int(sys.argv[2]):
+        time.sleep(0.01)
+    print(sys.argv[1], call(), flush=True)
+    time.sleep(1000)
+forged = {{name: value.replace("liar", "out") for name, value in os.environ.items()}}
+for name, env in (("forged", forged), ("cleared", {{}})):
+    if os.fork() == 0:
+        os.setsid()
+        pid = os.getpid()
+        if os.fork() == 0:
+            os.setsid()
+            os.execve(sys.executable, [sys.executable, "-c", sys.orig_argv[2], name, str(pid)], env)
+        os._exit(0)
+time.sleep(1000)
+"""
+    agent.run("app", workload("out", ["/bin/sleep", "1000"]),
+              workload("liar", python(script), sandbox={"write": [str(agent.work)]}))
+    for name in ("forged", "cleared"):
+        assert f"{name} 403" in agent.wait_logged("app", "liar", name + " ")
+
+
+@pytest.mark.parametrize("reaped", [True, False], ids=["reaped", "zombie"])
+def test_the_end_of_who_connected_opens_nothing(agent, reaped):
+    """A child connects and ends, and its parent sends the request, before the agent looks."""
+    script = f"""
+import os, socket, time
+while not os.path.exists({str(agent.work / "go")!r}):
+    time.sleep(0.01)
+with socket.socket(socket.AF_UNIX) as s:
+    child = os.fork()
+    if child == 0:
+        s.connect({str(Api(agent).socket)!r})
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | {0 if reaped else "os.WNOWAIT"})
+    s.sendall(b"GET /v1/agent HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n")
+    open({str(agent.work / "sent")!r}, "w").write("sent")
+    print("got", s.recv(100).split()[1].decode(), flush=True)
+"""
+    agent.run("app", workload("main", python(script), sandbox={"write": [str(agent.work)]},
+                              restart={"policy": "never"}))
+    agent.send(signal.SIGSTOP)
+    (agent.work / "go").touch()
+    try:
+        agent.wait_file("sent", "sent")
+    finally:
+        agent.send(signal.SIGCONT)
+    assert agent.wait_logged("app", "main", "got").split() == ["got", "403"]
+
+
+@pytest.mark.as_root
+def test_a_process_of_thousands_of_groups_is_judged(agent):
+    script = f"""
+import os, socket
+{CALL.format(path=str(Api(agent).socket))}
+os.setgroups(range(1000000, 1003000))
+print("got", call(), flush=True)
+"""
+    agent.deploy("app", workload("main", python(script), sandbox={"write": [str(agent.work)]},
+                                 restart={"policy": "never"}))
+    assert agent.wait_logged("app", "main", "got").split() == ["got", "403"]
+
+
+@pytest.mark.as_root
+def test_a_member_of_the_group_is_let_in_without_a_sandbox_only(make_agent):
+    agent = make_agent()
+    agent.write_config(api={"socket": str(agent.runtime_dir / "agent.sock"),
+                            "group": "edgible-test-extra"})
+    user = ordinary_account()
+    agent.start()
+    script = f"""
+import socket
+{CALL.format(path=str(Api(agent).socket))}
+print("got", call(), flush=True)
+"""
+    fields = {"user": user.name, "restart": {"policy": "never"}}
+    agent.deploy("app", workload("in", python(script), sandbox={"read": []}, **fields),
+                 workload("out", python(script), **fields))
+    assert agent.wait_logged("app", "in", "got").split() == ["got", "403"]
+    assert agent.wait_logged("app", "out", "got").split() == ["got", "200"]
+
+
+def test_what_runs_is_judged_and_not_what_will(agent):
+    """While what ran in the sandbox stops, its document says that there is none."""
+    script = f"""
+import os, signal, socket, time
+{CALL.format(path=str(Api(agent).socket))}
+signal.signal(signal.SIGTERM, lambda *_: print("got", call(), flush=True))
+print("ready", flush=True)
+while True:
+    time.sleep(1)
+"""
+    stop = {"gracePeriod": "3s"}
+    agent.run("app", workload("main", python(script), sandbox={"write": [str(agent.work)]},
+                              stop=stop))
+    agent.wait_logged("app", "main", "ready")
+    agent.deploy("app", workload("main", ["/bin/sleep", "1000"], stop=stop))
+    assert "got 403" in agent.wait_logged("app", "main", "got")
+
+
+def test_a_health_check_in_a_sandbox_is_no_way_out(agent):
+    """With an environment that tells nothing of it, either."""
+    script = f"""
+import os, socket, sys
+if "PATH" in os.environ:
+    os.execve(sys.executable, [sys.executable, "-c", sys.orig_argv[2]], {{}})
+{CALL.format(path=str(Api(agent).socket))}
+open({str(agent.work / "told")!r}, "w").write("got " + call())
+"""
+    agent.run("app", workload("main", ["/bin/sleep", "1000"], sandbox={"write": [str(agent.work)]},
+                              healthCheck={"exec": {"command": python(script)},
+                                           "interval": "200ms", "timeout": "10s"}))
+    assert agent.wait_file("told", "got ") == "got 403"

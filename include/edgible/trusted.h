@@ -1,0 +1,31 @@
+/*
+ * trusted: opens a path by no other links than those that nobody else can have made or changed.
+ */
+#ifndef EDGIBLE_TRUSTED_H
+#define EDGIBLE_TRUSTED_H
+
+#include "edgible/err.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+struct trusted_folder {
+    dev_t dev;
+    ino_t ino;
+};
+
+/* Folders below which no link is followed, whoever made it. */
+struct trusted_bounds {
+    const struct trusted_folder *folders; /* borrowed */
+    size_t count;
+};
+
+/*
+ * Opens an absolute path with O_PATH, part by part. A link is followed where it belongs to root or
+ * this process's user, lies in a folder of theirs in which nobody else can replace it, and lies
+ * below none of the bounds; a link of /proc never, nor a `..` of the path itself. -1 with ERR_SPEC
+ * where the path is refused for that, else with errno. The caller closes.
+ */
+int trusted_open(const char *path, const struct trusted_bounds *bounds, struct err *err) MUST_CHECK;
+
+#endif

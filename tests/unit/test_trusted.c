@@ -1,0 +1,191 @@
+/* Paths by no other links than those that nobody else can have made or changed. */
+#include "edgible/trusted.h"
+#include "sys_test.h"
+
+#define STRANGER 12345
+
+static char *root;
+
+static int make_stage(void **state)
+{
+    (void) state;
+    char name[] = "/tmp/edgible-trusted-XXXXXX";
+    if (mkdtemp(name) == NULL || chmod(name, 0755) < 0) {
+        return -1;
+    }
+    root = xstrdup(name);
+    return 0;
+}
+
+static int clear_stage(void **state)
+{
+    (void) state;
+    int rc = remove_tree(root);
+    free(root);
+    return rc;
+}
+
+static char *at(const char *name)
+{
+    return xasprintf("%s/%s", root, name);
+}
+
+static void make_folder(const char *name, mode_t mode)
+{
+    CLEANUP(free) char *path = at(name);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(chmod(path, mode), 0);
+}
+
+static void make_link(const char *name, const char *target)
+{
+    CLEANUP(free) char *path = at(name);
+    assert_int_equal(symlink(target, path), 0);
+}
+
+static void give_away(const char *name)
+{
+    CLEANUP(free) char *path = at(name);
+    assert_int_equal(lchown(path, STRANGER, STRANGER), 0);
+}
+
+/* 0, or the code that opening it fails with; where it leads to the file is told by its inode. */
+static int try_path(const char *path, const struct trusted_bounds *bounds, const char *expected)
+{
+    const struct trusted_bounds none = {0};
+    struct err err = {0};
+    CLEANUP(close_fd) int fd = trusted_open(path, bounds != NULL ? bounds : &none, &err);
+    if (fd < 0) {
+        return err.code;
+    }
+    struct stat st;
+    struct stat wanted;
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(stat(expected, &wanted), 0);
+    assert_true(st.st_dev == wanted.st_dev && st.st_ino == wanted.st_ino);
+    return 0;
+}
+
+static int try_name(const char *name, const char *expected)
+{
+    CLEANUP(free) char *path = at(name);
+    CLEANUP(free) char *target = at(expected);
+    return try_path(path, NULL, target);
+}
+
+static void test_what_is_the_devices_is_followed(void **state)
+{
+    (void) state;
+    make_folder("a", 0755);
+    make_folder("a/b", 0755);
+    make_folder("sticky", 01777);
+    make_link("one", "a");
+    make_link("two", "./one//b/..");
+    make_link("sticky/three", "../two");
+    make_link("loop", "loop");
+    make_link("nothing", "missing");
+    assert_int_equal(try_name("a/b", "a/b"), 0);
+    assert_int_equal(try_name("one/b/", "a/b"), 0);
+    assert_int_equal(try_name("two/b", "a/b"), 0);
+    assert_int_equal(try_name("sticky/three/b", "a/b"), 0);
+    assert_int_equal(try_name("loop", "a"), ELOOP);
+    assert_int_equal(try_name("nothing", "a"), ENOENT);
+    assert_int_equal(try_path("/", NULL, "/"), 0);
+    assert_int_equal(try_path("//bin/sh", NULL, "/bin/sh"), 0);
+    assert_int_equal(try_path("bin", NULL, "/bin"), EINVAL);
+}
+
+static void test_what_others_can_change_is_not(void **state)
+{
+    (void) state;
+    make_folder("a", 0755);
+    make_folder("open", 0757);
+    make_folder("group", 0775);
+    make_link("open/link", "../a");
+    make_link("group/link", "../a");
+    assert_int_equal(try_name("open/link", "a"), ERR_SPEC);
+    assert_int_equal(try_name("group/link", "a"), ERR_SPEC);
+    if (geteuid() != 0) {
+        return;
+    }
+    make_link("theirs", "a");
+    give_away("theirs");
+    make_folder("own", 0755);
+    make_link("own/link", "../a");
+    give_away("own");
+    make_folder("sticky", 01777);
+    make_link("sticky/link", "../a");
+    give_away("sticky/link");
+    assert_int_equal(try_name("theirs", "a"), ERR_SPEC);
+    assert_int_equal(try_name("own/link", "a"), ERR_SPEC);
+    assert_int_equal(try_name("sticky/link", "a"), ERR_SPEC);
+    assert_int_equal(try_name("own", "own"), 0);
+}
+
+static void test_links_of_proc_and_dots_are_refused(void **state)
+{
+    (void) state;
+    make_link("magic", "/proc/self/root");
+    make_link("folder", "/usr");
+    assert_int_equal(try_path("/proc/self/root/etc", NULL, "/etc"), ERR_SPEC);
+    assert_int_equal(try_path("/proc/self", NULL, "/etc"), ERR_SPEC);
+    assert_int_equal(try_path("/proc/version", NULL, "/proc/version"), 0);
+    assert_int_equal(try_name("magic", "magic"), ERR_SPEC);
+    assert_int_equal(try_path("/usr/../etc", NULL, "/etc"), ERR_SPEC);
+    assert_int_equal(try_path("/usr/..", NULL, "/"), ERR_SPEC);
+    CLEANUP(free) char *behind = at("folder/../etc");
+    assert_int_equal(try_path(behind, NULL, "/etc"), ERR_SPEC);
+    make_folder("..a", 0755);
+    make_folder("..a/b..", 0755);
+    assert_int_equal(try_name("..a/b..", "..a/b.."), 0);
+}
+
+static void test_nothing_below_a_bound_is_followed(void **state)
+{
+    (void) state;
+    make_folder("in", 0755);
+    make_folder("in/deep", 0755);
+    make_folder("out", 0755);
+    make_link("in/link", "../out");
+    make_link("in/deep/link", "../../out");
+    make_link("way", "in/deep");
+    make_link("out/link", "../in");
+    CLEANUP(free) char *in = at("in");
+    struct stat st;
+    assert_int_equal(stat(in, &st), 0);
+    struct trusted_folder folder = {st.st_dev, st.st_ino};
+    const struct trusted_bounds bounds = {&folder, 1};
+    const struct {
+        const char *name, *expected;
+        int code;
+    } cases[] = {
+        {"in",            "in",      0       },
+        {"in/deep",       "in/deep", 0       },
+        {"way",           "in/deep", 0       },
+        {"out/link",      "in",      0       },
+        {"in/link",       "",        ERR_SPEC},
+        {"in/deep/link",  "",        ERR_SPEC},
+        {"way/link",      "",        ERR_SPEC},
+        {"out/link/link", "",        ERR_SPEC},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(free) char *path = at(cases[i].name);
+        CLEANUP(free) char *expected = at(cases[i].expected);
+        assert_int_equal(try_path(path, &bounds, expected), cases[i].code);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_what_is_the_devices_is_followed, make_stage,
+                                        clear_stage),
+        cmocka_unit_test_setup_teardown(test_what_others_can_change_is_not, make_stage,
+                                        clear_stage),
+        cmocka_unit_test_setup_teardown(test_links_of_proc_and_dots_are_refused, make_stage,
+                                        clear_stage),
+        cmocka_unit_test_setup_teardown(test_nothing_below_a_bound_is_followed, make_stage,
+                                        clear_stage),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
