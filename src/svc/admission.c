@@ -43,28 +43,10 @@ struct app_spec *admission_complete(const struct config *config, const struct ap
 /* --- paths -------------------------------------------------------------------------------------
  */
 
-/* The owner writes /bin where that may be a link: what a pattern names is resolved as what it
- * is held against is. */
-static bool matches(const char *pattern, const char *path)
-{
-    size_t plain = policy_plain_length(pattern);
-    if (plain == 0) {
-        return policy_pattern_matches(pattern, path);
-    }
-    CLEANUP(free) char *front = xstrndup(pattern, plain);
-    CLEANUP(free) char *real = resolve_path(front, NULL);
-    if (real == NULL) {
-        return false;
-    }
-    CLEANUP(free)
-    char *resolved = xasprintf("%s%s", strcmp(real, "/") == 0 ? "" : real, pattern + plain);
-    return policy_pattern_matches(resolved, path);
-}
-
 static bool matches_any(const struct strv *patterns, const char *path)
 {
     for (size_t i = 0; i < patterns->count; i++) {
-        if (matches(patterns->items[i], path)) {
+        if (policy_pattern_matches(patterns->items[i], path)) {
             return true;
         }
     }
