@@ -30,7 +30,8 @@ struct policy_config {
     /* Each list binds only where its has_ member is set: an empty list allows nothing. */
     bool has_commands, has_users, has_groups, has_write_paths;
     struct strv commands, users, groups, write_paths;
-    int64_t max_workloads;     /* UNSET: no limit */
+    struct strv env;       /* names and patterns of variables that are allowed beside commands */
+    int64_t max_workloads; /* UNSET: no limit */
     struct limits_spec limits; /* of each workload: the most, and what it has without its own */
     bool allow_new_privileges; /* documents may ask for it */
 };

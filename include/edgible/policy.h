@@ -19,4 +19,8 @@ bool policy_pattern_matches(const char *pattern, const char *path);
  * "/opt/a*b", all of "/usr/bin/env"). 0 where there is none. */
 size_t policy_plain_length(const char *pattern);
 
+/* Whether a variable of that name makes a loader, an interpreter or a library run or load
+ * something that the command does not name. */
+bool policy_is_loading_variable(const char *name);
+
 #endif

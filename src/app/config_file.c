@@ -1,11 +1,15 @@
 #include "config_file.h"
 
 #include "edgible/fd.h"
+#include "edgible/policy.h"
+#include "edgible/resolve.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_CONFIG_BYTES (1024UL * 1024)
@@ -34,6 +38,58 @@ static void init_env(struct config_env *env)
     };
 }
 
+/* Only root and the agent can replace the entry: the folder is theirs and closed to others, or
+ * sticky with an entry that is theirs. */
+static bool is_settled_entry(const char *folder, const struct stat *entry)
+{
+    struct stat st;
+    if (lstat(folder, &st) < 0 || !S_ISDIR(st.st_mode) ||
+        (st.st_uid != 0 && st.st_uid != geteuid())) {
+        return false;
+    }
+    bool is_own = entry->st_uid == 0 || entry->st_uid == geteuid();
+    return (st.st_mode & (S_IWGRP | S_IWOTH)) == 0 || ((st.st_mode & S_ISVTX) != 0 && is_own);
+}
+
+/* The pattern with its links followed as long as nobody else can change where they lead; literal
+ * from there on. */
+static char *resolve_pattern(const char *pattern)
+{
+    size_t plain = policy_plain_length(pattern);
+    for (size_t end = 1; end <= plain; end++) {
+        if (end < plain && pattern[end] != '/') {
+            continue;
+        }
+        struct stat st;
+        CLEANUP(free) char *front = xstrndup(pattern, end);
+        CLEANUP(free) char *folder = xstrdup(front);
+        char *slash = strrchr(folder, '/');
+        slash[slash == folder ? 1 : 0] = '\0';
+        CLEANUP(free) char *real = NULL;
+        if (lstat(front, &st) < 0 || !is_settled_entry(folder, &st)) {
+            break;
+        }
+        if (S_ISLNK(st.st_mode)) {
+            real = realpath(front, NULL);
+            if (real == NULL || !resolve_is_settled(real)) {
+                break;
+            }
+            CLEANUP(free) char *next = xasprintf("%s%s", real, pattern + end);
+            return resolve_pattern(next);
+        }
+    }
+    return xstrdup(pattern);
+}
+
+static void resolve_patterns(struct strv *patterns)
+{
+    for (size_t i = 0; i < patterns->count; i++) {
+        char *resolved = resolve_pattern(patterns->items[i]);
+        free(patterns->items[i]);
+        patterns->items[i] = resolved;
+    }
+}
+
 struct config *config_file_load(const char *path, struct diag *diag, struct err *err)
 {
     CLEANUP(free) char *data = NULL;
@@ -47,6 +103,10 @@ struct config *config_file_load(const char *path, struct diag *diag, struct err 
     init_env(&env);
     struct config *config = config_parse(absolute != NULL ? absolute : path, data, len, &env, diag);
     fini_env(&env);
+    if (config != NULL) {
+        resolve_patterns(&config->policy.commands);
+        resolve_patterns(&config->policy.write_paths);
+    }
     if (config == NULL) {
         (void) err_set(err, ERR_SPEC, "the configuration '%s' is invalid", path);
     }

@@ -52,3 +52,83 @@ size_t policy_plain_length(const char *pattern)
     }
     return len;
 }
+
+/* Of loaders and the C library first, then of shells, interpreters, libraries and tools. */
+static const char *const loading[] = {"LD_*",
+                                      "GCONV_PATH",
+                                      "GLIBC_TUNABLES",
+                                      "MALLOC_*",
+                                      "NLSPATH",
+                                      "LOCPATH",
+                                      "HOSTALIASES",
+                                      "RESOLV_*",
+                                      "RES_OPTIONS",
+                                      "BASH_ENV",
+                                      "ENV",
+                                      "SHELLOPTS",
+                                      "BASHOPTS",
+                                      "PS4",
+                                      "PROMPT_COMMAND",
+                                      "BASH_FUNC_*",
+                                      "IFS",
+                                      "ZDOTDIR",
+                                      "PERL5*",
+                                      "PERLLIB",
+                                      "PERL_*",
+                                      "PYTHON*",
+                                      "RUBY*",
+                                      "GEM_*",
+                                      "BUNDLE_*",
+                                      "NODE_OPTIONS",
+                                      "NODE_PATH",
+                                      "JAVA_TOOL_OPTIONS",
+                                      "_JAVA_OPTIONS",
+                                      "JDK_*",
+                                      "CLASSPATH",
+                                      "OPENSSL_*",
+                                      "GIO_*",
+                                      "GTK_*",
+                                      "QT_*",
+                                      "QML*",
+                                      "LUA_*",
+                                      "PHPRC",
+                                      "PHP_INI_SCAN_DIR",
+                                      "TCL*",
+                                      "GIT_*",
+                                      "DOTNET_*",
+                                      "CORECLR_*",
+                                      "COMPlus_*",
+                                      "MONO_*",
+                                      "R_PROFILE*",
+                                      "R_ENVIRON*",
+                                      "ERL_*",
+                                      "AWKPATH",
+                                      "AWKLIBPATH",
+                                      "BROWSER",
+                                      "PAGER",
+                                      "EDITOR",
+                                      "VISUAL",
+                                      "MANPAGER",
+                                      "LESSOPEN",
+                                      "LESSCLOSE",
+                                      "TERMINFO*",
+                                      NULL};
+/* Among these, those that change how a program writes or behaves, and nothing that it runs. */
+static const char *const harmless[] = {
+    "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONUTF8",         "PYTHONIOENCODING",
+    "PYTHONHASHSEED",   "PYTHONFAULTHANDLER",      "DOTNET_ENVIRONMENT", NULL};
+
+static bool is_among(const char *const *patterns, const char *name)
+{
+    for (; *patterns != NULL; patterns++) {
+        if (policy_pattern_matches(*patterns, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool policy_is_loading_variable(const char *name)
+{
+    return is_among(loading, name) && !is_among(harmless, name);
+}

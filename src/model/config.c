@@ -123,10 +123,17 @@ static void read_write_paths(struct doc_reader *reader, const struct doc_spot *s
     docread_paths(reader, spot, &policy->write_paths);
 }
 
+static void read_env_names(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    struct policy_config *policy = target;
+    docread_strings(reader, spot, &policy->env);
+}
+
 static void read_policy(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     static const struct doc_field fields[] = {
         DOC_FIELD_OF_ALL("commands", read_commands),
+        DOC_FIELD_OF_ALL("env", read_env_names),
         DOC_FIELD_OF_ALL("users", read_users),
         DOC_FIELD_OF_ALL("groups", read_groups),
         DOC_FIELD_OF_ALL("writePaths", read_write_paths),
@@ -299,6 +306,7 @@ void config_free(struct config *config)
     free(config->api_group);
     free(config->defaults.user);
     strv_fini(&config->policy.commands);
+    strv_fini(&config->policy.env);
     strv_fini(&config->policy.users);
     strv_fini(&config->policy.groups);
     strv_fini(&config->policy.write_paths);

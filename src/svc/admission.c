@@ -43,28 +43,10 @@ struct app_spec *admission_complete(const struct config *config, const struct ap
 /* --- paths -------------------------------------------------------------------------------------
  */
 
-/* The owner writes /bin where that may be a link: what a pattern names is resolved as what it
- * is held against is. */
-static bool matches(const char *pattern, const char *path)
-{
-    size_t plain = policy_plain_length(pattern);
-    if (plain == 0) {
-        return policy_pattern_matches(pattern, path);
-    }
-    CLEANUP(free) char *front = xstrndup(pattern, plain);
-    CLEANUP(free) char *real = resolve_path(front, NULL);
-    if (real == NULL) {
-        return false;
-    }
-    CLEANUP(free)
-    char *resolved = xasprintf("%s%s", strcmp(real, "/") == 0 ? "" : real, pattern + plain);
-    return policy_pattern_matches(resolved, path);
-}
-
 static bool matches_any(const struct strv *patterns, const char *path)
 {
     for (size_t i = 0; i < patterns->count; i++) {
-        if (matches(patterns->items[i], path)) {
+        if (policy_pattern_matches(patterns->items[i], path)) {
             return true;
         }
     }
@@ -146,23 +128,56 @@ static void check_program(struct asked *a, const char *field, const char *progra
     }
 }
 
-/* The dynamic loader and the C library run what these name, in any program. */
-static const char *const loading_variables[] = {"LD_",     "GLIBC_TUNABLES", "GCONV_PATH",
-                                                "MALLOC_", "NLSPATH",        "LOCPATH"};
+/* Every program of that folder is one that the policy allows: no command has such a name, so only
+ * a pattern of the whole folder matches it. */
+static bool is_allowed_folder(const struct policy_config *policy, const char *folder)
+{
+    CLEANUP(free) char *real = folder[0] == '/' ? resolve_path(folder, NULL) : NULL;
+    CLEANUP(free) char *any = real != NULL ? xasprintf("%s/\x01", real) : NULL;
+    return any != NULL && matches_any(&policy->commands, any);
+}
+
+static bool is_allowed_search_path(const struct policy_config *policy, const char *text)
+{
+    for (;; text++) {
+        size_t len = strcspn(text, ":");
+        CLEANUP(free) char *folder = xstrndup(text, len);
+        if (!is_allowed_folder(policy, folder)) {
+            return false;
+        }
+        text += len;
+        if (*text == '\0') {
+            return true;
+        }
+    }
+}
+
+static void check_variable(struct asked *a, const char *variable)
+{
+    size_t len = strcspn(variable, "=");
+    CLEANUP(free) char *name = xstrndup(variable, len);
+    for (size_t i = 0; i < a->policy->env.count; i++) {
+        if (policy_pattern_matches(a->policy->env.items[i], name)) {
+            return;
+        }
+    }
+    if (policy_is_loading_variable(name)) {
+        buf_printf(a->why,
+                   "env.%s: it could load code that policy.commands of this device does not "
+                   "allow, and policy.env does not list it",
+                   name);
+    } else if (strcmp(name, "PATH") == 0 && variable[len] == '=' &&
+               !is_allowed_search_path(a->policy, variable + len + 1)) {
+        buf_add_str(a->why, "env.PATH: it names a folder whose programs policy.commands of this "
+                            "device does not allow, and policy.env does not list PATH");
+    }
+}
 
 static void check_env(struct asked *a)
 {
     const struct strv *env = &a->workload->env;
-    for (size_t i = 0; i < env->count && a->policy->has_commands; i++) {
-        for (size_t j = 0; j < ARRAY_LEN(loading_variables) && a->why->len == 0; j++) {
-            const char *prefix = loading_variables[j];
-            if (strncmp(env->items[i], prefix, strlen(prefix)) == 0) {
-                buf_printf(a->why,
-                           "env.%.*s: it could load code that policy.commands of this device does "
-                           "not allow",
-                           (int) strcspn(env->items[i], "="), env->items[i]);
-            }
-        }
+    for (size_t i = 0; i < env->count && a->policy->has_commands && a->why->len == 0; i++) {
+        check_variable(a, env->items[i]);
     }
 }
 

@@ -138,6 +138,13 @@ class World:
             {"env": {"LD_AUDIT": f"{r}/outside/evil.so"}},
             {"env": {"GCONV_PATH": f"{r}/outside"}},
             {"env": {"GLIBC_TUNABLES": "glibc.malloc.check=3"}},
+            *({"env": {name: "x"}} for name in (
+                "BASH_ENV", "ENV", "PS4", "PERL5OPT", "PERL5DB", "PERLLIB",
+                "PYTHONWARNINGS", "PYTHONPATH", "BROWSER", "RUBYOPT", "NODE_OPTIONS",
+                "JAVA_TOOL_OPTIONS", "GIT_SSH_COMMAND", "OPENSSL_CONF", "DOTNET_STARTUP_HOOKS")),
+            {"env": {"PATH": f"{r}/outside"}},
+            {"env": {"PATH": f"{r}/allowed:"}},
+            {"env": {"PATH": f"{r}/allowed:{r}/outside"}},
             {"limits": {"memory": "257MiB"}},
             {"limits": {"cpu": 0.501}},
             {"limits": {"processes": 65}},
@@ -202,7 +209,8 @@ def test_what_the_policy_allows_runs(world):
     """Patterns through links, bare names in PATH, scripts and programs, logs where it says."""
     agent, r = world.agent, world.root
     (r / "alias").symlink_to(r / "allowed")
-    agent.write_config(policy={**world.policy, "commands": [f"{r}/alias/**", "/bin/sle*"]})
+    agent.write_config(policy={**world.policy, "commands": [f"{r}/allowed/**", "/bin/sle*"],
+                               "env": ["PATH"]})
     agent.start()
     (r / "data/here").mkdir()
     mark = world.marker / "ok"
@@ -214,6 +222,38 @@ def test_what_the_policy_allows_runs(world):
                        workingDir=f"{r}/data/here"))
     wait_for(mark.exists, "the script")
     assert (r / "data/new/x.log").exists()
+
+
+def test_variables_that_run_things_are_allowed_where_the_policy_lists_them(world):
+    agent, r = world.agent, world.root
+    agent.write_config(policy={**world.policy, "env": ["PYTHON*", "PERL5LIB"]})
+    agent.start()
+    mark = world.marker / "ok"
+    agent.run("app", workload("w", [f"{r}/allowed/touch", str(mark)], env={
+        "PYTHONPATH": "/x", "PERL5LIB": "/x", "PATH": f"{r}/allowed"}))
+    wait_for(mark.exists, "the program with variables that are listed")
+    agent.put("other.yaml", [agent.app("other", workload(
+        "w", [f"{r}/allowed/touch", str(world.marker / "other")], env={"PERL5OPT": "-d"}))])
+    wait_for(lambda: [e for e in agent.events() if e.get("application") == "other"
+                      and e["type"] in ("policy-refused", "rejected")
+                      and "env.PERL5OPT" in e["reason"]], "the refusal")
+
+
+@pytest.mark.parametrize("key, why", [("commands", "policy.commands"),
+                                      ("writePaths", "policy.writePaths")])
+def test_a_folder_of_a_pattern_that_becomes_a_link_widens_nothing(world, key, why):
+    agent, r = world.agent, world.root
+    agent.start()
+    folder, to = ("allowed", "outside") if key == "commands" else ("data", "elsewhere")
+    (r / folder).rename(r / "moved")
+    world.link(folder, r / to)
+    command = [f"{r}/{folder}/touch", str(world.marker / "x")] if key == "commands" else \
+        [f"{r}/allowed/touch", str(world.marker / "x")]
+    extra = {} if key == "commands" else {"workingDir": f"{r}/data"}
+    agent.put("x.yaml", [agent.app("x", workload("w", command, **extra))])
+    wait_for(lambda: [e for e in agent.events() if e.get("application") == "x"
+                      and why in e.get("reason", "")], "the refusal")
+    assert not (world.marker / "x").exists()
 
 
 def test_a_program_that_becomes_a_link_is_refused_at_its_next_start(world):

@@ -129,6 +129,18 @@ static void a_path_is_settled_where_only_root_and_we_can_change_it(void **state)
     assert_false(resolve_is_settled("/tmp/program")); /* others may write to /tmp */
 }
 
+static void variables_that_run_something_are_known(void **state)
+{
+    (void) state;
+    assert_true(policy_is_loading_variable("LD_PRELOAD"));
+    assert_true(policy_is_loading_variable("BASH_FUNC_ls%%"));
+    assert_true(policy_is_loading_variable("PYTHONWARNINGS"));
+    assert_true(policy_is_loading_variable("ENV"));
+    assert_false(policy_is_loading_variable("ENVIRONMENT"));
+    assert_false(policy_is_loading_variable("PYTHONUNBUFFERED"));
+    assert_false(policy_is_loading_variable("GIN_MODE"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -136,6 +148,7 @@ int main(void)
         cmocka_unit_test(a_hostile_pattern_costs_little),
         cmocka_unit_test(the_plain_part_is_whole_folders),
         cmocka_unit_test(paths_lead_where_the_kernel_would_go),
+        cmocka_unit_test(variables_that_run_something_are_known),
         cmocka_unit_test(a_path_is_settled_where_only_root_and_we_can_change_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
