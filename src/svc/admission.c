@@ -128,12 +128,14 @@ static void check_program(struct asked *a, const char *field, const char *progra
     }
 }
 
-/* Every program of that folder is one that the policy allows: no command has such a name, so only
- * a pattern of the whole folder matches it. */
+/* No command has such a name, and no pattern is as long: one that matches it allows the folder. */
+#define NO_COMMAND "\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01"
+
+/* Every program of that folder is one that the policy allows. */
 static bool is_allowed_folder(const struct policy_config *policy, const char *folder)
 {
     CLEANUP(free) char *real = folder[0] == '/' ? resolve_path(folder, NULL) : NULL;
-    CLEANUP(free) char *any = real != NULL ? xasprintf("%s/\x01", real) : NULL;
+    CLEANUP(free) char *any = real != NULL ? xasprintf("%s/%s", real, NO_COMMAND) : NULL;
     return any != NULL && matches_any(&policy->commands, any);
 }
 
