@@ -166,8 +166,13 @@ static int set_host(struct http_transfer *t, const struct http_request *request)
         bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
         return bad;
     }
-    if (request->is_check) {
+    /* What is not encrypted goes to its host alone: a proxy of the environment would read the
+     * token. */
+    bool is_plain = strncasecmp(request->url, "http://", strlen("http://")) == 0;
+    if (is_plain || request->is_check) {
         bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
+    }
+    if (request->is_check) {
         bad |= lib->easy_setopt(t->curl, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK;
         bad |= lib->easy_setopt(t->curl, CURLOPT_FORBID_REUSE, 1L) != CURLE_OK;
     }

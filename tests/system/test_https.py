@@ -3,6 +3,7 @@
 import email.utils
 import os
 import signal
+import socket
 import ssl
 import time
 
@@ -65,6 +66,19 @@ def test_applications_run_change_and_go(plane):
     agent.wait_event("removed", "web")
     state = source(agent)
     assert (state["type"], state["location"], state["state"]) == ("https", plane.url, "ok")
+
+
+def test_a_plain_url_is_not_asked_through_a_proxy(plane):
+    """The proxy would read the token."""
+    assert plane.url.startswith("http://")
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.setblocking(False)
+        url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        plane.set(plane.agent.app("web", workload("w", SLEEP)))
+        plane.agent.start(env={"http_proxy": url, "all_proxy": url})
+        plane.agent.wait_started("web", "w")
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
 
 
 def test_a_long_poll_brings_a_change_at_once(plane):
