@@ -138,6 +138,8 @@ static void read_policy(struct doc_reader *reader, const struct doc_spot *spot, 
         DOC_FIELD_OF_ALL("groups", read_groups),
         DOC_FIELD_OF_ALL("writePaths", read_write_paths),
         DOC_FIELD(struct policy_config, max_workloads, "maxWorkloads", docread_int, .max = 1000000),
+        DOC_FIELD(struct policy_config, min_restart_delay_ms, "minRestartDelay", docread_duration),
+        DOC_FIELD(struct policy_config, max_grace_ms, "maxGracePeriod", docread_duration),
         DOC_FIELD(struct policy_config, limits, "limits", appspec_read_limits),
         DOC_FIELD(struct policy_config, allow_new_privileges, "allowNewPrivileges", docread_bool),
         DOC_FIELDS_END,
@@ -190,6 +192,8 @@ static struct config *new_config(const char *file)
     config->https.report_interval_ms = 60000;
     config->etcd.report_interval_ms = 60000;
     config->policy.max_workloads = UNSET;
+    config->policy.min_restart_delay_ms = UNSET;
+    config->policy.max_grace_ms = UNSET;
     config->policy.limits = (struct limits_spec){UNSET, UNSET, UNSET, UNSET};
     return config;
 }

@@ -31,11 +31,33 @@ char *admission_not_for_device(const struct config *config, const struct app_spe
     return NULL;
 }
 
+/* Times that a document may ask for, as far as the policy lets it. They are changed and not refused:
+ * a workload works with another one as well. */
+static void hold_times(const struct policy_config *policy, struct workload_spec *workload)
+{
+    struct restart_policy *restart = &workload->restart;
+    if (policy->max_grace_ms != UNSET && workload->stop.grace_ms > policy->max_grace_ms) {
+        workload->stop.grace_ms = policy->max_grace_ms;
+    }
+    if (policy->min_restart_delay_ms == UNSET) {
+        return;
+    }
+    if (restart->initial_delay_ms < policy->min_restart_delay_ms) {
+        restart->initial_delay_ms = policy->min_restart_delay_ms;
+    }
+    if (restart->max_delay_ms < restart->initial_delay_ms) {
+        restart->max_delay_ms = restart->initial_delay_ms;
+    }
+}
+
 struct app_spec *admission_complete(const struct config *config, const struct app_spec *app)
 {
     struct app_spec *complete = app_spec_copy(app);
     for (size_t i = 0; i < complete->workload_count; i++) {
         workload_spec_apply_defaults(&complete->workloads[i], &config->defaults);
+        if (config->policy.present) {
+            hold_times(&config->policy, &complete->workloads[i]);
+        }
     }
     return complete;
 }

@@ -308,6 +308,22 @@ def test_swapping_the_program_while_it_starts_never_runs_the_other(world):
     assert not mark.exists()
 
 
+def test_the_policy_bounds_the_grace_period_and_the_delay(make_agent):
+    """A program that ignores SIGTERM and asks for 8,000 hours does not hold up the agent's end."""
+    agent = make_agent(policy={"maxGracePeriod": "100ms", "minRestartDelay": "1h"}).start()
+    stubborn = agent.work / "ready"
+    agent.run("app",
+              workload("stubborn", sh(f"trap '' TERM; echo > {stubborn}; sleep 1000000 & "
+                                      "while :; do wait; done"),
+                       stop={"gracePeriod": "8000h"}),
+              workload("rapid", SLEEP, restart={"policy": "always", "initialDelay": "1ms"}))
+    agent.wait_file("ready", "\n")
+    os.kill(agent.wait_started("app", "rapid"), signal.SIGKILL)
+    backoff = agent.wait_event("backoff", "app", "rapid")
+    assert int(backoff["delay_ms"]) >= 0.8 * 3600 * 1000  # less the jitter
+    agent.stop()
+
+
 def test_the_number_of_workloads_is_bounded(world):
     agent, r = world.agent, world.root
     agent.write_config(policy={**world.policy, "maxWorkloads": 3})

@@ -118,7 +118,9 @@ static void every_key_is_read(void **state)
         "  commands: [\"/opt/**\", \"/usr/bin/**\"]\n"
         "  users: [edgible]\n"
         "  writePaths: []\n"
-        "  maxWorkloads: 200\n";
+        "  maxWorkloads: 200\n"
+        "  minRestartDelay: 100ms\n"
+        "  maxGracePeriod: 5m\n";
     CLEANUP(config) struct config *c = parse(text, &root);
     assert_string_equal(c->device_name, "my-first");
     assert_string_equal(c->device_id, "dev_a1b2c3d4");
@@ -146,6 +148,8 @@ static void every_key_is_read(void **state)
     assert_true(c->policy.has_write_paths);
     assert_int_equal(c->policy.write_paths.count, 0);
     assert_int_equal(c->policy.max_workloads, 200);
+    assert_int_equal(c->policy.min_restart_delay_ms, 100);
+    assert_int_equal(c->policy.max_grace_ms, 300000);
 }
 
 static void the_https_source_is_read(void **state)
