@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 /* Past this many of one document, one last item says that there are more. */
-#define DIAG_MAX 100
+#define DIAG_MAX 20
 
 enum diag_severity { DIAG_ERROR, DIAG_WARNING };
 

@@ -50,6 +50,9 @@ static bool is_env_name(const char *name)
     return true;
 }
 
+/* Each of its folders is looked at when a program is started. */
+#define MAX_PATH_BYTES 16384
+
 static void read_env(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     const struct doc_node *node = spot->node;
@@ -68,6 +71,8 @@ static void read_env(struct doc_reader *reader, const struct doc_spot *spot, voi
             docread_error(reader, &at_name, "names that start with EDGIBLE_ are the agent's own");
         } else if (node->items[i]->kind != DOC_SCALAR) {
             docread_mismatch(reader, &at_value, "a string");
+        } else if (strcmp(name, "PATH") == 0 && strlen(node->items[i]->value) > MAX_PATH_BYTES) {
+            docread_error(reader, &at_value, "must be at most %d bytes", MAX_PATH_BYTES);
         } else {
             strv_add_take(target, xasprintf("%s=%s", name, node->items[i]->value));
         }

@@ -31,8 +31,8 @@ char *admission_not_for_device(const struct config *config, const struct app_spe
     return NULL;
 }
 
-/* Times that a document may ask for, as far as the policy lets it. They are changed and not refused:
- * a workload works with another one as well. */
+/* Times that a document may ask for, as far as the policy lets it. They are changed and not
+ * refused: a workload works with another one as well. */
 static void hold_times(const struct policy_config *policy, struct workload_spec *workload)
 {
     struct restart_policy *restart = &workload->restart;
