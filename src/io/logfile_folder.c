@@ -150,14 +150,14 @@ static enum own find_own(const struct logfile *lf, size_t begin, size_t len)
     return begin + len == lf->owner.own_len ? OWN_TOP : OWN_BELOW;
 }
 
-/* One folder further. rest is the path from name on; it is made only in the log's own path. */
-static int enter_dir(struct way *way, int at, const char *name, const char *rest, enum own own,
-                     bool make, int *ret_fd, struct err *err)
+/* One folder further. make: the path from name on, where the folder may be made; else NULL. */
+static int enter_dir(struct way *way, int at, const char *name, const char *make, enum own own,
+                     int *ret_fd, struct err *err)
 {
     const struct logfile *lf = way->lf;
     CLEANUP(close_fd) int fd = openat(at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 && errno == ENOENT && make) {
-        if (make_dir(way, at, name, rest, err) < 0) {
+    if (fd < 0 && errno == ENOENT && make != NULL) {
+        if (make_dir(way, at, name, make, err) < 0) {
             return -1;
         }
         fd = openat(at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -207,7 +207,8 @@ static int walk(struct way *way, int from, const char *path, const char *end, bo
         }
         enum own own = is_target ? OWN_NOT : find_own(lf, (size_t) (rest - lf->path), len);
         int next = -1;
-        if (enter_dir(way, at, name, rest, own, way->make && !is_target, &next, err) < 0) {
+        const char *make = way->make && !is_target ? rest : NULL;
+        if (enter_dir(way, at, name, make, own, &next, err) < 0) {
             return -1;
         }
         fd_close(&at);
