@@ -15,8 +15,8 @@
 char *admission_not_for_device(const struct config *config, const struct app_spec *app);
 
 /* A copy of app with the configuration's defaults filled in, and with the grace period and restart
- * delays that the policy lets it have. The policy's limits are not filled in: they count from a start
- * on (admission_start_limits()), and restart nothing. */
+ * delays that the policy lets it have. The policy's limits are not filled in: they count from a
+ * start on (admission_start_limits()), and restart nothing. */
 struct app_spec *admission_complete(const struct config *config, const struct app_spec *app);
 
 /* NULL where the policy allows it, else the sentence that refuses it, with the rule. app is
