@@ -100,16 +100,24 @@ void logfile_mend_chain(const struct logfile *lf, int dir)
     }
 }
 
-/* Makes `.1` free for the file: moves up what is below the first hole, over the oldest where there
- * is no hole. */
-static int shift_chain(const struct logfile *lf, int dir, unsigned usable, struct err *err)
+/* The number that the newest but one may take: the first free one, or the last before a name that
+ * no agent made, or before the bound; then what is there goes. 0: `.1` is in the way. */
+static unsigned find_shift_end(const struct logfile *lf, int dir)
 {
-    unsigned hole = 1;
-    while (hole < usable && has_rotated(lf, dir, hole)) {
-        hole++;
+    for (unsigned n = 1; n <= lf->max_files; n++) {
+        CLEANUP(free) char *name = logfile_rotated_name(lf, n);
+        if (!logfile_is_name_ours(lf, dir, name)) {
+            return has_rotated(lf, dir, n) ? n - 1 : n;
+        }
     }
-    for (; hole > 1; hole--) {
-        if (rename_rotated(lf, dir, hole - 1, hole, err) < 0) {
+    return lf->max_files;
+}
+
+/* Makes `.1` free for the file: moves up what is below `end`, over what is there. */
+static int shift_chain(const struct logfile *lf, int dir, unsigned end, struct err *err)
+{
+    for (unsigned n = end; n > 1; n--) {
+        if (rename_rotated(lf, dir, n - 1, n, err) < 0) {
             return -1;
         }
         FAULT_POINT("log-shifted");
@@ -153,10 +161,10 @@ static void take_line_along(struct logfile *lf, int old, uint64_t from, uint64_t
     lf->rotated_run_bytes -= of_run;
 }
 
-static int rotate_to_next(struct logfile *lf, int dir, unsigned usable, struct err *err)
+static int rotate_to_next(struct logfile *lf, int dir, unsigned end, struct err *err)
 {
     logfile_mark(lf->fd); /* from now on a part of the chain, whoever began it */
-    if (shift_chain(lf, dir, usable, err) < 0 || rename_rotated(lf, dir, 0, 1, err) < 0) {
+    if (shift_chain(lf, dir, end, err) < 0 || rename_rotated(lf, dir, 0, 1, err) < 0) {
         return -1;
     }
     FAULT_POINT("log-renamed");
@@ -220,8 +228,8 @@ static int rotate_entered(struct logfile *lf, struct err *err)
     if (logfile_open_dir(lf, false, &dir, err) < 0) {
         return -1;
     }
-    unsigned usable = logfile_usable_files(lf, dir);
-    return usable > 0 ? rotate_to_next(lf, dir, usable, err) : rotate_in_place(lf, err);
+    unsigned end = find_shift_end(lf, dir);
+    return end > 0 ? rotate_to_next(lf, dir, end, err) : rotate_in_place(lf, err);
 }
 
 int logfile_rotate(struct logfile *lf, struct err *err)
