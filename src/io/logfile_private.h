@@ -70,7 +70,7 @@ struct logfile {
 
 /* logfile_folder.c */
 /* The file's folder, made where it is missing and make is true. The caller has entered the owner.
- * Code EPERM where the policy does not allow what was opened. */
+ * Code ERR_SPEC where the policy does not allow what was opened. */
 int logfile_open_dir(const struct logfile *lf, bool make, int *ret_fd, struct err *err) MUST_CHECK;
 /* Gives a file in the agent's own log folder to the agent, readable by the workload's group. */
 int logfile_take_file(const struct logfile *lf, int fd, struct err *err) MUST_CHECK;
@@ -101,8 +101,6 @@ int logfile_rotate(struct logfile *lf, struct err *err) MUST_CHECK;
 bool logfile_remove_oldest(const struct logfile *lf);
 /* The same; the caller has entered the owner. */
 bool logfile_remove_oldest_entered(const struct logfile *lf);
-/* How many rotated files may be kept: the numbers below the first name that no agent made. */
-unsigned logfile_usable_files(const struct logfile *lf, int dir);
 void logfile_mend_chain(const struct logfile *lf, int dir);
 /* Moves a half line at the end of `.1` to the file it was on its way to. */
 void logfile_mend_line(struct logfile *lf, int dir);

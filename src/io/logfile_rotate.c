@@ -42,7 +42,8 @@ static int rename_rotated(const struct logfile *lf, int dir, unsigned from, unsi
     return 0;
 }
 
-unsigned logfile_usable_files(const struct logfile *lf, int dir)
+/* How many rotated files may be kept: the numbers below the first name that no agent made. */
+static unsigned count_usable(const struct logfile *lf, int dir)
 {
     for (unsigned n = 1; n <= lf->max_files; n++) {
         CLEANUP(free) char *name = logfile_rotated_name(lf, n);
@@ -59,7 +60,7 @@ bool logfile_remove_oldest_entered(const struct logfile *lf)
     if (lf->max_files == 0 || logfile_open_dir(lf, false, &dir, NULL) < 0) {
         return false;
     }
-    for (unsigned n = logfile_usable_files(lf, dir); n > 0; n--) {
+    for (unsigned n = count_usable(lf, dir); n > 0; n--) {
         CLEANUP(free) char *name = logfile_rotated_name(lf, n);
         if (unlinkat(dir, name, 0) == 0) {
             return true;
@@ -81,7 +82,7 @@ bool logfile_remove_oldest(const struct logfile *lf)
 
 void logfile_mend_chain(const struct logfile *lf, int dir)
 {
-    unsigned usable = logfile_usable_files(lf, dir);
+    unsigned usable = count_usable(lf, dir);
     unsigned hole = 1;
     while (hole <= usable && has_rotated(lf, dir, hole)) {
         hole++;
