@@ -11,6 +11,7 @@
 doc_read_fn appspec_read_workload;  /* struct workload_spec, zeroed */
 doc_read_fn appspec_read_workloads; /* struct app_spec */
 doc_read_fn appspec_read_access;    /* struct app_spec, whose workloads have been read */
+doc_read_fn appspec_read_auth_mode; /* char * */
 doc_read_fn appspec_read_health;    /* struct workload_spec, whose ports have been read */
 doc_read_fn appspec_read_limits;    /* struct limits_spec */
 doc_read_fn appspec_read_sandbox;   /* struct sandbox_spec */

@@ -35,6 +35,11 @@ struct policy_config {
     mono_ms min_restart_delay_ms, max_grace_ms; /* UNSET: no limit */
     struct limits_spec limits; /* of each workload: the most, and what it has without its own */
     bool allow_new_privileges; /* documents may ask for it */
+    /* Of access entries; as the lists above. Nothing serves entries yet. */
+    bool has_hostnames, has_auth_modes;
+    struct strv hostnames; /* names, and patterns such as "*.example.com" */
+    struct strv auth_modes;
+    struct strv remote_actions; /* that a control plane may ask for. Nothing does them yet. */
 };
 
 struct config {

@@ -1,5 +1,6 @@
 /* edgible-agent --config FILE --check: the configuration and the source, without running. */
 #include "agent.h"
+#include "check_policy.h"
 #include "config_file.h"
 #include "documents.h"
 #include "edgible/admission.h"
@@ -214,6 +215,7 @@ int agent_check(const char *config_path)
     if (config == NULL) {
         return EXIT_FAILURE;
     }
+    check_print_policy(&config->policy);
     int failures =
         config->source == SOURCE_DIRECTORY ? check_directory(config) : check_plane(config);
     (void) printf(failures > 0 ? "not OK: %s\n" : "OK: %s\n", config->file);

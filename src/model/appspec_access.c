@@ -72,7 +72,7 @@ static void read_tls(struct doc_reader *reader, const struct doc_spot *spot, voi
 }
 
 /* An unknown one is an error and no warning: a typing error must not open a door. */
-static void read_auth_mode(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+void appspec_read_auth_mode(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     static const char *const modes[] = {"none",   "api-key", "basic", "bearer",      "jwt",
                                         "oauth",  "oauth2",  "oidc",  "mtls",        "saml",
@@ -94,7 +94,8 @@ static void read_auth_mode(struct doc_reader *reader, const struct doc_spot *spo
 static void read_auth(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     static const struct doc_field fields[] = {
-        DOC_FIELD(struct access_spec, auth_mode, "mode", read_auth_mode, .is_required = true),
+        DOC_FIELD(struct access_spec, auth_mode, "mode", appspec_read_auth_mode,
+                  .is_required = true),
         DOC_FIELDS_END,
     };
     docread_mapping(reader, spot, fields, target);

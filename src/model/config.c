@@ -95,65 +95,6 @@ static void read_defaults(struct doc_reader *reader, const struct doc_spot *spot
     docread_mapping(reader, spot, fields, target);
 }
 
-static void read_commands(struct doc_reader *reader, const struct doc_spot *spot, void *target)
-{
-    struct policy_config *policy = target;
-    policy->has_commands = true;
-    docread_paths(reader, spot, &policy->commands);
-}
-
-static void read_users(struct doc_reader *reader, const struct doc_spot *spot, void *target)
-{
-    struct policy_config *policy = target;
-    policy->has_users = true;
-    docread_strings(reader, spot, &policy->users);
-}
-
-static void read_groups(struct doc_reader *reader, const struct doc_spot *spot, void *target)
-{
-    struct policy_config *policy = target;
-    policy->has_groups = true;
-    docread_strings(reader, spot, &policy->groups);
-}
-
-static void read_write_paths(struct doc_reader *reader, const struct doc_spot *spot, void *target)
-{
-    struct policy_config *policy = target;
-    policy->has_write_paths = true;
-    docread_paths(reader, spot, &policy->write_paths);
-}
-
-static void read_env_names(struct doc_reader *reader, const struct doc_spot *spot, void *target)
-{
-    struct policy_config *policy = target;
-    docread_strings(reader, spot, &policy->env);
-}
-
-static void read_policy(struct doc_reader *reader, const struct doc_spot *spot, void *target)
-{
-    static const struct doc_field fields[] = {
-        DOC_FIELD_OF_ALL("commands", read_commands),
-        DOC_FIELD_OF_ALL("env", read_env_names),
-        DOC_FIELD_OF_ALL("users", read_users),
-        DOC_FIELD_OF_ALL("groups", read_groups),
-        DOC_FIELD_OF_ALL("writePaths", read_write_paths),
-        DOC_FIELD(struct policy_config, max_workloads, "maxWorkloads", docread_int, .max = 1000000),
-        DOC_FIELD(struct policy_config, min_restart_delay_ms, "minRestartDelay", docread_duration),
-        DOC_FIELD(struct policy_config, max_grace_ms, "maxGracePeriod", docread_duration),
-        DOC_FIELD(struct policy_config, limits, "limits", appspec_read_limits),
-        DOC_FIELD(struct policy_config, allow_new_privileges, "allowNewPrivileges", docread_bool),
-        DOC_FIELDS_END,
-    };
-    struct policy_config *policy = target;
-    policy->present = true;
-    /* Nothing would be refused, which who wrote the key cannot have meant. */
-    if (doc_node_is_null(spot->node)) {
-        docread_mismatch(reader, spot, "a mapping");
-        return;
-    }
-    docread_mapping(reader, spot, fields, target);
-}
-
 static void read_config(struct doc_reader *reader, const struct doc_spot *spot,
                         struct config *config)
 {
@@ -166,7 +107,7 @@ static void read_config(struct doc_reader *reader, const struct doc_spot *spot,
         DOC_FIELD_OF_ALL("api", read_api),
         DOC_FIELD_OF_ALL("log", read_log),
         DOC_FIELD(struct config, defaults, "defaults", read_defaults),
-        DOC_FIELD(struct config, policy, "policy", read_policy),
+        DOC_FIELD(struct config, policy, "policy", config_read_policy),
         DOC_FIELDS_END,
     };
     docread_mapping(reader, spot, fields, config);
@@ -191,10 +132,7 @@ static struct config *new_config(const char *file)
     config->https.poll_interval_ms = 30000;
     config->https.report_interval_ms = 60000;
     config->etcd.report_interval_ms = 60000;
-    config->policy.max_workloads = UNSET;
-    config->policy.min_restart_delay_ms = UNSET;
-    config->policy.max_grace_ms = UNSET;
-    config->policy.limits = (struct limits_spec){UNSET, UNSET, UNSET, UNSET};
+    config_init_policy(&config->policy);
     return config;
 }
 
@@ -309,10 +247,6 @@ void config_free(struct config *config)
     free(config->api_socket);
     free(config->api_group);
     free(config->defaults.user);
-    strv_fini(&config->policy.commands);
-    strv_fini(&config->policy.env);
-    strv_fini(&config->policy.users);
-    strv_fini(&config->policy.groups);
-    strv_fini(&config->policy.write_paths);
+    config_fini_policy(&config->policy);
     free(config);
 }

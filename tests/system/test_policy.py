@@ -426,6 +426,27 @@ def test_a_start_is_held_to_the_limits_of_a_stricter_policy(make_agent):
     agent.wait_logged("app", "w", "500")
 
 
+def check(agent):
+    return subprocess.run([agent_binary(), "--config", agent.config_file, "--check"], text=True,
+                          capture_output=True)
+
+
+@pytest.mark.once
+def test_check_shows_the_policy(make_agent):
+    agent = make_agent(policy={"users": ["me"], "maxWorkloads": 7,
+                               "access": {"hostnames": ["*.example.com"], "auth": ["mtls"]}})
+    lines = check(agent).stdout.splitlines()
+    for line in ("policy.users: me", "policy.maxWorkloads: 7",
+                 "policy.access.hostnames: *.example.com (in force once", "policy.access.auth: mtls",
+                 "policy.remoteActions: logs why events (in force once"):
+        assert any(told.startswith(line) for told in lines), (line, lines)
+    agent.write_config(policy={"remoteActions": []})
+    assert "policy.remoteActions: none" in check(agent).stdout
+    agent.write_config(policy={"remoteActions": ["exec"]})
+    done = check(agent)
+    assert done.returncode == 1 and "policy.remoteActions[0]: unknown action 'exec'" in done.stderr
+
+
 @pytest.mark.once
 def test_check_names_what_the_policy_refuses(world):
     agent = world.agent

@@ -79,6 +79,28 @@ static void every_key_has_a_default_but_the_control_plane(void **state)
     assert_int_equal(c->policy.max_workloads, UNSET);
 }
 
+static void remote_actions_are_narrow_by_default_and_access_is_not(void **state)
+{
+    (void) state;
+    static const char *const texts[] = {SOURCE, SOURCE "policy: {}\n",
+                                        SOURCE "policy: { access: {} }\n"};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        CLEANUP(config) struct config *c = parse(texts[i], &root);
+        assert_int_equal(c->policy.remote_actions.count, 3);
+        assert_string_equal(c->policy.remote_actions.items[0], "logs");
+        assert_string_equal(c->policy.remote_actions.items[1], "why");
+        assert_string_equal(c->policy.remote_actions.items[2], "events");
+        assert_false(c->policy.has_hostnames);
+        assert_false(c->policy.has_auth_modes);
+    }
+    CLEANUP(config)
+    struct config *c =
+        parse(SOURCE "policy: { remoteActions: [], access: { hostnames: [], auth: [] } }\n", &root);
+    assert_int_equal(c->policy.remote_actions.count, 0);
+    assert_true(c->policy.has_hostnames);
+    assert_true(c->policy.has_auth_modes);
+}
+
 static void others_than_root_have_their_own_folders(void **state)
 {
     (void) state;
@@ -120,7 +142,9 @@ static void every_key_is_read(void **state)
         "  writePaths: []\n"
         "  maxWorkloads: 200\n"
         "  minRestartDelay: 100ms\n"
-        "  maxGracePeriod: 5m\n";
+        "  maxGracePeriod: 5m\n"
+        "  access: { hostnames: [\"*.example.com\", a.example.org], auth: [api-key, mtls] }\n"
+        "  remoteActions: [restart, logs]\n";
     CLEANUP(config) struct config *c = parse(text, &root);
     assert_string_equal(c->device_name, "my-first");
     assert_string_equal(c->device_id, "dev_a1b2c3d4");
@@ -150,6 +174,13 @@ static void every_key_is_read(void **state)
     assert_int_equal(c->policy.max_workloads, 200);
     assert_int_equal(c->policy.min_restart_delay_ms, 100);
     assert_int_equal(c->policy.max_grace_ms, 300000);
+    assert_true(c->policy.has_hostnames);
+    assert_int_equal(c->policy.hostnames.count, 2);
+    assert_string_equal(c->policy.hostnames.items[0], "*.example.com");
+    assert_true(c->policy.has_auth_modes);
+    assert_int_equal(c->policy.auth_modes.count, 2);
+    assert_int_equal(c->policy.remote_actions.count, 2);
+    assert_string_equal(c->policy.remote_actions.items[0], "restart");
 }
 
 static void the_https_source_is_read(void **state)
@@ -303,6 +334,25 @@ static void what_is_wrong_is_said_with_its_place(void **state)
          FILE_NAME ":2:21: policy.commands: expected a list, found null\n"                                                                       },
         {SOURCE "policy: { commands: [bin] }\n",
          FILE_NAME ":2:22: policy.commands[0]: 'bin' is not an absolute path\n"                                                                  },
+        {SOURCE "policy: { access: }\n",
+         FILE_NAME ":2:19: policy.access: expected a mapping, found null\n"                                                                      },
+        {SOURCE "policy: { access: { hostname: [] } }\n",
+         FILE_NAME ":2:21: policy.access.hostname: unknown key, did you mean 'hostnames'?\n"                                                     },
+        {SOURCE "policy: { access: { hostnames: ['*', 'a.*.b', 'x y'] } }\n",
+         FILE_NAME ":2:33: policy.access.hostnames[0]: '*' is not a host name such as "
+                   "a.example.com or *.example.com\n" FILE_NAME
+                   ":2:38: policy.access.hostnames[1]: 'a.*.b' is not a host name such as "
+                   "a.example.com or *.example.com\n" FILE_NAME
+                   ":2:47: policy.access.hostnames[2]: 'x y' is not a host name such as "
+                   "a.example.com or *.example.com\n"                                                                                            },
+        {SOURCE "policy: { access: { auth: [apikey] } }\n",
+         FILE_NAME ":2:28: policy.access.auth[0]: unknown mode 'apikey', did you mean "
+                   "'api-key'?\n"                                                                                                                },
+        {SOURCE "policy: { remoteActions: [restart, shell, log] }\n",
+         FILE_NAME ":2:36: policy.remoteActions[1]: unknown action 'shell'\n" FILE_NAME
+                   ":2:43: policy.remoteActions[2]: unknown action 'log', did you mean 'logs'?\n"                                                },
+        {SOURCE "policy: { remoteActions: logs }\n",
+         FILE_NAME ":2:26: policy.remoteActions: expected a list, found a string\n"                                                              },
         {SOURCE "policy: { maxWorkloads: -1 }\n",
          FILE_NAME ":2:25: policy.maxWorkloads: -1 is not from 0 to 1000000\n"                                                                   },
         {SOURCE "defaults: { restart: { initialDelay: 2m } }\n",
@@ -354,6 +404,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_key_has_a_default_but_the_control_plane),
+        cmocka_unit_test(remote_actions_are_narrow_by_default_and_access_is_not),
         cmocka_unit_test(others_than_root_have_their_own_folders),
         cmocka_unit_test(without_a_home_the_folders_are_in_tmp),
         cmocka_unit_test(every_key_is_read),
