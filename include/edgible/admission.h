@@ -19,13 +19,27 @@ char *admission_not_for_device(const struct config *config, const struct app_spe
  * start on (admission_start_limits()), and restart nothing. */
 struct app_spec *admission_complete(const struct config *config, const struct app_spec *app);
 
+/* A smaller maxSize of a log counts as this one: such a file would be rotated so often that one
+ * batch of output holds up all other logs. */
+#define ADMISSION_MIN_LOG_BYTES 1024
+
+/* What applications take of that which the policy limits for all of them together. */
+struct admission_load {
+    size_t workloads; /* that this agent runs */
+    int64_t
+        log_bytes; /* the most that their logs can take, maxSize of each file; INT64_MAX: or more */
+};
+
+/* Adds those of an application, which is complete, to the load. good: the version that it can go
+ * back to, NULL: none; the larger one counts. */
+void admission_add_load(struct admission_load *load, const struct app_spec *app,
+                        const struct app_spec *good);
+
 /* NULL where the policy allows it, else the sentence that refuses it, with the rule. app is
- * complete; own_user is who the agent is; other_workloads are those of all other applications. The
- * caller frees. */
+ * complete; own_user is who the agent is; others is the load of all other applications. The caller
+ * frees. */
 char *admission_policy_refusal(const struct config *config, const struct app_spec *app,
-                               const char *own_user, size_t other_workloads);
-/* How many of its workloads count: those that this agent runs. */
-size_t admission_workload_count(const struct app_spec *app);
+                               const char *own_user, const struct admission_load *others);
 
 /*
  * NULL where each application that it depends on is among the known, and no circle leads back to

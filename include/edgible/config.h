@@ -33,6 +33,7 @@ struct policy_config {
     struct strv env;       /* names and patterns of variables that are allowed beside commands */
     int64_t max_workloads; /* UNSET: no limit */
     mono_ms min_restart_delay_ms, max_grace_ms; /* UNSET: no limit */
+    int64_t max_log_bytes;     /* of the logs of all workloads together; UNSET: no limit */
     struct limits_spec limits; /* of each workload: the most, and what it has without its own */
     bool allow_new_privileges; /* documents may ask for it */
     /* Of access entries; as the lists above. Nothing serves entries yet. */

@@ -38,8 +38,8 @@ static void print_command(const struct workload_spec *w)
 
 struct checking {
     const struct config *config;
-    struct map *names; /* of applications seen */
-    size_t workloads;  /* of them */
+    struct map *names;          /* of applications seen */
+    struct admission_load load; /* of them */
 };
 
 static int check_app(struct checking *checking, const struct app_spec *app)
@@ -59,13 +59,13 @@ static int check_app(struct checking *checking, const struct app_spec *app)
     CLEANUP(app_spec) struct app_spec *complete = admission_complete(config, app);
     CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
     CLEANUP(free)
-    char *refusal = admission_policy_refusal(config, complete, self != NULL ? self->user : "",
-                                             checking->workloads);
+    char *refusal =
+        admission_policy_refusal(config, complete, self != NULL ? self->user : "", &checking->load);
     if (refusal != NULL) {
         (void) fprintf(stderr, "application %s: refused: %s\n", app->name, refusal);
         return 1;
     }
-    checking->workloads += admission_workload_count(complete);
+    admission_add_load(&checking->load, complete, NULL);
     (void) printf("application %s (%s)\n", app->name, app->file);
     for (size_t i = 0; i < complete->workload_count; i++) {
         print_command(&complete->workloads[i]);

@@ -38,6 +38,7 @@ void check_print_policy(const struct policy_config *policy)
     print_number("maxWorkloads", policy->max_workloads, "");
     print_number("minRestartDelay", policy->min_restart_delay_ms, " ms");
     print_number("maxGracePeriod", policy->max_grace_ms, " ms");
+    print_number("logs.maxTotal", policy->max_log_bytes, " bytes");
     print_number("limits.memory", policy->limits.memory_bytes, " bytes");
     print_number("limits.cpu", policy->limits.cpu_millis, " thousandths of a CPU");
     print_number("limits.processes", policy->limits.processes, "");

@@ -137,6 +137,15 @@ static void read_remote_actions(struct doc_reader *reader, const struct doc_spot
     read_each(reader, spot, read_remote_action, actions);
 }
 
+static void read_logs(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    static const struct doc_field fields[] = {
+        DOC_FIELD(struct policy_config, max_log_bytes, "maxTotal", docread_size),
+        DOC_FIELDS_END,
+    };
+    read_limiting_mapping(reader, spot, fields, target);
+}
+
 void config_read_policy(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     static const struct doc_field fields[] = {
@@ -150,6 +159,7 @@ void config_read_policy(struct doc_reader *reader, const struct doc_spot *spot, 
         DOC_FIELD(struct policy_config, max_grace_ms, "maxGracePeriod", docread_duration),
         DOC_FIELD(struct policy_config, limits, "limits", appspec_read_limits),
         DOC_FIELD(struct policy_config, allow_new_privileges, "allowNewPrivileges", docread_bool),
+        DOC_FIELD_OF_ALL("logs", read_logs),
         DOC_FIELD_OF_ALL("access", read_access),
         DOC_FIELD(struct policy_config, remote_actions, "remoteActions", read_remote_actions),
         DOC_FIELDS_END,
@@ -164,6 +174,7 @@ void config_init_policy(struct policy_config *policy)
     policy->max_workloads = UNSET;
     policy->min_restart_delay_ms = UNSET;
     policy->max_grace_ms = UNSET;
+    policy->max_log_bytes = UNSET;
     policy->limits = (struct limits_spec){UNSET, UNSET, UNSET, UNSET};
     strv_add(&policy->remote_actions, "logs");
     strv_add(&policy->remote_actions, "why");

@@ -337,28 +337,76 @@ struct limits_spec admission_start_limits(const struct policy_config *policy,
 /* --- one application -----------------------------------------------------------------------------
  */
 
-size_t admission_workload_count(const struct app_spec *app)
+static int64_t add_bytes(int64_t a, int64_t b)
 {
-    size_t count = 0;
+    return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+/* The file that is written, and the rotated ones. */
+static int64_t log_bytes(const struct log_policy *logs)
+{
+    int64_t size = logs->max_size_bytes > ADMISSION_MIN_LOG_BYTES ? logs->max_size_bytes
+                                                                  : ADMISSION_MIN_LOG_BYTES;
+    int64_t files = logs->max_files + 1;
+    return size > INT64_MAX / files ? INT64_MAX : size * files;
+}
+
+static struct admission_load own_load(const struct app_spec *app)
+{
+    struct admission_load load = {0};
     for (size_t i = 0; i < app->workload_count; i++) {
-        count += app->workloads[i].supported ? 1 : 0;
+        if (app->workloads[i].supported) {
+            load.workloads++;
+            load.log_bytes = add_bytes(load.log_bytes, log_bytes(&app->workloads[i].logs));
+        }
     }
-    return count;
+    return load;
+}
+
+void admission_add_load(struct admission_load *load, const struct app_spec *app,
+                        const struct app_spec *good)
+{
+    struct admission_load now = own_load(app);
+    struct admission_load then = good != NULL ? own_load(good) : now;
+    load->workloads += now.workloads > then.workloads ? now.workloads : then.workloads;
+    load->log_bytes =
+        add_bytes(load->log_bytes, now.log_bytes > then.log_bytes ? now.log_bytes : then.log_bytes);
+}
+
+/* Of what is limited for all applications together. */
+static char *load_refusal(const struct policy_config *policy, const struct app_spec *app,
+                          const struct admission_load *others)
+{
+    struct admission_load own = own_load(app);
+    if (own.workloads == 0) {
+        return NULL;
+    }
+    if (policy->max_workloads != UNSET &&
+        others->workloads + own.workloads > (size_t) policy->max_workloads) {
+        return xasprintf("its %zu workloads and the %zu of others are more than the %" PRId64
+                         " of policy.maxWorkloads of this device",
+                         own.workloads, others->workloads, policy->max_workloads);
+    }
+    if (policy->max_log_bytes != UNSET &&
+        add_bytes(others->log_bytes, own.log_bytes) > policy->max_log_bytes) {
+        return xasprintf("its logs can take %" PRId64 " bytes (maxSize times maxFiles and one) and "
+                         "those of others %" PRId64 ", together more than the %" PRId64
+                         " bytes of policy.logs.maxTotal of this device",
+                         own.log_bytes, others->log_bytes, policy->max_log_bytes);
+    }
+    return NULL;
 }
 
 char *admission_policy_refusal(const struct config *config, const struct app_spec *app,
-                               const char *own_user, size_t other_workloads)
+                               const char *own_user, const struct admission_load *others)
 {
     const struct policy_config *policy = &config->policy;
     if (!policy->present) {
         return NULL;
     }
-    size_t count = admission_workload_count(app);
-    if (policy->max_workloads != UNSET && count > 0 &&
-        other_workloads + count > (size_t) policy->max_workloads) {
-        return xasprintf("its %zu workloads and the %zu of others are more than the %" PRId64
-                         " of policy.maxWorkloads of this device",
-                         count, other_workloads, policy->max_workloads);
+    char *refusal = load_refusal(policy, app, others);
+    if (refusal != NULL) {
+        return refusal;
     }
     for (size_t i = 0; i < app->workload_count; i++) {
         CLEANUP(buf) struct buf why = {0};

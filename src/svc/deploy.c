@@ -37,8 +37,8 @@ static void refuse(struct deploy_refusal *refusal, unsigned status, const char *
 /* What runs, or will, besides the documents. */
 struct others {
     const struct app_docs *docs;
-    struct map *known; /* as of admission_depends_refusal(), the documents included */
-    size_t workloads;  /* of applications that are in no document */
+    struct map *known;          /* as of admission_depends_refusal(), the documents included */
+    struct admission_load load; /* of applications that are in no document */
 };
 
 static void add_other(void *arg, const struct reconcile_app *app)
@@ -52,7 +52,9 @@ static void add_other(void *arg, const struct reconcile_app *app)
         // NOLINTNEXTLINE(performance-no-int-to-ptr)
         map_put(others->known, app->name, (void *) (uintptr_t) app->spec);
     }
-    others->workloads += app->spec != NULL ? admission_workload_count(app->spec) : 0;
+    if (app->spec != NULL) {
+        admission_add_load(&others->load, app->spec, NULL);
+    }
 }
 
 static void look_at_others(const struct overview *view, const struct app_docs *docs,
@@ -65,14 +67,18 @@ static void look_at_others(const struct overview *view, const struct app_docs *d
     reconcile_each_app(view->reconcile, add_other, others);
 }
 
-static size_t workloads_besides(const struct others *others, const struct app_spec *app)
+static struct admission_load load_besides(const struct config *config, const struct others *others,
+                                          const struct app_spec *app)
 {
-    size_t count = others->workloads;
+    struct admission_load load = others->load;
     for (size_t i = 0; i < others->docs->count; i++) {
-        const struct app_spec *other = others->docs->docs[i].spec;
-        count += other != app ? admission_workload_count(other) : 0;
+        if (others->docs->docs[i].spec != app) {
+            CLEANUP(app_spec)
+            struct app_spec *other = admission_complete(config, others->docs->docs[i].spec);
+            admission_add_load(&load, other, NULL);
+        }
     }
-    return count;
+    return load;
 }
 
 /* What the agent would refuse later is refused now, as a whole. */
@@ -87,9 +93,10 @@ static bool is_acceptable(const struct overview *view, const struct others *othe
     }
     CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
     CLEANUP(app_spec) struct app_spec *complete = admission_complete(view->config, app);
+    struct admission_load besides = load_besides(view->config, others, app);
     CLEANUP(free)
-    char *against = admission_policy_refusal(view->config, complete, self != NULL ? self->user : "",
-                                             workloads_besides(others, app));
+    char *against =
+        admission_policy_refusal(view->config, complete, self != NULL ? self->user : "", &besides);
     if (against != NULL) {
         refuse(refusal, 403, "application '%s' is against this device's policy: %s", app->name,
                against);

@@ -170,25 +170,25 @@ void reconcile_write_record(struct reconcile *rec, const struct accepted *a,
 }
 
 /* Those of all applications but the one of that name. */
-static size_t other_workloads(const struct reconcile *rec, const char *name)
+static struct admission_load other_load(const struct reconcile *rec, const char *name)
 {
-    size_t count = 0;
+    struct admission_load load = {0};
     size_t at = 0;
     const char *other = NULL;
     void *value = NULL;
     while (map_next(rec->apps, &at, &other, &value)) {
         const struct accepted *a = value;
         if (a->running != NULL && !a->is_held_back && strcmp(other, name) != 0) {
-            count += admission_workload_count(a->running);
+            admission_add_load(&load, a->running, a->good);
         }
     }
-    return count;
+    return load;
 }
 
 static char *policy_refusal(const struct reconcile *rec, const struct app_spec *complete)
 {
-    return admission_policy_refusal(rec->config, complete, rec->own_user,
-                                    other_workloads(rec, complete->name));
+    struct admission_load others = other_load(rec, complete->name);
+    return admission_policy_refusal(rec->config, complete, rec->own_user, &others);
 }
 
 /* One that the policy refused when this agent began, and does not refuse any more. */

@@ -16,9 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A smaller file would be rotated so often that one batch of output holds up all other logs. */
-#define MIN_LOG_BYTES 1024
-
 /* As the kernel calls a user that it has no name for. */
 #define NOBODY 65534
 
@@ -76,9 +73,9 @@ struct pump_log workload_log(const struct workload *w, char **path)
     bool is_limited = w->spec.log_file != NULL && policy->has_write_paths;
     return (struct pump_log){
         .file = *path,
-        .max_size_bytes = w->spec.logs.max_size_bytes > MIN_LOG_BYTES
+        .max_size_bytes = w->spec.logs.max_size_bytes > ADMISSION_MIN_LOG_BYTES
                               ? (uint64_t) w->spec.logs.max_size_bytes
-                              : MIN_LOG_BYTES,
+                              : ADMISSION_MIN_LOG_BYTES,
         .max_files = (unsigned) w->spec.logs.max_files,
         .owner = workload_log_owner(w),
         .allowed = is_limited ? &policy->write_paths : NULL,

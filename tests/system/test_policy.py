@@ -6,10 +6,11 @@ import signal
 import subprocess
 
 import pytest
+import yaml
 
 from api import Api
 from harness import (FAIL_AT_ONCE, SLEEP, TEST_USER, agent_binary, is_alive, kill_and_wait,
-                     ordinary_account, sh, wait_for, workload)
+                     ordinary_account, run_client, sh, wait_for, workload)
 
 FAIL_NEXT = {**FAIL_AT_ONCE, "maxRapidFailures": 2}
 
@@ -424,6 +425,68 @@ def test_a_start_is_held_to_the_limits_of_a_stricter_policy(make_agent):
     kill_and_wait(pid)
     agent.wait_started("app", "w", since)
     agent.wait_logged("app", "w", "500")
+
+
+MIB = 1024 * 1024
+
+
+def test_the_logs_of_all_documents_together_are_bounded(make_agent):
+    """New and renewed documents; what is suspended counts, and what a version goes back to."""
+    agent = make_agent(policy={"logs": {"maxTotal": "8MiB"}},
+                       defaults={"logs": {"maxSize": "1MiB", "maxFiles": 1}}).start()
+
+    def logs(files):
+        return workload("w", SLEEP, logs={"maxSize": "1MiB", "maxFiles": files})
+
+    agent.run("a", logs(4))
+    agent.run("b", workload("w", SLEEP))  # has the default: 2 MiB
+    agent.deploy("c", logs(1))
+    reason = agent.wait_event("policy-refused", "c")["reason"]
+    for part in ("policy.logs.maxTotal", str(2 * MIB), str(7 * MIB), str(8 * MIB)):
+        assert part in reason, reason
+    agent.deploy("b", logs(5))  # an update that is too large; what runs goes on
+    assert str(6 * MIB) in agent.wait_event("policy-refused", "b")["reason"]
+    assert Api(agent).workload("b", "w")["status"] == "running"
+    agent.deploy("b", workload("w", SLEEP))
+    answer = Api(agent).request("PATCH", "/v1/applications/a", {"targetState": "suspended"})
+    assert answer.status == 200
+    more = agent.work / "more.yaml"
+    more.write_text(yaml.safe_dump(agent.app("d", logs(1))))
+    done = run_client("--config", agent.config_file, "stack", "deploy", "-f", more,
+                      account=agent.account)
+    assert done.returncode == 4 and "policy.logs.maxTotal" in done.stderr, done
+    since = agent.mark()
+    agent.deploy("a", logs(2))
+    agent.wait_event("updated", "a", since=since)
+    agent.deploy("c", logs(2))
+    agent.wait_started("c", "w", since)
+
+
+def test_logs_that_a_rollback_brings_back_stay_counted(make_agent):
+    agent = make_agent(policy={"logs": {"maxTotal": "8MiB"}}).start()
+
+    def logs(files):
+        return workload("w", SLEEP, logs={"maxSize": "1MiB", "maxFiles": files})
+
+    agent.run("a", logs(5))
+    since = agent.mark()
+    smaller = agent.app("a", logs(1))
+    smaller["spec"]["update"] = {"rollback": True, "healthyAfter": "1h"}
+    agent.put("a.yaml", smaller)
+    agent.wait_event("updated", "a", since=since)
+    agent.deploy("b", logs(3))
+    assert str(6 * MIB) in agent.wait_event("policy-refused", "b")["reason"]
+
+
+@pytest.mark.once
+def test_check_adds_up_the_logs_of_all_documents(make_agent):
+    agent = make_agent(policy={"logs": {"maxTotal": "2GiB"}})
+    agent.put("a.yaml", agent.app("a", workload("w", SLEEP)))
+    done = check(agent)
+    assert done.returncode == 0 and f"policy.logs.maxTotal: {2048 * MIB} bytes" in done.stdout, done
+    agent.put("b.yaml", agent.app("b", workload("w", SLEEP)))
+    done = check(agent)
+    assert done.returncode == 1 and "policy.logs.maxTotal" in done.stderr, done
 
 
 def check(agent):

@@ -77,6 +77,7 @@ static void every_key_has_a_default_but_the_control_plane(void **state)
     assert_null(c->defaults.user);
     assert_false(c->policy.present);
     assert_int_equal(c->policy.max_workloads, UNSET);
+    assert_int_equal(c->policy.max_log_bytes, UNSET);
 }
 
 static void remote_actions_are_narrow_by_default_and_access_is_not(void **state)
@@ -143,6 +144,7 @@ static void every_key_is_read(void **state)
         "  maxWorkloads: 200\n"
         "  minRestartDelay: 100ms\n"
         "  maxGracePeriod: 5m\n"
+        "  logs: { maxTotal: 4GiB }\n"
         "  access: { hostnames: [\"*.example.com\", a.example.org], auth: [api-key, mtls] }\n"
         "  remoteActions: [restart, logs]\n";
     CLEANUP(config) struct config *c = parse(text, &root);
@@ -174,6 +176,7 @@ static void every_key_is_read(void **state)
     assert_int_equal(c->policy.max_workloads, 200);
     assert_int_equal(c->policy.min_restart_delay_ms, 100);
     assert_int_equal(c->policy.max_grace_ms, 300000);
+    assert_int_equal(c->policy.max_log_bytes, 4LL << 30);
     assert_true(c->policy.has_hostnames);
     assert_int_equal(c->policy.hostnames.count, 2);
     assert_string_equal(c->policy.hostnames.items[0], "*.example.com");
@@ -275,95 +278,99 @@ static void what_is_wrong_is_said_with_its_place(void **state)
     static const struct {
         const char *text, *lines;
     } cases[] = {
-        {"",                                                                      FILE_NAME ": the file is empty: controlPlane is required\n"    },
-        {"# nothing\n",                                                           FILE_NAME ": the file is empty: controlPlane is required\n"    },
-        {"{}",                                                                    FILE_NAME ":1:1: controlPlane: is required\n"                  },
-        {"[]",                                                                    FILE_NAME ":1:1: expected a mapping, found a list\n"           },
-        {"a",                                                                     FILE_NAME ":1:1: expected a mapping, found a string\n"         },
-        {SOURCE "---\na: 1\n",                                                    FILE_NAME ":3:1: a second document: the configuration is one\n"},
+        {"",                                                                      FILE_NAME ": the file is empty: controlPlane is required\n"            },
+        {"# nothing\n",                                                           FILE_NAME ": the file is empty: controlPlane is required\n"            },
+        {"{}",                                                                    FILE_NAME ":1:1: controlPlane: is required\n"                          },
+        {"[]",                                                                    FILE_NAME ":1:1: expected a mapping, found a list\n"                   },
+        {"a",                                                                     FILE_NAME ":1:1: expected a mapping, found a string\n"                 },
+        {SOURCE "---\na: 1\n",                                                    FILE_NAME ":3:1: a second document: the configuration is one\n"        },
         {SOURCE "stateDri: /x\n",
-         FILE_NAME ":2:1: stateDri: unknown key, did you mean 'stateDir'?\n"                                                                     },
+         FILE_NAME ":2:1: stateDri: unknown key, did you mean 'stateDir'?\n"                                                                             },
         {SOURCE "log: { levle: info }\n",
-         FILE_NAME ":2:8: log.levle: unknown key, did you mean 'level'?\n"                                                                       },
+         FILE_NAME ":2:8: log.levle: unknown key, did you mean 'level'?\n"                                                                               },
         {SOURCE "log: { level: loud, format: xml }\n",
          FILE_NAME ":2:15: log.level: 'loud' is none of error, warn, info, debug\n" FILE_NAME
-                   ":2:29: log.format: 'xml' is none of text, json\n"                                                                            },
+                   ":2:29: log.format: 'xml' is none of text, json\n"                                                                                    },
         {SOURCE "log: { level: [a], format: {} }\n",
          FILE_NAME ":2:15: log.level: expected a string, found a list\n" FILE_NAME
-                   ":2:28: log.format: expected a string, found a mapping\n"                                                                     },
-        {SOURCE "stateDir:\n",                                                    FILE_NAME ":2:10: stateDir: expected a string, found null\n"   },
-        {SOURCE "stateDir: ''\n",                                                 FILE_NAME ":2:11: stateDir: is empty\n"                        },
+                   ":2:28: log.format: expected a string, found a mapping\n"                                                                             },
+        {SOURCE "stateDir:\n",                                                    FILE_NAME ":2:10: stateDir: expected a string, found null\n"           },
+        {SOURCE "stateDir: ''\n",                                                 FILE_NAME ":2:11: stateDir: is empty\n"                                },
         {SOURCE "device: { name: a/b }\n",
          FILE_NAME ":2:17: device.name: 'a/b' is not a name: at most 128 letters, digits, _, - and "
-                   "., no . first\n"                                                                                                             },
-        {SOURCE "device: { id: }\n",                                              FILE_NAME ":2:15: device.id: expected a string, found null\n"  },
+                   "., no . first\n"                                                                                                                     },
+        {SOURCE "device: { id: }\n",                                              FILE_NAME ":2:15: device.id: expected a string, found null\n"          },
         {"controlPlane:\n",
-         FILE_NAME ":1:14: controlPlane: needs exactly one of directory, https, etcd, has 0\n"                                                   },
+         FILE_NAME ":1:14: controlPlane: needs exactly one of directory, https, etcd, has 0\n"                                                           },
         {"controlPlane: { directory: /a, etcd: { endpoints: [https://a] } }\n",
-         FILE_NAME ":1:15: controlPlane: needs exactly one of directory, https, etcd, has 2\n"                                                   },
+         FILE_NAME ":1:15: controlPlane: needs exactly one of directory, https, etcd, has 2\n"                                                           },
         {"controlPlane: /a\n",
-         FILE_NAME ":1:15: controlPlane: expected a mapping, found a string\n"                                                                   },
+         FILE_NAME ":1:15: controlPlane: expected a mapping, found a string\n"                                                                           },
         {"controlPlane: { https: { tokenFile: t } }\n",
-         FILE_NAME ":1:24: controlPlane.https.url: is required\n"                                                                                },
+         FILE_NAME ":1:24: controlPlane.https.url: is required\n"                                                                                        },
         {"controlPlane: { https: { url: https://a, token: t } }\n",
-         FILE_NAME ":1:42: controlPlane.https.token: unknown key\n"                                                                              },
+         FILE_NAME ":1:42: controlPlane.https.token: unknown key\n"                                                                                      },
         {"controlPlane: { https: { url: https://a, certFile: c } }\n",
-         FILE_NAME ":1:24: controlPlane.https.keyFile: is required with certFile\n"                                                              },
+         FILE_NAME ":1:24: controlPlane.https.keyFile: is required with certFile\n"                                                                      },
         {"controlPlane: { https: { url: https://a, pollInterval: 10ms } }\n",
-         FILE_NAME ":1:56: controlPlane.https.pollInterval: '10ms' is below 1 s\n"                                                               },
+         FILE_NAME ":1:56: controlPlane.https.pollInterval: '10ms' is below 1 s\n"                                                                       },
         {"controlPlane: { https: { url: 'https://u:p@a' } }\n",
          FILE_NAME ":1:31: controlPlane.https.url: a name or password does not belong into a "
-                   "URL\n"                                                                                                                       },
+                   "URL\n"                                                                                                                               },
         {"controlPlane: { https: { url: 'http://a' } }\n",
          FILE_NAME ":1:31: controlPlane.https.url: http:// to another host than loopback can be "
-                   "read and changed by others: use https://, or set insecure: true\n"                                                           },
+                   "read and changed by others: use https://, or set insecure: true\n"                                                                   },
         {"controlPlane: { etcd: { endpoints: [] } }\n",
-         FILE_NAME ":1:36: controlPlane.etcd.endpoints: is empty\n"                                                                              },
+         FILE_NAME ":1:36: controlPlane.etcd.endpoints: is empty\n"                                                                                      },
         {"controlPlane: { etcd: { endpoints: https://a } }\n",
-         FILE_NAME ":1:36: controlPlane.etcd.endpoints: expected a list, found a string\n"                                                       },
+         FILE_NAME ":1:36: controlPlane.etcd.endpoints: expected a list, found a string\n"                                                               },
         {"controlPlane: { etcd: { endpoints: [https://a, b] } }\n",
-         FILE_NAME ":1:48: controlPlane.etcd.endpoints[1]: 'b' does not start with https://\n"                                                   },
+         FILE_NAME ":1:48: controlPlane.etcd.endpoints[1]: 'b' does not start with https://\n"                                                           },
         {"controlPlane: { etcd: { endpoints: [https://a], prefix: /x/ } }\n",
-         FILE_NAME ":1:57: controlPlane.etcd.prefix: '/x/' is not a prefix such as /edgible\n"                                                   },
+         FILE_NAME ":1:57: controlPlane.etcd.prefix: '/x/' is not a prefix such as /edgible\n"                                                           },
         {"controlPlane: { etcd: { endpoints: [https://a], prefix: [] } }\n",
-         FILE_NAME ":1:57: controlPlane.etcd.prefix: expected a string, found a list\n"                                                          },
+         FILE_NAME ":1:57: controlPlane.etcd.prefix: expected a string, found a list\n"                                                                  },
         {"controlPlane: { etcd: { endpoints: [https://a], passwordFile: x } }\n",
-         FILE_NAME ":1:23: controlPlane.etcd.username: is required with passwordFile\n"                                                          },
-        {SOURCE "policy:\n",                                                      FILE_NAME ":2:8: policy: expected a mapping, found null\n"     },
+         FILE_NAME ":1:23: controlPlane.etcd.username: is required with passwordFile\n"                                                                  },
+        {SOURCE "policy:\n",                                                      FILE_NAME ":2:8: policy: expected a mapping, found null\n"             },
         {SOURCE "policy: { commands: }\n",
-         FILE_NAME ":2:21: policy.commands: expected a list, found null\n"                                                                       },
+         FILE_NAME ":2:21: policy.commands: expected a list, found null\n"                                                                               },
         {SOURCE "policy: { commands: [bin] }\n",
-         FILE_NAME ":2:22: policy.commands[0]: 'bin' is not an absolute path\n"                                                                  },
+         FILE_NAME ":2:22: policy.commands[0]: 'bin' is not an absolute path\n"                                                                          },
+        {SOURCE "policy: { logs: }\n",
+         FILE_NAME ":2:17: policy.logs: expected a mapping, found null\n"                                                                                },
+        {SOURCE "policy: { logs: { maxTotal: all } }\n",                          FILE_NAME
+         ":2:29: policy.logs.maxTotal: 'all' is not a size such as 4096, 64KiB, 256MiB or 1GiB\n"},
         {SOURCE "policy: { access: }\n",
-         FILE_NAME ":2:19: policy.access: expected a mapping, found null\n"                                                                      },
+         FILE_NAME ":2:19: policy.access: expected a mapping, found null\n"                                                                              },
         {SOURCE "policy: { access: { hostname: [] } }\n",
-         FILE_NAME ":2:21: policy.access.hostname: unknown key, did you mean 'hostnames'?\n"                                                     },
+         FILE_NAME ":2:21: policy.access.hostname: unknown key, did you mean 'hostnames'?\n"                                                             },
         {SOURCE "policy: { access: { hostnames: ['*', 'a.*.b', 'x y'] } }\n",
          FILE_NAME ":2:33: policy.access.hostnames[0]: '*' is not a host name such as "
                    "a.example.com or *.example.com\n" FILE_NAME
                    ":2:38: policy.access.hostnames[1]: 'a.*.b' is not a host name such as "
                    "a.example.com or *.example.com\n" FILE_NAME
                    ":2:47: policy.access.hostnames[2]: 'x y' is not a host name such as "
-                   "a.example.com or *.example.com\n"                                                                                            },
+                   "a.example.com or *.example.com\n"                                                                                                    },
         {SOURCE "policy: { access: { auth: [apikey] } }\n",
          FILE_NAME ":2:28: policy.access.auth[0]: unknown mode 'apikey', did you mean "
-                   "'api-key'?\n"                                                                                                                },
+                   "'api-key'?\n"                                                                                                                        },
         {SOURCE "policy: { remoteActions: [restart, shell, log] }\n",
          FILE_NAME ":2:36: policy.remoteActions[1]: unknown action 'shell'\n" FILE_NAME
-                   ":2:43: policy.remoteActions[2]: unknown action 'log', did you mean 'logs'?\n"                                                },
+                   ":2:43: policy.remoteActions[2]: unknown action 'log', did you mean 'logs'?\n"                                                        },
         {SOURCE "policy: { remoteActions: logs }\n",
-         FILE_NAME ":2:26: policy.remoteActions: expected a list, found a string\n"                                                              },
+         FILE_NAME ":2:26: policy.remoteActions: expected a list, found a string\n"                                                                      },
         {SOURCE "policy: { maxWorkloads: -1 }\n",
-         FILE_NAME ":2:25: policy.maxWorkloads: -1 is not from 0 to 1000000\n"                                                                   },
+         FILE_NAME ":2:25: policy.maxWorkloads: -1 is not from 0 to 1000000\n"                                                                           },
         {SOURCE "defaults: { restart: { initialDelay: 2m } }\n",
-         FILE_NAME ":2:22: defaults.restart: initialDelay is above maxDelay\n"                                                                   },
+         FILE_NAME ":2:22: defaults.restart: initialDelay is above maxDelay\n"                                                                           },
         {SOURCE "api: { group: 'a:b' }\n",
-         FILE_NAME ":2:15: api.group: 'a:b' is not a name of a user or group\n"                                                                  },
+         FILE_NAME ":2:15: api.group: 'a:b' is not a name of a user or group\n"                                                                          },
         {SOURCE "log: {}\nlog: {}\n",
-         FILE_NAME ":3:1: the key 'log' stands twice, first at line 2, column 1\n"                                                               },
+         FILE_NAME ":3:1: the key 'log' stands twice, first at line 2, column 1\n"                                                                       },
         {SOURCE "log: [\n",
          FILE_NAME ":3:1: did not find expected node content while parsing a flow node that starts "
-                   "at line 3, column 1\n"                                                                                                       },
+                   "at line 3, column 1\n"                                                                                                               },
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         CLEANUP(diag) struct diag diag = {0};
