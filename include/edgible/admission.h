@@ -51,7 +51,8 @@ char *admission_depends_refusal(const struct app_spec *app, struct map *known);
 /* --- at a launch --- */
 
 /* The policy may be stricter than the one that accepted the document. Its words for what does not
- * depend on a path: user, group, environment and privileges; NULL: it may start. The caller frees.
+ * depend on the program and log: user, group, environment, privileges and what is read; NULL: it
+ * may start. The caller frees.
  */
 char *admission_start_refusal(const struct policy_config *policy,
                               const struct workload_spec *workload, const char *own_user);

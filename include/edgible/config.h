@@ -28,8 +28,8 @@ struct etcd_config {
 struct policy_config {
     bool present;
     /* Each list binds only where its has_ member is set: an empty list allows nothing. */
-    bool has_commands, has_users, has_groups, has_write_paths;
-    struct strv commands, users, groups, write_paths;
+    bool has_commands, has_users, has_groups, has_write_paths, has_read_paths;
+    struct strv commands, users, groups, write_paths, read_paths;
     struct strv env;       /* names and patterns of variables that are allowed beside commands */
     int64_t max_workloads; /* UNSET: no limit */
     mono_ms min_restart_delay_ms, max_grace_ms; /* UNSET: no limit */

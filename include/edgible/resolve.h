@@ -26,6 +26,9 @@ struct resolved {
 /* Opens first and asks the kernel what was opened: *ret is what will be used, whatever happens to
  * the path meanwhile. Codes: errno. */
 int resolve_open(const char *path, struct resolved *ret, struct err *err) MUST_CHECK;
+/* The path, without links, of what is open; NULL with ESTALE where it is no longer there, else with
+ * errno's code. The caller frees. */
+char *resolve_descriptor(int fd, struct err *err);
 void resolved_fini(struct resolved *resolved);
 void cleanup_resolved(struct resolved *resolved);
 

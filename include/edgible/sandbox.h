@@ -17,9 +17,11 @@ struct sandbox_request {
     const struct strv *read, *write; /* absolute paths, with all below them */
     const uint16_t *connect;         /* ports */
     size_t connect_count;
-    bool limit_connect;      /* no other port than those */
-    const char *program;     /* may be read and executed; NULL: none known */
-    const char *working_dir; /* may be read; NULL: none */
+    bool limit_connect;         /* no other port than those */
+    const char *program;        /* may be read and executed; NULL: none known */
+    const char *working_dir;    /* may be read; NULL: none */
+    const struct strv *allowed; /* patterns that `read`, `write` and working_dir must match, as they
+                                   were opened; NULL: any */
 };
 
 /* The Landlock version of this kernel; 0: it has none, or it is switched off. */
@@ -27,7 +29,7 @@ int sandbox_version(void);
 
 /* A ruleset: the caller closes it. -1 with ERR_SPEC where a path of `read` or `write` does not
  * exist, or any path leads by a link that somebody else, or what is in the sandbox, can have put
- * there (trusted.h); ENOSYS where sandbox_version() is 0. */
+ * there (trusted.h), or is not allowed; ENOSYS where sandbox_version() is 0. */
 int sandbox_open(const struct sandbox_request *request, struct err *err) MUST_CHECK;
 
 /* "landlock 7", "landlock 5, without signals", "landlock 3, without connect and signals",

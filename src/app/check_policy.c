@@ -35,6 +35,7 @@ void check_print_policy(const struct policy_config *policy)
     print_list("users", policy->has_users, &policy->users, "");
     print_list("groups", policy->has_groups, &policy->groups, "");
     print_list("writePaths", policy->has_write_paths, &policy->write_paths, "");
+    print_list("readPaths", policy->has_read_paths, &policy->read_paths, "");
     print_number("maxWorkloads", policy->max_workloads, "");
     print_number("minRestartDelay", policy->min_restart_delay_ms, " ms");
     print_number("maxGracePeriod", policy->max_grace_ms, " ms");

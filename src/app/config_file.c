@@ -106,6 +106,7 @@ struct config *config_file_load(const char *path, struct diag *diag, struct err 
     if (config != NULL) {
         resolve_patterns(&config->policy.commands);
         resolve_patterns(&config->policy.write_paths);
+        resolve_patterns(&config->policy.read_paths);
     }
     if (config == NULL) {
         (void) err_set(err, ERR_SPEC, "the configuration '%s' is invalid", path);

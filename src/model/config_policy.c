@@ -34,6 +34,13 @@ static void read_write_paths(struct doc_reader *reader, const struct doc_spot *s
     docread_paths(reader, spot, &policy->write_paths);
 }
 
+static void read_read_paths(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    struct policy_config *policy = target;
+    policy->has_read_paths = true;
+    docread_paths(reader, spot, &policy->read_paths);
+}
+
 static void read_env_names(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     struct policy_config *policy = target;
@@ -154,6 +161,7 @@ void config_read_policy(struct doc_reader *reader, const struct doc_spot *spot, 
         DOC_FIELD_OF_ALL("users", read_users),
         DOC_FIELD_OF_ALL("groups", read_groups),
         DOC_FIELD_OF_ALL("writePaths", read_write_paths),
+        DOC_FIELD_OF_ALL("readPaths", read_read_paths),
         DOC_FIELD(struct policy_config, max_workloads, "maxWorkloads", docread_int, .max = 1000000),
         DOC_FIELD(struct policy_config, min_restart_delay_ms, "minRestartDelay", docread_duration),
         DOC_FIELD(struct policy_config, max_grace_ms, "maxGracePeriod", docread_duration),
@@ -188,6 +196,7 @@ void config_fini_policy(struct policy_config *policy)
     strv_fini(&policy->users);
     strv_fini(&policy->groups);
     strv_fini(&policy->write_paths);
+    strv_fini(&policy->read_paths);
     strv_fini(&policy->hostnames);
     strv_fini(&policy->auth_modes);
     strv_fini(&policy->remote_actions);

@@ -3,6 +3,7 @@
 #include "edgible/buf.h"
 #include "edgible/creds.h"
 #include "edgible/policy.h"
+#include "edgible/sandbox.h"
 #include "edgible/spawn.h"
 
 #include <inttypes.h>
@@ -220,6 +221,51 @@ static void check_path(struct asked *a, const char *field, const char *given)
     }
 }
 
+/* field is "sandbox.read[0]", or as it may be. */
+static void check_read_path(struct asked *a, const char *field, const char *given)
+{
+    struct err err = {0};
+    CLEANUP(free) char *path = resolve_path(given, &err);
+    if (path == NULL) {
+        buf_printf(a->why, "%s '%s': policy.readPaths: %s", field, given, err.msg);
+    } else if (!matches_any(&a->policy->read_paths, path)) {
+        buf_printf(a->why, "%s '%s': '%s' is not among the policy.readPaths of this device", field,
+                   given, path);
+    }
+}
+
+static void check_read_list(struct asked *a, const char *member, const struct strv *paths)
+{
+    for (size_t i = 0; i < paths->count && a->why->len == 0; i++) {
+        CLEANUP(free) char *field = xasprintf("sandbox.%s[%zu]", member, i);
+        check_read_path(a, field, paths->items[i]);
+    }
+}
+
+/* Without a sandbox a workload reads whatever its user can: nothing would hold the list. */
+static void check_reads(struct asked *a)
+{
+    const struct workload_spec *w = a->workload;
+    if (!a->policy->has_read_paths || a->why->len > 0) {
+        return;
+    }
+    if (!w->sandbox.present) {
+        buf_add_str(a->why, "sandbox: is required, as nothing else holds policy.readPaths of this "
+                            "device");
+        return;
+    }
+    if (sandbox_version() == 0) {
+        buf_add_str(a->why, "sandbox: this kernel has no Landlock, and nothing else holds "
+                            "policy.readPaths of this device");
+        return;
+    }
+    check_read_list(a, "read", &w->sandbox.read);
+    check_read_list(a, "write", &w->sandbox.write);
+    if (w->working_dir != NULL && a->why->len == 0) {
+        check_read_path(a, "workingDir", w->working_dir);
+    }
+}
+
 /* Of another group than the user's own, its members' rights would come with it. */
 static void check_group(struct asked *a, const char *user)
 {
@@ -296,6 +342,7 @@ static void check_workload(struct asked *a)
     }
     check_path(a, "workingDir", w->working_dir);
     check_path(a, "logFile", w->log_file);
+    check_reads(a);
     check_limits(a);
     check_privileges(a);
 }
@@ -311,6 +358,7 @@ char *admission_start_refusal(const struct policy_config *policy,
     check_user(&a);
     check_env(&a);
     check_privileges(&a);
+    check_reads(&a);
     return why.len > 0 ? buf_steal(&why) : NULL;
 }
 

@@ -336,6 +336,7 @@ static char *guess_program(const struct workload *w, const struct launch *launch
 static int open_sandbox(const struct workload *w, struct launch *launch, struct err *err)
 {
     const struct sandbox_spec *spec = &w->spec.sandbox;
+    const struct policy_config *policy = w->ctx->policy;
     if (!spec->present || sandbox_version() == 0) {
         return 0;
     }
@@ -346,7 +347,9 @@ static int open_sandbox(const struct workload *w, struct launch *launch, struct 
                                       .connect_count = spec->connect_count,
                                       .limit_connect = spec->has_connect,
                                       .program = program,
-                                      .working_dir = w->spec.working_dir};
+                                      .working_dir = w->spec.working_dir,
+                                      .allowed =
+                                          policy->has_read_paths ? &policy->read_paths : NULL};
     launch->sandbox_fd = sandbox_open(&request, err);
     return launch->sandbox_fd >= 0 ? 0 : -1;
 }

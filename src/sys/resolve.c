@@ -102,6 +102,16 @@ static char *read_name(int fd, const struct stat *st, struct err *err)
     return xstrdup(name);
 }
 
+char *resolve_descriptor(int fd, struct err *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0) {
+        (void) err_set(err, errno, "look at a descriptor");
+        return NULL;
+    }
+    return read_name(fd, &st, err);
+}
+
 int resolve_open(const char *path, struct resolved *ret, struct err *err)
 {
     struct stat st;

@@ -2,6 +2,8 @@
 
 #include "edgible/fd.h"
 #include "edgible/mem.h"
+#include "edgible/policy.h"
+#include "edgible/resolve.h"
 #include "edgible/trusted.h"
 
 #include <errno.h>
@@ -108,15 +110,39 @@ static void allow_system_path(int ruleset, const char *path, uint64_t access)
     }
 }
 
-static int allow_path(int ruleset, const char *path, const struct trusted_bounds *bounds,
-                      uint64_t access, struct err *err)
+/* How the paths of a document are judged. */
+struct bounds {
+    struct trusted_bounds trusted;
+    const struct strv *allowed; /* as of the request */
+};
+
+/* What was opened, and not what the path led to at some other time. */
+static int check_allowed(const char *path, int fd, const struct strv *allowed, struct err *err)
 {
-    CLEANUP(close_fd) int fd = trusted_open(path, bounds, err);
-    return fd >= 0 ? allow_open(ruleset, path, fd, access, err) : -1;
+    CLEANUP(free) char *real = resolve_descriptor(fd, err);
+    if (real == NULL) {
+        return err_prefix(err, "'%s'", path);
+    }
+    for (size_t i = 0; i < allowed->count; i++) {
+        if (policy_pattern_matches(allowed->items[i], real)) {
+            return 0;
+        }
+    }
+    return err_set(err, ERR_SPEC, "'%s' is not among the policy.readPaths of this device", real);
+}
+
+static int allow_path(int ruleset, const char *path, const struct bounds *bounds, uint64_t access,
+                      struct err *err)
+{
+    CLEANUP(close_fd) int fd = trusted_open(path, &bounds->trusted, err);
+    if (fd < 0 || (bounds->allowed != NULL && check_allowed(path, fd, bounds->allowed, err) < 0)) {
+        return -1;
+    }
+    return allow_open(ruleset, path, fd, access, err);
 }
 
 static int allow_paths(int ruleset, const char *member, const struct strv *paths,
-                       const struct trusted_bounds *bounds, uint64_t access, struct err *err)
+                       const struct bounds *bounds, uint64_t access, struct err *err)
 {
     for (size_t i = 0; i < paths->count; i++) {
         if (allow_path(ruleset, paths->items[i], bounds, access, err) < 0) {
@@ -154,8 +180,8 @@ static void allow_base(int ruleset, uint64_t write)
 }
 
 /* What need not be there: the start fails of that later, with its own reason. */
-static int allow_own(int ruleset, const char *member, const char *path,
-                     const struct trusted_bounds *bounds, struct err *err)
+static int allow_own(int ruleset, const char *member, const char *path, const struct bounds *bounds,
+                     struct err *err)
 {
     if (path == NULL || allow_path(ruleset, path, bounds, READ, err) == 0 ||
         err->code != ERR_SPEC) {
@@ -191,9 +217,15 @@ static int allow_all(int ruleset, const struct sandbox_request *request, uint64_
 {
     size_t count = 0;
     CLEANUP(free) struct trusted_folder *folders = find_bounds(request, &count);
-    const struct trusted_bounds bounds = {folders, count};
+    const struct bounds program_bounds = {
+        .trusted = {folders, count}
+    };
+    const struct bounds bounds = {
+        .trusted = {folders, count},
+          .allowed = request->allowed
+    };
     allow_base(ruleset, write);
-    if (allow_own(ruleset, "command[0]", request->program, &bounds, err) < 0 ||
+    if (allow_own(ruleset, "command[0]", request->program, &program_bounds, err) < 0 ||
         allow_own(ruleset, "workingDir", request->working_dir, &bounds, err) < 0 ||
         allow_paths(ruleset, "read", request->read, &bounds, READ, err) < 0) {
         return -1;

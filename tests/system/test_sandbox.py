@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from api import Api
-from harness import FAIL_AT_ONCE, ordinary_account, python, workload
+from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, is_alive, ordinary_account, python,
+                     workload)
 
 SYS_LANDLOCK_CREATE_RULESET = 444
 VERSION = max(0, ctypes.CDLL(None).syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, 1))
@@ -218,6 +219,70 @@ def test_without_a_sandbox_nothing_is_limited(agent):
     agent.deploy("app", workload("main", python("print(open('/proc/self/status').read())")))
     agent.wait_logged("app", "main", "NoNewPrivs")
     assert "sandbox" not in Api(agent).workload("app", "main")
+
+
+@pytest.fixture
+def reading(make_agent):
+    """An agent whose policy lets documents read two folders, and these with one that it does not."""
+    agent = make_agent()
+    for name in ("in", "more", "secret"):
+        (agent.work / name).mkdir()
+        (agent.work / name / "file").write_text(name)
+        for path in (agent.work / name / "file", agent.work / name):
+            os.chown(path, agent.account.uid, agent.account.gid)
+    (agent.work / "in/link").symlink_to(agent.work / "secret")
+    os.chown(agent.work / "in/link", agent.account.uid, agent.account.gid, follow_symlinks=False)
+    agent.write_config(policy={"readPaths": [f"{agent.work}/in", f"{agent.work}/in/**",
+                                             f"{agent.work}/more"]})
+    return agent.start()
+
+
+def test_documents_have_read_what_the_policy_lets_them(reading):
+    agent, work = reading, reading.work
+    told = run(agent, [f"open('{work}/in/file').read()", f"open('{work}/more/file').read()",
+                       f"open('{work}/secret/file').read()"],
+               read=[f"{work}/in"], write=[f"{work}/more"])
+    assert told == ["ok", "ok", "Permission denied"]
+    for name, fields, reason in (
+            ("none", {}, "sandbox: is required"),
+            ("read", {"sandbox": {"read": [f"{work}/in", f"{work}/secret"]}}, "sandbox.read[1]"),
+            ("write", {"sandbox": {"write": [f"{work}/secret/file"]}}, "sandbox.write[0]"),
+            ("link", {"sandbox": {"read": [f"{work}/in/link"]}}, f"'{work}/secret' is not among"),
+            ("up", {"sandbox": {"read": [f"{work}/in/../secret"]}}, f"'{work}/secret' is not"),
+            ("all", {"sandbox": {"read": ["/"]}}, "'/' is not among"),
+            ("dir", {"sandbox": {}, "workingDir": f"{work}/secret"}, "workingDir")):
+        agent.deploy(name, workload("main", ["/bin/true"], **fields))
+        told = agent.wait_event("policy-refused", name)["reason"]
+        assert reason in told and "policy.readPaths" in told, told
+
+
+def test_reading_is_judged_at_each_start(reading):
+    """A folder that becomes a link, and a policy that becomes stricter."""
+    agent, work = reading, reading.work
+    fields = {"sandbox": {"read": [f"{work}/in/deep"]}, "restart": RESTART_AT_ONCE}
+    (work / "in/deep").mkdir()
+    pid, = agent.run("app", workload("main", ["/bin/sleep", "1000000"], **fields))
+    (work / "in/deep").rmdir()
+    (work / "in/deep").symlink_to(work / "secret")
+
+    def refusal(since):
+        return next((e for e in agent.events(None, "app", "main", since)
+                     if "policy.readPaths" in str(e)), None)
+
+    since = agent.mark()
+    os.kill(pid, signal.SIGKILL)
+    assert "sandbox.read[0]" in str(agent.wait(lambda: refusal(since), "the refusal"))
+    (work / "in/deep").unlink()
+    (work / "in/deep").mkdir()
+    since = agent.mark()
+    pid = agent.wait_started("app", "main", since)
+    agent.write_config(policy={"readPaths": []})
+    agent.send(signal.SIGHUP)
+    agent.wait_event("policy-refused", "app")
+    assert is_alive(pid)
+    later = agent.mark()
+    os.kill(pid, signal.SIGKILL)
+    agent.wait(lambda: refusal(later), "the second refusal")
 
 
 CALL = """

@@ -78,6 +78,7 @@ static void every_key_has_a_default_but_the_control_plane(void **state)
     assert_false(c->policy.present);
     assert_int_equal(c->policy.max_workloads, UNSET);
     assert_int_equal(c->policy.max_log_bytes, UNSET);
+    assert_false(c->policy.has_read_paths);
 }
 
 static void remote_actions_are_narrow_by_default_and_access_is_not(void **state)
@@ -141,6 +142,7 @@ static void every_key_is_read(void **state)
         "  commands: [\"/opt/**\", \"/usr/bin/**\"]\n"
         "  users: [edgible]\n"
         "  writePaths: []\n"
+        "  readPaths: [/srv/data/**]\n"
         "  maxWorkloads: 200\n"
         "  minRestartDelay: 100ms\n"
         "  maxGracePeriod: 5m\n"
@@ -173,6 +175,8 @@ static void every_key_is_read(void **state)
     assert_true(c->policy.has_users);
     assert_true(c->policy.has_write_paths);
     assert_int_equal(c->policy.write_paths.count, 0);
+    assert_true(c->policy.has_read_paths);
+    assert_int_equal(c->policy.read_paths.count, 1);
     assert_int_equal(c->policy.max_workloads, 200);
     assert_int_equal(c->policy.min_restart_delay_ms, 100);
     assert_int_equal(c->policy.max_grace_ms, 300000);
@@ -337,6 +341,8 @@ static void what_is_wrong_is_said_with_its_place(void **state)
          FILE_NAME ":2:21: policy.commands: expected a list, found null\n"                                                                               },
         {SOURCE "policy: { commands: [bin] }\n",
          FILE_NAME ":2:22: policy.commands[0]: 'bin' is not an absolute path\n"                                                                          },
+        {SOURCE "policy: { readPaths: [data] }\n",
+         FILE_NAME ":2:23: policy.readPaths[0]: 'data' is not an absolute path\n"                                                                        },
         {SOURCE "policy: { logs: }\n",
          FILE_NAME ":2:17: policy.logs: expected a mapping, found null\n"                                                                                },
         {SOURCE "policy: { logs: { maxTotal: all } }\n",                          FILE_NAME
