@@ -19,6 +19,10 @@ bool policy_pattern_matches(const char *pattern, const char *path);
  * "/opt/a*b", all of "/usr/bin/env"). 0 where there is none. */
 size_t policy_plain_length(const char *pattern);
 
+/* Whether a program of that name runs other programs or code that its arguments name: a shell,
+ * `python3.11`, `env`, `xargs`, `sudo`, `docker` and their like. */
+bool policy_is_interpreter(const char *name);
+
 /* Whether a variable of that name makes a loader, an interpreter or a library run or load
  * something that the command does not name. */
 bool policy_is_loading_variable(const char *name);

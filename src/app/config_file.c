@@ -1,5 +1,6 @@
 #include "config_file.h"
 
+#include "config_warn.h"
 #include "edgible/fd.h"
 #include "edgible/policy.h"
 #include "edgible/resolve.h"
@@ -107,6 +108,7 @@ struct config *config_file_load(const char *path, struct diag *diag, struct err 
         resolve_patterns(&config->policy.commands);
         resolve_patterns(&config->policy.write_paths);
         resolve_patterns(&config->policy.read_paths);
+        config_warn(config, diag);
     }
     if (config == NULL) {
         (void) err_set(err, ERR_SPEC, "the configuration '%s' is invalid", path);

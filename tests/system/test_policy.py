@@ -490,8 +490,7 @@ def test_check_adds_up_the_logs_of_all_documents(make_agent):
 
 
 def check(agent):
-    return subprocess.run([agent_binary(), "--config", agent.config_file, "--check"], text=True,
-                          capture_output=True)
+    return run_client("--config", agent.config_file, "--check", account=agent.account)
 
 
 @pytest.mark.once
@@ -508,6 +507,55 @@ def test_check_shows_the_policy(make_agent):
     agent.write_config(policy={"remoteActions": ["exec"]})
     done = check(agent)
     assert done.returncode == 1 and "policy.remoteActions[0]: unknown action 'exec'" in done.stderr
+
+
+ANYTHING = "documents can run anything"
+
+
+@pytest.mark.parametrize("commands, told, untold", [
+    (["/usr/bin/**"], ["bash", "dash", "env", "find", "sh", "xargs"], []),
+    (["/bin/sh"], ["dash", "sh"], ["bash", "env"]),
+    (["/opt/tool/bin/python3.11"], ["python3.11"], ["sh"]),
+    (["{work}/tools/*"], ["lua5.4"], ["sh"]),
+    (["/usr/bin/*a*h"], ["bash", "dash"], ["env"]),
+    (["/opt/**", "/usr/bin/true"], None, None),
+    ([], None, None),
+])
+@pytest.mark.once
+def test_interpreters_that_the_policy_allows_are_named(make_agent, commands, told, untold):
+    agent = make_agent()
+    (agent.work / "tools").mkdir()
+    shutil.copy("/bin/true", agent.work / "tools/lua5.4")
+    agent.write_config(policy={"commands": [c.format(work=agent.work) for c in commands]})
+    done = check(agent)
+    assert done.returncode == 0, done
+    lines = [line for line in done.stderr.splitlines() if ANYTHING in line]
+    assert len(lines) == (1 if told else 0), done
+    if told:
+        names = lines[0].rsplit(": ", 1)[1].split(", ")
+        assert set(told) <= set(names) and not set(untold) & set(names), names
+
+
+def test_the_agent_says_at_its_start_that_it_allows_interpreters(make_agent):
+    agent = make_agent(policy={"commands": ["/usr/bin/env"]}).start()
+    line = agent.wait(lambda: next((line for line in agent.lines() if ANYTHING in line), None),
+                      "the warning")
+    assert "policy.commands" in line and line.rstrip('"}\n').endswith(": env"), line
+
+
+def test_a_pattern_that_leads_elsewhere_by_anybodys_link_is_named(make_agent):
+    agent = make_agent()
+    shared = agent.work / "shared"
+    (agent.work / "real").mkdir()
+    shared.mkdir()
+    shared.chmod(0o777)
+    (shared / "link").symlink_to(agent.work / "real")
+    agent.write_config(policy={key: [f"{agent.work}/real/**", f"{shared}/link/**"]
+                               for key in ("commands", "writePaths", "readPaths")})
+    told = check(agent).stderr
+    for key in ("commands", "writePaths", "readPaths"):
+        assert f"policy.{key}[1]: warning: '{shared}/link/**' matches nothing" in told, told
+        assert f"policy.{key}[0]" not in told, told
 
 
 @pytest.mark.once

@@ -141,9 +141,40 @@ static void variables_that_run_something_are_known(void **state)
     assert_false(policy_is_loading_variable("GIN_MODE"));
 }
 
+static void programs_that_run_what_their_arguments_say_are_known(void **state)
+{
+    (void) state;
+    static const char *const runs[] = {"sh",          "bash",
+                                       "dash",        "python3",
+                                       "python3.11",  "perl",
+                                       "perl5.36.0",  "node",
+                                       "ruby",        "ruby3.1",
+                                       "lua",         "lua5.4",
+                                       "php",         "php8.2",
+                                       "awk",         "mawk",
+                                       "env",         "busybox",
+                                       "find",        "xargs",
+                                       "ssh",         "sudo",
+                                       "systemd-run", "docker",
+                                       "nsenter",     "ld-linux-x86-64.so.2"};
+    static const char *const others[] = {"true", "sleep",          "cat",     "nginx",
+                                         "etcd", "python3-config", "perldoc", "shred"};
+    for (size_t i = 0; i < ARRAY_LEN(runs); i++) {
+        if (!policy_is_interpreter(runs[i])) {
+            fail_msg("%s", runs[i]);
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        if (policy_is_interpreter(others[i])) {
+            fail_msg("%s", others[i]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(programs_that_run_what_their_arguments_say_are_known),
         cmocka_unit_test(patterns_match_as_they_are_documented),
         cmocka_unit_test(a_hostile_pattern_costs_little),
         cmocka_unit_test(the_plain_part_is_whole_folders),
