@@ -25,9 +25,8 @@ struct app_spec *admission_complete(const struct config *config, const struct ap
 
 /* What applications take of that which the policy limits for all of them together. */
 struct admission_load {
-    size_t workloads; /* that this agent runs */
-    int64_t
-        log_bytes; /* the most that their logs can take, maxSize of each file; INT64_MAX: or more */
+    size_t workloads;  /* that this agent runs */
+    int64_t log_bytes; /* the most that their log files can take; INT64_MAX: that or more */
 };
 
 /* Adds those of an application, which is complete, to the load. good: the version that it can go
@@ -52,8 +51,7 @@ char *admission_depends_refusal(const struct app_spec *app, struct map *known);
 
 /* The policy may be stricter than the one that accepted the document. Its words for what does not
  * depend on the program and log: user, group, environment, privileges and what is read; NULL: it
- * may start. The caller frees.
- */
+ * may start. The caller frees. */
 char *admission_start_refusal(const struct policy_config *policy,
                               const struct workload_spec *workload, const char *own_user);
 /* What was asked for, as far as the policy lets it, and its limits where nothing was. */

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from api import Api
-from harness import (FAIL_AT_ONCE, SLEEP, TEST_USER, agent_binary, is_alive, kill_and_wait,
+from harness import (FAIL_AT_ONCE, ROOT, SLEEP, TEST_USER, agent_binary, is_alive, kill_and_wait,
                      ordinary_account, run_client, sh, wait_for, workload)
 
 FAIL_NEXT = {**FAIL_AT_ONCE, "maxRapidFailures": 2}
@@ -507,6 +507,21 @@ def test_check_shows_the_policy(make_agent):
     agent.write_config(policy={"remoteActions": ["exec"]})
     done = check(agent)
     assert done.returncode == 1 and "policy.remoteActions[0]: unknown action 'exec'" in done.stderr
+
+
+@pytest.mark.once
+def test_the_packaged_policy_is_valid_and_explained(make_agent):
+    agent = make_agent()
+    packaged = yaml.safe_load((ROOT / "packaging/agent.yaml").read_text())
+    agent.write_config(policy=packaged["policy"])
+    done = check(agent)
+    assert done.returncode == 0 and "policy.logs.maxTotal" in done.stdout, done
+    page = (ROOT / "docs/security.md").read_text().split("## The packaged policy")[1]
+    rows = {line.split("`")[1] for line in page.split("\n## ")[0].splitlines()
+            if line.startswith("| `")}
+    for key, value in packaged["policy"].items():
+        names = [f"{key}.{name}" for name in value] if isinstance(value, dict) else [key]
+        assert set(names) <= rows, names
 
 
 ANYTHING = "documents can run anything"
