@@ -325,7 +325,8 @@ static char *guess_program(const struct workload *w, const struct launch *launch
         const char *item = launch->paths.items[i];
         CLEANUP(free)
         char *path = item[0] == '/' ? xstrdup(item) : xasprintf("%s/%s", folder, item);
-        if (access(path, F_OK) == 0) {
+        struct stat st;
+        if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0) {
             return steal_ptr(&path);
         }
     }

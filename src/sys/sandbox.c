@@ -114,7 +114,21 @@ static void allow_system_path(int ruleset, const char *path, uint64_t access)
 struct bounds {
     struct trusted_bounds trusted;
     const struct strv *allowed; /* as of the request */
+    bool is_program;            /* nothing but a file that can be executed */
 };
+
+/* A folder, or data, under the name of a program that is found elsewhere would be let in else. */
+static int check_program(const char *path, int fd, struct err *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0) {
+        return err_set(err, errno, "look at '%s'", path);
+    }
+    if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) == 0) {
+        return err_set(err, EACCES, "'%s' is not a program", path);
+    }
+    return 0;
+}
 
 /* What was opened, and not what the path led to at some other time. */
 static int check_allowed(const char *path, int fd, const struct strv *allowed, struct err *err)
@@ -135,7 +149,8 @@ static int allow_path(int ruleset, const char *path, const struct bounds *bounds
                       struct err *err)
 {
     CLEANUP(close_fd) int fd = trusted_open(path, &bounds->trusted, err);
-    if (fd < 0 || (bounds->allowed != NULL && check_allowed(path, fd, bounds->allowed, err) < 0)) {
+    if (fd < 0 || (bounds->allowed != NULL && check_allowed(path, fd, bounds->allowed, err) < 0) ||
+        (bounds->is_program && check_program(path, fd, err) < 0)) {
         return -1;
     }
     return allow_open(ruleset, path, fd, access, err);
@@ -217,13 +232,9 @@ static int allow_all(int ruleset, const struct sandbox_request *request, uint64_
 {
     size_t count = 0;
     CLEANUP(free) struct trusted_folder *folders = find_bounds(request, &count);
-    const struct bounds program_bounds = {
-        .trusted = {folders, count}
-    };
-    const struct bounds bounds = {
-        .trusted = {folders, count},
-          .allowed = request->allowed
-    };
+    const struct trusted_bounds trusted = {folders, count};
+    const struct bounds program_bounds = {.trusted = trusted, .is_program = true};
+    const struct bounds bounds = {.trusted = trusted, .allowed = request->allowed};
     allow_base(ruleset, write);
     if (allow_own(ruleset, "command[0]", request->program, &program_bounds, err) < 0 ||
         allow_own(ruleset, "workingDir", request->working_dir, &bounds, err) < 0 ||

@@ -221,6 +221,22 @@ def test_without_a_sandbox_nothing_is_limited(agent):
     assert "sandbox" not in Api(agent).workload("app", "main")
 
 
+def test_a_folder_of_a_programs_name_is_not_let_in(agent):
+    """A bare name that is a folder in the first folder of PATH, and a program in the second."""
+    folder = agent.work / "bin/python3"
+    folder.mkdir(parents=True)
+    (folder / "file").write_text("secret")
+    for path in (folder / "file", folder, folder.parent):
+        os.chown(path, agent.account.uid, agent.account.gid)
+    script = (f"try:\n    print('read', open('{folder}/file').read())\n"
+              "except OSError:\n    print('refused')")
+    agent.deploy("app", workload("main", ["python3", "-c", script], sandbox={},
+                                 env={"PATH": f"{agent.work}/bin:/usr/bin"},
+                                 restart={"policy": "never"}))
+    agent.wait_logged("app", "main", "re")
+    assert agent.read_log("app", "main").strip() == "refused"
+
+
 @pytest.fixture
 def reading(make_agent):
     """An agent whose policy lets documents read two folders, and these with one that it does not."""
