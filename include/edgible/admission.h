@@ -33,6 +33,7 @@ struct admission_load {
  * back to, NULL: none; the larger one counts. */
 void admission_add_load(struct admission_load *load, const struct app_spec *app,
                         const struct app_spec *good);
+void admission_join_load(struct admission_load *load, const struct admission_load *more);
 
 /* NULL where the policy allows it, else the sentence that refuses it, with the rule. app is
  * complete; own_user is who the agent is; others is the load of all other applications. The caller

@@ -411,14 +411,20 @@ static struct admission_load own_load(const struct app_spec *app)
     return load;
 }
 
+void admission_join_load(struct admission_load *load, const struct admission_load *more)
+{
+    load->workloads += more->workloads;
+    load->log_bytes = add_bytes(load->log_bytes, more->log_bytes);
+}
+
 void admission_add_load(struct admission_load *load, const struct app_spec *app,
                         const struct app_spec *good)
 {
     struct admission_load now = own_load(app);
     struct admission_load then = good != NULL ? own_load(good) : now;
-    load->workloads += now.workloads > then.workloads ? now.workloads : then.workloads;
-    load->log_bytes =
-        add_bytes(load->log_bytes, now.log_bytes > then.log_bytes ? now.log_bytes : then.log_bytes);
+    now.workloads = now.workloads > then.workloads ? now.workloads : then.workloads;
+    now.log_bytes = now.log_bytes > then.log_bytes ? now.log_bytes : then.log_bytes;
+    admission_join_load(load, &now);
 }
 
 /* Of what is limited for all applications together. */

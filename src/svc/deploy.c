@@ -39,6 +39,7 @@ struct others {
     const struct app_docs *docs;
     struct map *known;          /* as of admission_depends_refusal(), the documents included */
     struct admission_load load; /* of applications that are in no document */
+    struct admission_load *doc_loads; /* of each document; owned */
 };
 
 static void add_other(void *arg, const struct reconcile_app *app)
@@ -60,31 +61,34 @@ static void add_other(void *arg, const struct reconcile_app *app)
 static void look_at_others(const struct overview *view, const struct app_docs *docs,
                            struct others *others)
 {
-    *others = (struct others){.docs = docs, .known = map_new()};
+    *others = (struct others){.docs = docs,
+                              .known = map_new(),
+                              .doc_loads = xcalloc(docs->count, sizeof(*others->doc_loads))};
     for (size_t i = 0; i < docs->count; i++) {
+        CLEANUP(app_spec)
+        struct app_spec *complete = admission_complete(view->config, docs->docs[i].spec);
+        admission_add_load(&others->doc_loads[i], complete, NULL);
         map_put(others->known, docs->docs[i].spec->name, docs->docs[i].spec);
     }
     reconcile_each_app(view->reconcile, add_other, others);
 }
 
-static struct admission_load load_besides(const struct config *config, const struct others *others,
-                                          const struct app_spec *app)
+static struct admission_load load_besides(const struct others *others, size_t doc)
 {
     struct admission_load load = others->load;
     for (size_t i = 0; i < others->docs->count; i++) {
-        if (others->docs->docs[i].spec != app) {
-            CLEANUP(app_spec)
-            struct app_spec *other = admission_complete(config, others->docs->docs[i].spec);
-            admission_add_load(&load, other, NULL);
+        if (i != doc) {
+            admission_join_load(&load, &others->doc_loads[i]);
         }
     }
     return load;
 }
 
 /* What the agent would refuse later is refused now, as a whole. */
-static bool is_acceptable(const struct overview *view, const struct others *others,
-                          const struct app_spec *app, struct deploy_refusal *refusal)
+static bool is_acceptable(const struct overview *view, const struct others *others, size_t doc,
+                          struct deploy_refusal *refusal)
 {
+    const struct app_spec *app = others->docs->docs[doc].spec;
     struct reconcile_app now;
     CLEANUP(free) char *elsewhere = admission_not_for_device(view->config, app);
     if (elsewhere != NULL) {
@@ -93,7 +97,7 @@ static bool is_acceptable(const struct overview *view, const struct others *othe
     }
     CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
     CLEANUP(app_spec) struct app_spec *complete = admission_complete(view->config, app);
-    struct admission_load besides = load_besides(view->config, others, app);
+    struct admission_load besides = load_besides(others, doc);
     CLEANUP(free)
     char *against =
         admission_policy_refusal(view->config, complete, self != NULL ? self->user : "", &besides);
@@ -133,9 +137,10 @@ static bool check_documents(const struct overview *view, const struct app_docs *
     bool all = true;
     look_at_others(view, docs, &others);
     for (size_t i = 0; i < docs->count && all; i++) {
-        all = is_acceptable(view, &others, docs->docs[i].spec, refusal);
+        all = is_acceptable(view, &others, i, refusal);
     }
     map_free(others.known);
+    free(others.doc_loads);
     return all;
 }
 
