@@ -3,6 +3,7 @@
 #include "agent.h"
 #include "commands.h"
 #include "edgible/mem.h"
+#include "terminal.h"
 
 #include <getopt.h>
 #include <stdbool.h>
@@ -112,6 +113,10 @@ int cli_run(int argc, char **argv)
     int usage = parse(argc, argv, &options);
     if (usage != 0) {
         return usage;
+    }
+    bool is_daemon = options.command.config != NULL && optind == argc && !options.check;
+    if (!is_daemon) {
+        terminal_begin();
     }
     if (options.help) {
         print_help();

@@ -3,8 +3,8 @@
 #include "config_file.h"
 #include "edgible/config.h"
 #include "edgible/mem.h"
-#include "edgible/utf8.h"
 #include "plane.h"
+#include "terminal.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -31,17 +31,14 @@ char *client_clean(const char *text)
     CLEANUP(buf) struct buf out = {0};
     size_t len = strlen(text);
     for (size_t at = 0; at < len;) {
-        size_t n = utf8_char_len(text + at, len - at);
-        unsigned char c = (unsigned char) text[at];
-        /* C0 and DEL, and C1 as UTF-8 has it: what drives a terminal. */
-        bool is_control =
-            c < 0x20 || c == 0x7f || (n == 2 && c == 0xc2 && (text[at + 1] & 0xe0) == 0x80);
-        if (n == 0 || is_control) {
+        bool is_bad = false;
+        size_t n = terminal_char_len(text + at, len - at, &is_bad);
+        if (is_bad || (unsigned char) text[at] < 0x20) {
             buf_add_char(&out, '?');
         } else {
             buf_add(&out, text + at, n);
         }
-        at += n > 0 ? n : 1;
+        at += n;
     }
     return out.len > 0 ? buf_steal(&out) : xstrdup("");
 }
@@ -302,19 +299,24 @@ static bool has_color(const struct command_options *options)
            isatty(STDOUT_FILENO) == 1;
 }
 
-const char *client_color(const struct command_options *options, const char *status)
+void client_color(const struct command_options *options, const char *status)
 {
-    if (!has_color(options)) {
-        return "";
+    if (has_color(options)) {
+        bool is_good = strcmp(status, "running") == 0 || strcmp(status, "completed") == 0;
+        terminal_control(client_is_bad(status) ? "\033[31m" : is_good ? "\033[32m" : "\033[33m");
     }
-    if (client_is_bad(status)) {
-        return "\033[31m";
-    }
-    return strcmp(status, "running") == 0 || strcmp(status, "completed") == 0 ? "\033[32m"
-                                                                              : "\033[33m";
 }
 
-const char *client_color_end(const struct command_options *options)
+void client_color_end(const struct command_options *options)
 {
-    return has_color(options) ? "\033[0m" : "";
+    if (has_color(options)) {
+        terminal_control("\033[0m");
+    }
+}
+
+void client_print_status(const struct command_options *options, const char *status)
+{
+    client_color(options, status);
+    (void) fputs(status, stdout);
+    client_color_end(options);
 }

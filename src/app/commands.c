@@ -3,6 +3,7 @@
 #include "edgible/map.h"
 #include "edgible/mem.h"
 #include "plane.h"
+#include "terminal.h"
 
 #include <getopt.h>
 #include <stdarg.h>
@@ -31,8 +32,8 @@ static const struct command table[] = {
      cmd_application_get},
     {"application", "events", "-i ID [-n N] [-f]", "what happened to it", "id! lines follow",
      cmd_application_events},
-    {"application", "logs", "-i ID [--workload W] [-n N] [-f]", "what it printed",
-     "id! workload lines follow", cmd_application_logs},
+    {"application", "logs", "-i ID [--workload W] [-n N] [-f] [--raw]", "what it printed",
+     "id! workload lines follow raw", cmd_application_logs},
     {"application", "restart", "-i ID [--workload W]", "new processes, counters forgiven",
      "id! workload", cmd_application_restart},
     {"application", "update", "-i ID --target-state running|suspended", "suspend or resume it",
@@ -44,8 +45,8 @@ static const struct command table[] = {
     {"device", "health", "[--name DEVICE]", "'Health check OK', or what is wrong", "name",
      cmd_device_health},
     {"agent", "status", "[--watch]", "the agent itself", "watch", cmd_agent_status},
-    {"agent", "logs", "[-n N] [-f] [--level L] [--module M]", "the agent's own log",
-     "lines follow level module", cmd_agent_logs},
+    {"agent", "logs", "[-n N] [-f] [--level L] [--module M] [--raw]", "the agent's own log",
+     "lines follow level module raw", cmd_agent_logs},
     {"agent", "set-log-level", "error|warn|info|debug", "until the agent is restarted or reloaded",
      "ARG!", cmd_agent_set_log_level},
 };
@@ -80,6 +81,7 @@ static const struct {
     {"target-state",  0,   OPTION_TEXT,     offsetof(struct command_options, target_state) },
     {"json",          0,   OPTION_FLAG,     offsetof(struct command_options, json)         },
     {"plain",         0,   OPTION_FLAG,     offsetof(struct command_options, plain)        },
+    {"raw",           0,   OPTION_FLAG,     offsetof(struct command_options, raw)          },
     {"follow",        'f', OPTION_FLAG,     offsetof(struct command_options, follow)       },
     {"watch",         0,   OPTION_FLAG,     offsetof(struct command_options, watch)        },
     {"no-wait",       0,   OPTION_FLAG,     offsetof(struct command_options, no_wait)      },
@@ -367,6 +369,9 @@ int commands_run(int argc, char **argv, const struct command_options *preset)
                       command->about);
         print_options();
         return EXIT_OK;
+    }
+    if (options.raw) {
+        terminal_set_raw();
     }
     int code = EXIT_OK;
     options.is_of_device = is_noun(command->noun, "device");

@@ -29,7 +29,7 @@ struct command_options {
     const char *device; /* of a control plane's */
     const char *file, *id, *name, *workload, *level, *module, *target_state;
     const char *argument; /* the word that is no option */
-    bool json, plain, follow, watch, no_wait, help;
+    bool json, plain, raw, follow, watch, no_wait, help;
     bool is_of_device;   /* the noun is `device`: --name is one's */
     int64_t lines;       /* -1 */
     mono_ms timeout_ms;  /* -1 */

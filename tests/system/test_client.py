@@ -1,9 +1,12 @@
 """The client commands, against a real agent."""
 
+import contextlib
 import json
 import os
 import pty
+import re
 import subprocess
+import termios
 import threading
 
 import pytest
@@ -316,3 +319,105 @@ def test_what_a_hostile_workload_prints_does_not_drive_the_terminal(agent, edgib
     for command in [["application", "why", "-i", "web"], ["application", "get", "-i", "web"],
                     ["application", "events", "-i", "web"]]:
         assert "\033" not in edgible(*command).stdout
+
+
+# --- terminals -------------------------------------------------------------------------------------
+
+# Colour, a title, BEL, CR, DEL; CSI of C1 as UTF-8 and as a byte; every control of direction.
+HOSTILE = (b"\x1b[31mred \x1b]0;title\x07 \r \x7f \xc2\x9b2J \x9b2J " +
+           "".join(map(chr, [0x80, 0x9f, 0x61c, 0x200e, 0x200f, *range(0x202a, 0x202f),
+                             *range(0x2066, 0x206a)])).encode())
+HARMLESS = "a\ttab, \u00e4 \u00a0 \u0660 \u20ac \u202f \U0001f600".encode()
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def on_terminal(agent, *args, code=0):
+    """What a terminal gets of a command, on stdout and stderr; its ends of lines are \\n."""
+    master, slave = pty.openpty()
+    settings = termios.tcgetattr(slave)
+    settings[1] &= ~termios.OPOST
+    termios.tcsetattr(slave, termios.TCSANOW, settings)
+    program = subprocess.Popen(
+        [agent_binary(), "--socket", str(agent.runtime_dir / "agent.sock"), *map(str, args)],
+        stdout=slave, stderr=slave, stdin=slave, env=base_environment(agent.account),
+        **agent.account.popen_options())
+    os.close(slave)
+    got = []
+
+    def read():
+        with contextlib.suppress(OSError):  # EIO: its end
+            while piece := os.read(master, 4096):
+                got.append(piece)
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert program.wait(DEADLINE) == code
+    reader.join(DEADLINE)
+    os.close(master)
+    return b"".join(got)
+
+
+@pytest.fixture
+def hostile(agent):
+    """An agent that runs a program whose output would drive a terminal."""
+    (agent.work / "out").write_bytes(HOSTILE + b"\n" + HARMLESS + b"\nthe end\n")
+    agent.deploy("web", workload("main", sh(f"cat {agent.work}/out; exit 1"),
+                                 restart=FAIL_AT_ONCE))
+    agent.wait_event("failed", "web")
+    agent.wait_logged("web", "main", "the end\n")
+    return agent
+
+
+@pytest.mark.once
+def test_a_log_does_not_drive_the_terminal(hostile):
+    text = on_terminal(hostile, "app", "logs", "-i", "web").decode()
+    assert not CONTROL.search(text), text
+    assert "?[31mred ?]0;title? ? ? ?2J ?2J ??" in text
+    assert HARMLESS.decode() in text and text.endswith("the end\n")
+
+
+@pytest.mark.once
+def test_a_log_is_raw_where_that_is_wanted(hostile, edgible):
+    wanted = HOSTILE + b"\n" + HARMLESS + b"\nthe end\n"
+    assert on_terminal(hostile, "app", "logs", "-i", "web", "--raw") == wanted
+    piped = subprocess.run(
+        [agent_binary(), "--socket", str(hostile.runtime_dir / "agent.sock"), "app", "logs", "-i",
+         "web"], capture_output=True, env=base_environment(hostile.account),
+        **hostile.account.popen_options())
+    assert piped.stdout == wanted
+    edgible("app", "list", "--raw", code=2)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("command", [
+    ["app", "why", "-i", "web"], ["app", "get", "-i", "web"], ["app", "events", "-i", "web"],
+    ["app", "list"], ["app", "list", "--json"], ["app", "get", "-i", "web", "--json"],
+    ["app", "why", "-i", "web", "--json"], ["device", "application-health"], ["agent", "status"],
+    ["agent", "logs"], ["stack", "status"]], ids=" ".join)
+def test_nothing_else_drives_the_terminal(hostile, command):
+    code = 1 if command[0] == "device" else 0
+    text = on_terminal(hostile, *command, code=code).decode()
+    own = re.sub("\x1b\\[3[123]m(.*?)\x1b\\[0m", "\\1", text)
+    assert not CONTROL.search(own), own
+
+
+@pytest.mark.once
+def test_errors_do_not_drive_the_terminal(hostile):
+    file = hostile.work / "bad.yaml"
+    document = hostile.app("web\u202e\u009b2J", workload("main", SLEEP))
+    file.write_text(yaml.safe_dump(document, allow_unicode=False))
+    for command in [["stack", "validate", "-f", file], ["stack", "deploy", "-f", file]]:
+        text = on_terminal(hostile, *command, code=1).decode()
+        assert text and not CONTROL.search(text), text
+    text = on_terminal(hostile, "app", "get", "-i", "\u202eweb\x1b[2J", code=1).decode()
+    assert text and not CONTROL.search(text), text
+
+
+@pytest.mark.once
+def test_a_failed_deploy_shows_the_log_without_controls(hostile):
+    (hostile.work / "out").write_bytes(HOSTILE + b"\n")
+    document = hostile.app("web", workload("main", sh(f"cat {hostile.work}/out; exit 2"),
+                                           restart=FAIL_AT_ONCE))
+    text = on_terminal(hostile, "stack", "deploy", "--plain", "-f",
+                       stack_file(hostile, document), code=1).decode()
+    assert "The last lines of its log:" in text
+    assert not CONTROL.search(text), text

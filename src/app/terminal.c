@@ -1,0 +1,128 @@
+#include "terminal.h"
+
+#include "edgible/buf.h"
+#include "edgible/fd.h"
+#include "edgible/mem.h"
+#include "edgible/utf8.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHAR_MAX_BYTES 4
+
+/* One of stdout and stderr. */
+struct filter {
+    int fd;
+    char begun[CHAR_MAX_BYTES]; /* a character whose end has not come yet */
+    size_t begun_len;
+};
+
+static struct filter filters[] = {{.fd = STDOUT_FILENO}, {.fd = STDERR_FILENO}};
+static bool is_raw;
+
+static uint32_t code_point(const char *text, size_t len)
+{
+    const unsigned char *u = (const unsigned char *) text;
+    uint32_t code = len == 1 ? u[0] : u[0] & (0xffU >> (len + 1));
+    for (size_t i = 1; i < len; i++) {
+        code = code << 6 | (u[i] & 0x3fU);
+    }
+    return code;
+}
+
+static bool is_control(uint32_t c)
+{
+    bool is_c0 = c < 0x20 && c != '\n' && c != '\t';
+    bool is_c1 = c >= 0x7f && c <= 0x9f;
+    bool turns = c == 0x061c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) ||
+                 (c >= 0x2066 && c <= 0x2069);
+    return is_c0 || is_c1 || turns;
+}
+
+size_t terminal_char_len(const char *text, size_t len, bool *ret_is_bad)
+{
+    size_t n = utf8_char_len(text, len);
+    *ret_is_bad = n == 0 || is_control(code_point(text, n));
+    return n > 0 ? n : 1;
+}
+
+/* Whether more bytes may make a character of what stands there. */
+static bool is_begun(const char *text, size_t len)
+{
+    unsigned char first = (unsigned char) *text;
+    size_t want = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4 || len >= want) {
+        return false;
+    }
+    for (size_t i = 1; i < len; i++) {
+        if (((unsigned char) text[i] & 0xc0) != 0x80) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The stream's function: takes all, as a character may end with what comes next. */
+static ssize_t write_filtered(void *cookie, const char *data, size_t len)
+{
+    struct filter *f = cookie;
+    CLEANUP(buf) struct buf in = {0};
+    CLEANUP(buf) struct buf out = {0};
+    buf_add(&in, f->begun, f->begun_len);
+    buf_add(&in, data, len);
+    f->begun_len = 0;
+    if (is_raw) {
+        return fd_write_all(f->fd, buf_str(&in), in.len, NULL) == 0 ? (ssize_t) len : 0;
+    }
+    for (size_t at = 0; at < in.len;) {
+        bool is_bad = false;
+        size_t left = in.len - at;
+        if (is_begun(in.data + at, left)) {
+            (void) memcpy(f->begun, in.data + at, left);
+            f->begun_len = left;
+            break;
+        }
+        size_t n = terminal_char_len(in.data + at, left, &is_bad);
+        if (is_bad) {
+            buf_add_char(&out, '?');
+        } else {
+            buf_add(&out, in.data + at, n);
+        }
+        at += n;
+    }
+    return fd_write_all(f->fd, buf_str(&out), out.len, NULL) == 0 ? (ssize_t) len : 0;
+}
+
+/* NULL where it is no terminal. */
+static FILE *open_filter(struct filter *f)
+{
+    cookie_io_functions_t functions = {.write = write_filtered};
+    FILE *stream = isatty(f->fd) == 1 ? fopencookie(f, "w", functions) : NULL;
+    if (stream != NULL) {
+        (void) setvbuf(stream, NULL, _IOLBF, 0);
+    }
+    return stream;
+}
+
+void terminal_begin(void)
+{
+    FILE *out = open_filter(&filters[0]);
+    FILE *err = open_filter(&filters[1]);
+    /* Variables in glibc: so nothing that prints can go round it. */
+    stdout = out != NULL ? out : stdout;
+    stderr = err != NULL ? err : stderr;
+}
+
+void terminal_set_raw(void)
+{
+    is_raw = true;
+}
+
+void terminal_control(const char *sequence)
+{
+    if (fflush(stdout) == 0) {
+        (void) !fd_write_all(STDOUT_FILENO, sequence, strlen(sequence), NULL);
+    }
+}

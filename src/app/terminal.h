@@ -1,0 +1,24 @@
+/*
+ * terminal: what a command prints on a terminal. While stdout or stderr is one, all that goes
+ * through it is filtered: text from elsewhere (a program's output, names, reasons) must neither
+ * drive the terminal nor hide or reorder what it shows. Files and pipes get the bytes as they are.
+ */
+#ifndef EDGIBLE_TERMINAL_H
+#define EDGIBLE_TERMINAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Before anything is printed; once. */
+void terminal_begin(void);
+/* --raw: from here on nothing is filtered. */
+void terminal_set_raw(void);
+
+/* A sequence of the program's own, such as a colour, to stdout; after what was printed before. */
+void terminal_control(const char *sequence);
+
+/* Length of the character at text (len > 0), and whether a terminal must not get it: C0 but \n and
+ * \t, DEL, C1, controls of direction, and what is not UTF-8. */
+size_t terminal_char_len(const char *text, size_t len, bool *ret_is_bad);
+
+#endif
