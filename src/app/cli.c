@@ -20,8 +20,7 @@ static void print_help(void)
                   "      check configuration and sources, print what it would run, exit\n"
                   "  edgible-agent --version | --help\n",
                   EDGIBLE_VERSION);
-    (void) fflush(stdout);
-    commands_print_usage(STDOUT_FILENO, NULL);
+    commands_print_usage(stdout, NULL);
     (void) printf(
         "\nEvery command but `stack validate` speaks to an agent: --socket PATH, else\n"
         "$EDGIBLE_SOCKET, else the default. --json prints one JSON document.\n"
@@ -110,13 +109,10 @@ int cli_run(int argc, char **argv)
     struct options options = {
         .command = {.lines = -1, .timeout_ms = -1}
     };
+    terminal_begin();
     int usage = parse(argc, argv, &options);
     if (usage != 0) {
         return usage;
-    }
-    bool is_daemon = options.command.config != NULL && optind == argc && !options.check;
-    if (!is_daemon) {
-        terminal_begin();
     }
     if (options.help) {
         print_help();

@@ -3,6 +3,7 @@
 #include "config_file.h"
 #include "edgible/config.h"
 #include "edgible/mem.h"
+#include "edgible/utf8.h"
 #include "plane.h"
 #include "terminal.h"
 
@@ -32,7 +33,7 @@ char *client_clean(const char *text)
     size_t len = strlen(text);
     for (size_t at = 0; at < len;) {
         bool is_bad = false;
-        size_t n = terminal_char_len(text + at, len - at, &is_bad);
+        size_t n = utf8_shown_len(text + at, len - at, &is_bad);
         if (is_bad || (unsigned char) text[at] < 0x20) {
             buf_add_char(&out, '?');
         } else {

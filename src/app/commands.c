@@ -96,11 +96,11 @@ static bool is_noun(const char *noun, const char *word)
            (strcmp(noun, "application") == 0 && strcmp(word, "app") == 0);
 }
 
-void commands_print_usage(int fd, const char *noun)
+void commands_print_usage(FILE *to, const char *noun)
 {
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         if (noun == NULL || is_noun(table[i].noun, noun)) {
-            (void) dprintf(fd, "  edgible %s %s %s\n      %s\n", table[i].noun, table[i].verb,
+            (void) fprintf(to, "  edgible %s %s %s\n      %s\n", table[i].noun, table[i].verb,
                            table[i].usage, table[i].about);
         }
     }
@@ -331,7 +331,7 @@ static int refuse_command(const char *noun, const char *verb)
     const char *near_verb = nearest_verb(noun, verb);
     if (near_verb != NULL && *verb == '\0') {
         (void) fprintf(stderr, "edgible: '%s' needs a verb:\n", noun);
-        commands_print_usage(2, noun);
+        commands_print_usage(stderr, noun);
         return EXIT_USAGE;
     }
     if (near_verb != NULL) {
@@ -351,7 +351,7 @@ int commands_run(int argc, char **argv, const struct command_options *preset)
     const char *verb = argc > 1 ? argv[1] : "";
     bool wants_help = strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0;
     if (wants_help && nearest_verb(noun, "") != NULL) {
-        commands_print_usage(1, noun);
+        commands_print_usage(stdout, noun);
         print_options();
         return EXIT_OK;
     }

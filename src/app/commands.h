@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Exit codes of every command. */
 enum {
@@ -50,7 +51,7 @@ struct command {
 /* Runs `NOUN VERB …`; argv[0] is the noun; preset: what stood before it. */
 int commands_run(int argc, char **argv, const struct command_options *preset);
 /* To stdout or stderr; of one noun, or all where it is NULL. */
-void commands_print_usage(int fd, const char *noun);
+void commands_print_usage(FILE *to, const char *noun);
 
 /* "edgible: " and the message, to stderr; returns EXIT_USAGE. */
 int command_usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

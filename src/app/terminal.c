@@ -5,7 +5,6 @@
 #include "edgible/mem.h"
 #include "edgible/utf8.h"
 
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,38 +14,12 @@
 /* One of stdout and stderr. */
 struct filter {
     int fd;
+    bool is_raw;
     char begun[CHAR_MAX_BYTES]; /* a character whose end has not come yet */
     size_t begun_len;
 };
 
 static struct filter filters[] = {{.fd = STDOUT_FILENO}, {.fd = STDERR_FILENO}};
-static bool is_raw;
-
-static uint32_t code_point(const char *text, size_t len)
-{
-    const unsigned char *u = (const unsigned char *) text;
-    uint32_t code = len == 1 ? u[0] : u[0] & (0xffU >> (len + 1));
-    for (size_t i = 1; i < len; i++) {
-        code = code << 6 | (u[i] & 0x3fU);
-    }
-    return code;
-}
-
-static bool is_control(uint32_t c)
-{
-    bool is_c0 = c < 0x20 && c != '\n' && c != '\t';
-    bool is_c1 = c >= 0x7f && c <= 0x9f;
-    bool turns = c == 0x061c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) ||
-                 (c >= 0x2066 && c <= 0x2069);
-    return is_c0 || is_c1 || turns;
-}
-
-size_t terminal_char_len(const char *text, size_t len, bool *ret_is_bad)
-{
-    size_t n = utf8_char_len(text, len);
-    *ret_is_bad = n == 0 || is_control(code_point(text, n));
-    return n > 0 ? n : 1;
-}
 
 /* Whether more bytes may make a character of what stands there. */
 static bool is_begun(const char *text, size_t len)
@@ -73,7 +46,7 @@ static ssize_t write_filtered(void *cookie, const char *data, size_t len)
     buf_add(&in, f->begun, f->begun_len);
     buf_add(&in, data, len);
     f->begun_len = 0;
-    if (is_raw) {
+    if (f->is_raw) {
         return fd_write_all(f->fd, buf_str(&in), in.len, NULL) == 0 ? (ssize_t) len : 0;
     }
     for (size_t at = 0; at < in.len;) {
@@ -84,7 +57,7 @@ static ssize_t write_filtered(void *cookie, const char *data, size_t len)
             f->begun_len = left;
             break;
         }
-        size_t n = terminal_char_len(in.data + at, left, &is_bad);
+        size_t n = utf8_shown_len(in.data + at, left, &is_bad);
         if (is_bad) {
             buf_add_char(&out, '?');
         } else {
@@ -117,7 +90,7 @@ void terminal_begin(void)
 
 void terminal_set_raw(void)
 {
-    is_raw = true;
+    filters[0].is_raw = true;
 }
 
 void terminal_control(const char *sequence)

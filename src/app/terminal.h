@@ -6,19 +6,12 @@
 #ifndef EDGIBLE_TERMINAL_H
 #define EDGIBLE_TERMINAL_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
 /* Before anything is printed; once. */
 void terminal_begin(void);
-/* --raw: from here on nothing is filtered. */
+/* --raw: from here on stdout is not filtered; stderr always is. */
 void terminal_set_raw(void);
 
 /* A sequence of the program's own, such as a colour, to stdout; after what was printed before. */
 void terminal_control(const char *sequence);
-
-/* Length of the character at text (len > 0), and whether a terminal must not get it: C0 but \n and
- * \t, DEL, C1, controls of direction, and what is not UTF-8. */
-size_t terminal_char_len(const char *text, size_t len, bool *ret_is_bad);
 
 #endif

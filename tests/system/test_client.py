@@ -1,10 +1,13 @@
 """The client commands, against a real agent."""
 
+import codecs
 import contextlib
 import json
 import os
 import pty
+import random
 import re
+import signal
 import subprocess
 import termios
 import threading
@@ -331,29 +334,53 @@ HARMLESS = "a\ttab, \u00e4 \u00a0 \u0660 \u20ac \u202f \U0001f600".encode()
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
-def on_terminal(agent, *args, code=0):
-    """What a terminal gets of a command, on stdout and stderr; its ends of lines are \\n."""
-    master, slave = pty.openpty()
-    settings = termios.tcgetattr(slave)
-    settings[1] &= ~termios.OPOST
-    termios.tcsetattr(slave, termios.TCSANOW, settings)
-    program = subprocess.Popen(
-        [agent_binary(), "--socket", str(agent.runtime_dir / "agent.sock"), *map(str, args)],
-        stdout=slave, stderr=slave, stdin=slave, env=base_environment(agent.account),
-        **agent.account.popen_options())
-    os.close(slave)
-    got = []
+class Terminal:
+    """A terminal, what it got so far, and a program on it; its ends of lines are \\n."""
 
-    def read():
+    def __init__(self, account, *args):
+        master, slave = pty.openpty()
+        settings = termios.tcgetattr(slave)
+        settings[1] &= ~termios.OPOST
+        termios.tcsetattr(slave, termios.TCSANOW, settings)
+        self.program = subprocess.Popen(
+            [agent_binary(), *map(str, args)], stdout=slave, stderr=slave, stdin=slave,
+            env=base_environment(account), **account.popen_options())
+        os.close(slave)
+        self.got, self.master = b"", master
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self):
         with contextlib.suppress(OSError):  # EIO: its end
-            while piece := os.read(master, 4096):
-                got.append(piece)
-    reader = threading.Thread(target=read)
-    reader.start()
-    assert program.wait(DEADLINE) == code
-    reader.join(DEADLINE)
-    os.close(master)
-    return b"".join(got)
+            while piece := os.read(self.master, 4096):
+                self.got += piece
+
+    def wait(self, code=0):
+        assert self.program.wait(DEADLINE) == code, self.got
+        self.reader.join(DEADLINE)
+        os.close(self.master)
+        return self.got
+
+    def wait_for(self, text):
+        wait_for(lambda: text in self.got, f"{text!r} on the terminal")
+
+    def end(self, number=signal.SIGTERM):
+        self.program.send_signal(number)
+        return self.wait(-number)
+
+
+def socket_option(agent):
+    return "--socket", agent.runtime_dir / "agent.sock"
+
+
+def on_terminal(agent, *args, code=0):
+    """What a terminal gets of a command, on stdout and stderr."""
+    return Terminal(agent.account, *socket_option(agent), *args).wait(code)
+
+
+def own_removed(text):
+    """Without the colours and the moves of the program itself."""
+    return re.sub("\x1b\\[(?:3[123]m|0m|2K|H|2J|\\d+A)", "", text)
 
 
 @pytest.fixture
@@ -396,8 +423,7 @@ def test_a_log_is_raw_where_that_is_wanted(hostile, edgible):
 def test_nothing_else_drives_the_terminal(hostile, command):
     code = 1 if command[0] == "device" else 0
     text = on_terminal(hostile, *command, code=code).decode()
-    own = re.sub("\x1b\\[3[123]m(.*?)\x1b\\[0m", "\\1", text)
-    assert not CONTROL.search(own), own
+    assert not CONTROL.search(own_removed(text)), text
 
 
 @pytest.mark.once
@@ -421,3 +447,61 @@ def test_a_failed_deploy_shows_the_log_without_controls(hostile):
                        stack_file(hostile, document), code=1).decode()
     assert "The last lines of its log:" in text
     assert not CONTROL.search(text), text
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("command,text", [
+    (["app", "logs", "-i", "web", "-f"], b"the end\n"), (["agent", "status", "--watch"], b"\x1b[H"),
+    (["app", "events", "-i", "web", "-f"], b"failed"), (["agent", "logs", "-f"], b"failed")],
+    ids=["logs", "status", "events", "agent logs"])
+def test_what_goes_on_does_not_drive_the_terminal(hostile, command, text):
+    terminal = Terminal(hostile.account, *socket_option(hostile), *command)
+    terminal.wait_for(text)
+    got = terminal.end().decode()
+    assert not CONTROL.search(own_removed(got)), got
+
+
+@pytest.mark.once
+def test_a_wrong_option_does_not_drive_the_terminal(account):
+    for args in [["--\u009b2J\u202e"], ["app", "\u009b2J"], ["app", "logs", "--\u202ex"]]:
+        text = Terminal(account, *args).wait(2).decode()
+        assert "edgible: " in text and not CONTROL.search(text), text
+
+
+@pytest.mark.once
+def test_the_daemon_does_not_drive_the_terminal(make_agent):
+    agent = make_agent()
+    agent.put("bad.yaml", agent.app("web\u202e\u009b2J", workload("main", SLEEP)))
+    agent.put("good.yaml", agent.app("good", workload("main", ["/none\u202e\u009b2J\x7f"],
+                                                      restart=FAIL_AT_ONCE)))
+    text = Terminal(agent.account, "--config", agent.config_file, "--check").wait(1).decode()
+    assert "good" in text and not CONTROL.search(text), text
+    for form in ("text", "json"):
+        agent.write_config(log={"level": "debug", "format": form})
+        terminal = Terminal(agent.account, "--config", agent.config_file)
+        terminal.wait_for(b"failed")
+        terminal.program.send_signal(signal.SIGTERM)
+        text = terminal.wait().decode()
+        assert "/none??2J" in text and not CONTROL.search(text), text
+
+
+@pytest.mark.once
+def test_random_bytes_reach_a_terminal_as_the_rule_says(agent):
+    seed = random.randrange(1 << 32)
+    rng = random.Random(seed)
+    pieces = [lambda: bytes([rng.randrange(256)]), lambda: bytes([rng.randrange(0x20, 0x7f)]),
+              lambda: chr(rng.randrange(0x2000, 0x2070)).encode(),
+              lambda: chr(rng.randrange(0x80, 0x700)).encode(),
+              lambda: chr(rng.randrange(0x10000, 0x110000)).encode()]
+    data = b"".join(rng.choice(pieces)() for _ in range(60000)).replace(b"\n", b"")
+    (agent.work / "out").write_bytes(data + b"\nthe end\n")
+    agent.deploy("web", workload("main", sh(f"cat {agent.work}/out; exec sleep 100000")))
+    agent.wait_logged("web", "main", "the end\n")
+    command = ["app", "logs", "-i", "web"]
+    stored = subprocess.run([agent_binary(), *map(str, socket_option(agent)), *command],
+                            capture_output=True, env=base_environment(agent.account),
+                            **agent.account.popen_options()).stdout
+    assert stored.endswith(data[-1000:] + b"\nthe end\n"), seed
+    codecs.register_error("each-byte", lambda e: ("?" * (e.end - e.start), e.end))
+    wanted = CONTROL.sub("?", stored.decode(errors="each-byte")).encode()
+    assert on_terminal(agent, *command) == wanted, seed
