@@ -3,6 +3,7 @@
 #include "config_file.h"
 #include "edgible/config.h"
 #include "edgible/mem.h"
+#include "edgible/trusted.h"
 #include "edgible/utf8.h"
 #include "plane.h"
 #include "terminal.h"
@@ -47,6 +48,32 @@ char *client_clean(const char *text)
 /* --- which agent ---------------------------------------------------------------------------------
  */
 
+/* A socket that nobody named is trusted for the folder that it is in. */
+static bool is_default_trusted(const char *socket)
+{
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    CLEANUP(free) char *folder = xstrndup(socket, (size_t) (strrchr(socket, '/') - socket));
+    if (trusted_check_folder(folder, &err) == 0 || err.code != ERR_SPEC) {
+        return true; /* what is wrong otherwise is told by who connects */
+    }
+    (void) client_fail(EXIT_REFUSED,
+                       "nothing is sent to the default socket '%s': %s; another socket is named "
+                       "with --socket PATH or $EDGIBLE_SOCKET",
+                       socket, err_text(&err, text, sizeof(text)));
+    return false;
+}
+
+/* Whether an ordinary user's agent listens there where its configuration does not say where. */
+static bool is_default_of_user(const char *socket)
+{
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    CLEANUP(free) char *in_tmp = xasprintf("/tmp/edgible-%u/agent.sock", (unsigned) geteuid());
+    CLEANUP(free)
+    char *in_runtime = xasprintf("%s/edgible/agent.sock", runtime != NULL ? runtime : "");
+    return geteuid() != 0 && (strcmp(socket, in_tmp) == 0 || strcmp(socket, in_runtime) == 0);
+}
+
 static char *socket_of_config(const char *path, int *ret_code)
 {
     CLEANUP(diag) struct diag diag = {0};
@@ -59,6 +86,10 @@ static char *socket_of_config(const char *path, int *ret_code)
             (void) fprintf(stderr, "%s\n", line);
         }
         *ret_code = client_fail(EXIT_NOT_OK, "%s", err_text(&err, text, sizeof(text)));
+        return NULL;
+    }
+    if (is_default_of_user(config->api_socket) && !is_default_trusted(config->api_socket)) {
+        *ret_code = EXIT_REFUSED;
         return NULL;
     }
     return xstrdup(config->api_socket);
@@ -77,15 +108,19 @@ char *client_socket(const struct command_options *options, int *ret_code)
     if (from_env != NULL && *from_env != '\0') {
         return xstrdup(from_env);
     }
-    if (geteuid() == 0) {
-        return xstrdup("/run/edgible/agent.sock");
-    }
-    if (runtime == NULL || *runtime == '\0') {
+    if (geteuid() != 0 && (runtime == NULL || *runtime == '\0')) {
         *ret_code = client_fail(EXIT_NO_ANSWER, "which agent? XDG_RUNTIME_DIR is not set; name its "
                                                 "socket with --socket PATH or $EDGIBLE_SOCKET");
         return NULL;
     }
-    return xasprintf("%s/edgible/agent.sock", runtime);
+    CLEANUP(free)
+    char *socket = geteuid() == 0 ? xstrdup("/run/edgible/agent.sock")
+                                  : xasprintf("%s/edgible/agent.sock", runtime);
+    if (!is_default_trusted(socket)) {
+        *ret_code = EXIT_REFUSED;
+        return NULL;
+    }
+    return steal_ptr(&socket);
 }
 
 /* --- answers -------------------------------------------------------------------------------------
