@@ -6,6 +6,7 @@
 #include "edgible/utf8.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -79,6 +80,16 @@ static FILE *open_filter(struct filter *f)
     return stream;
 }
 
+/* The output has ended, and a character in it has not: its bytes are no UTF-8. */
+static void finish(void)
+{
+    (void) fflush(stdout);
+    (void) fflush(stderr);
+    for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
+        (void) !fd_write_all(filters[i].fd, "???", filters[i].begun_len, NULL);
+    }
+}
+
 void terminal_begin(void)
 {
     FILE *out = open_filter(&filters[0]);
@@ -86,6 +97,7 @@ void terminal_begin(void)
     /* Variables in glibc: so nothing that prints can go round it. */
     stdout = out != NULL ? out : stdout;
     stderr = err != NULL ? err : stderr;
+    (void) atexit(finish);
 }
 
 void terminal_set_raw(void)

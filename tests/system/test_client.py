@@ -494,14 +494,16 @@ def test_random_bytes_reach_a_terminal_as_the_rule_says(agent):
               lambda: chr(rng.randrange(0x80, 0x700)).encode(),
               lambda: chr(rng.randrange(0x10000, 0x110000)).encode()]
     data = b"".join(rng.choice(pieces)() for _ in range(60000)).replace(b"\n", b"")
-    (agent.work / "out").write_bytes(data + b"\nthe end\n")
+    cut_off = b"\xf0\x9f\x98"
+    (agent.work / "out").write_bytes(data + b"\nthe end\n" + cut_off)
     agent.deploy("web", workload("main", sh(f"cat {agent.work}/out; exec sleep 100000")))
     agent.wait_logged("web", "main", "the end\n")
+    agent.wait(lambda: agent.log_file("web", "main").read_bytes().endswith(cut_off), "its last bytes")
     command = ["app", "logs", "-i", "web"]
     stored = subprocess.run([agent_binary(), *map(str, socket_option(agent)), *command],
                             capture_output=True, env=base_environment(agent.account),
                             **agent.account.popen_options()).stdout
-    assert stored.endswith(data[-1000:] + b"\nthe end\n"), seed
+    assert stored.endswith(data[-1000:] + b"\nthe end\n" + cut_off), seed
     codecs.register_error("each-byte", lambda e: ("?" * (e.end - e.start), e.end))
     wanted = CONTROL.sub("?", stored.decode(errors="each-byte")).encode()
     assert on_terminal(agent, *command) == wanted, seed
