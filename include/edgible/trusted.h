@@ -1,5 +1,6 @@
 /*
- * trusted: opens a path by no other links than those that nobody else can have made or changed.
+ * trusted: opens a path by no other links than those that nobody else can have made or changed, and
+ * tells folders that nobody else can write to.
  */
 #ifndef EDGIBLE_TRUSTED_H
 #define EDGIBLE_TRUSTED_H
@@ -27,5 +28,13 @@ struct trusted_bounds {
  * where the path is refused for that, else with errno. The caller closes.
  */
 int trusted_open(const char *path, const struct trusted_bounds *bounds, struct err *err) MUST_CHECK;
+
+/*
+ * 0 where the folder at path may hold what this process relies on: it is no link, belongs to root
+ * or this process's user (where that is root: to root), and neither a group nor others can write to
+ * it, sticky or not. -1 with ERR_SPEC and what to do about it where that is not so, else with
+ * errno; ENOENT where there is none.
+ */
+int trusted_check_folder(const char *path, struct err *err) MUST_CHECK;
 
 #endif

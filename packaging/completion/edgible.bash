@@ -37,7 +37,7 @@ _edgible() {
         "application list") words="--socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "application get") words="--id --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "application events") words="--id --lines --follow --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
-        "application logs") words="--id --workload --lines --follow --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "application logs") words="--id --workload --lines --follow --raw --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "application restart") words="--id --workload --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "application update") words="--id --target-state --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "application why") words="--id --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
@@ -45,7 +45,7 @@ _edgible() {
         "app list") words="--socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "app get") words="--id --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "app events") words="--id --lines --follow --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
-        "app logs") words="--id --workload --lines --follow --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "app logs") words="--id --workload --lines --follow --raw --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "app restart") words="--id --workload --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "app update") words="--id --target-state --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "app why") words="--id --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
@@ -54,7 +54,7 @@ _edgible() {
         "device health") words="--name --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "agent ") words="status logs set-log-level --help" ;;
         "agent status") words="--watch --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
-        "agent logs") words="--lines --follow --level --module --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "agent logs") words="--lines --follow --level --module --raw --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "agent set-log-level") words="--socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")

@@ -33,6 +33,7 @@ for program in edgible edgible-agent
     complete -c $program -n '__fish_seen_subcommand_from application app; and __fish_seen_subcommand_from logs' -l workload -s w -x
     complete -c $program -n '__fish_seen_subcommand_from application app; and __fish_seen_subcommand_from logs' -l lines -s n -x
     complete -c $program -n '__fish_seen_subcommand_from application app; and __fish_seen_subcommand_from logs' -l follow -s f
+    complete -c $program -n '__fish_seen_subcommand_from application app; and __fish_seen_subcommand_from logs' -l raw
     complete -c $program -n '__fish_seen_subcommand_from application app; and not __fish_seen_subcommand_from list get events logs restart update why' -a restart -d 'new processes, counters forgiven'
     complete -c $program -n '__fish_seen_subcommand_from application app; and __fish_seen_subcommand_from restart' -l id -s i -xa '(__edgible_applications)'
     complete -c $program -n '__fish_seen_subcommand_from application app; and __fish_seen_subcommand_from restart' -l workload -s w -x
@@ -52,6 +53,7 @@ for program in edgible edgible-agent
     complete -c $program -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from logs' -l follow -s f
     complete -c $program -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from logs' -l level -xa 'error warn info debug'
     complete -c $program -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from logs' -l module -x
+    complete -c $program -n '__fish_seen_subcommand_from agent; and __fish_seen_subcommand_from logs' -l raw
     complete -c $program -n '__fish_seen_subcommand_from agent; and not __fish_seen_subcommand_from status logs set-log-level' -a set-log-level -d 'until the agent is restarted or reloaded'
     complete -c $program -l socket -rF -d 'the agent of this socket'
     complete -c $program -l config -rF -d 'the agent, or control plane, of this configuration'

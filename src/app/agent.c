@@ -10,6 +10,7 @@
 #include "edgible/restore.h"
 #include "edgible/spawn.h"
 #include "edgible/statedir.h"
+#include "edgible/trusted.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -102,11 +103,20 @@ static void open_cgroups(struct agent *agent)
     }
 }
 
+/* What is in these folders is relied on: records of what ran, and the socket. */
+static int make_own_dir(const char *name, const char *path, mode_t mode, struct err *err)
+{
+    if (fd_make_dirs(path, mode, err) < 0 || trusted_check_folder(path, err) < 0) {
+        return err_prefix(err, "%s", name);
+    }
+    return 0;
+}
+
 static int make_dirs(const struct config *config, struct err *err)
 {
     (void) umask(022); /* folders for logs can be entered by the workloads' groups */
-    if (fd_make_dirs(config->state_dir, 0700, err) < 0 ||
-        fd_make_dirs(config->runtime_dir, 0755, err) < 0 ||
+    if (make_own_dir("stateDir", config->state_dir, 0700, err) < 0 ||
+        make_own_dir("runtimeDir", config->runtime_dir, 0755, err) < 0 ||
         fd_make_dirs(config->log_dir, 0755, err) < 0) {
         return -1;
     }

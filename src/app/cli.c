@@ -3,6 +3,7 @@
 #include "agent.h"
 #include "commands.h"
 #include "edgible/mem.h"
+#include "terminal.h"
 
 #include <getopt.h>
 #include <stdbool.h>
@@ -19,8 +20,7 @@ static void print_help(void)
                   "      check configuration and sources, print what it would run, exit\n"
                   "  edgible-agent --version | --help\n",
                   EDGIBLE_VERSION);
-    (void) fflush(stdout);
-    commands_print_usage(STDOUT_FILENO, NULL);
+    commands_print_usage(stdout, NULL);
     (void) printf(
         "\nEvery command but `stack validate` speaks to an agent: --socket PATH, else\n"
         "$EDGIBLE_SOCKET, else the default. --json prints one JSON document.\n"
@@ -109,6 +109,7 @@ int cli_run(int argc, char **argv)
     struct options options = {
         .command = {.lines = -1, .timeout_ms = -1}
     };
+    terminal_begin();
     int usage = parse(argc, argv, &options);
     if (usage != 0) {
         return usage;

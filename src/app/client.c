@@ -3,8 +3,10 @@
 #include "config_file.h"
 #include "edgible/config.h"
 #include "edgible/mem.h"
+#include "edgible/trusted.h"
 #include "edgible/utf8.h"
 #include "plane.h"
+#include "terminal.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -31,23 +33,46 @@ char *client_clean(const char *text)
     CLEANUP(buf) struct buf out = {0};
     size_t len = strlen(text);
     for (size_t at = 0; at < len;) {
-        size_t n = utf8_char_len(text + at, len - at);
-        unsigned char c = (unsigned char) text[at];
-        /* C0 and DEL, and C1 as UTF-8 has it: what drives a terminal. */
-        bool is_control =
-            c < 0x20 || c == 0x7f || (n == 2 && c == 0xc2 && (text[at + 1] & 0xe0) == 0x80);
-        if (n == 0 || is_control) {
+        bool is_bad = false;
+        size_t n = utf8_shown_len(text + at, len - at, &is_bad);
+        if (is_bad || (unsigned char) text[at] < 0x20) {
             buf_add_char(&out, '?');
         } else {
             buf_add(&out, text + at, n);
         }
-        at += n > 0 ? n : 1;
+        at += n;
     }
     return out.len > 0 ? buf_steal(&out) : xstrdup("");
 }
 
 /* --- which agent ---------------------------------------------------------------------------------
  */
+
+/* A socket that nobody named is trusted for the folder that it is in. */
+static bool is_default_trusted(const char *socket)
+{
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    CLEANUP(free) char *folder = xstrndup(socket, (size_t) (strrchr(socket, '/') - socket));
+    if (trusted_check_folder(folder, &err) == 0 || err.code != ERR_SPEC) {
+        return true; /* what is wrong otherwise is told by who connects */
+    }
+    (void) client_fail(EXIT_REFUSED,
+                       "nothing is sent to the default socket '%s': %s; another socket is named "
+                       "with --socket PATH or $EDGIBLE_SOCKET",
+                       socket, err_text(&err, text, sizeof(text)));
+    return false;
+}
+
+/* Whether an ordinary user's agent listens there where its configuration does not say where. */
+static bool is_default_of_user(const char *socket)
+{
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    CLEANUP(free) char *in_tmp = xasprintf("/tmp/edgible-%u/agent.sock", (unsigned) geteuid());
+    CLEANUP(free)
+    char *in_runtime = xasprintf("%s/edgible/agent.sock", runtime != NULL ? runtime : "");
+    return geteuid() != 0 && (strcmp(socket, in_tmp) == 0 || strcmp(socket, in_runtime) == 0);
+}
 
 static char *socket_of_config(const char *path, int *ret_code)
 {
@@ -61,6 +86,10 @@ static char *socket_of_config(const char *path, int *ret_code)
             (void) fprintf(stderr, "%s\n", line);
         }
         *ret_code = client_fail(EXIT_NOT_OK, "%s", err_text(&err, text, sizeof(text)));
+        return NULL;
+    }
+    if (is_default_of_user(config->api_socket) && !is_default_trusted(config->api_socket)) {
+        *ret_code = EXIT_REFUSED;
         return NULL;
     }
     return xstrdup(config->api_socket);
@@ -79,15 +108,19 @@ char *client_socket(const struct command_options *options, int *ret_code)
     if (from_env != NULL && *from_env != '\0') {
         return xstrdup(from_env);
     }
-    if (geteuid() == 0) {
-        return xstrdup("/run/edgible/agent.sock");
-    }
-    if (runtime == NULL || *runtime == '\0') {
+    if (geteuid() != 0 && (runtime == NULL || *runtime == '\0')) {
         *ret_code = client_fail(EXIT_NO_ANSWER, "which agent? XDG_RUNTIME_DIR is not set; name its "
                                                 "socket with --socket PATH or $EDGIBLE_SOCKET");
         return NULL;
     }
-    return xasprintf("%s/edgible/agent.sock", runtime);
+    CLEANUP(free)
+    char *socket = geteuid() == 0 ? xstrdup("/run/edgible/agent.sock")
+                                  : xasprintf("%s/edgible/agent.sock", runtime);
+    if (!is_default_trusted(socket)) {
+        *ret_code = EXIT_REFUSED;
+        return NULL;
+    }
+    return steal_ptr(&socket);
 }
 
 /* --- answers -------------------------------------------------------------------------------------
@@ -302,19 +335,24 @@ static bool has_color(const struct command_options *options)
            isatty(STDOUT_FILENO) == 1;
 }
 
-const char *client_color(const struct command_options *options, const char *status)
+void client_color(const struct command_options *options, const char *status)
 {
-    if (!has_color(options)) {
-        return "";
+    if (has_color(options)) {
+        bool is_good = strcmp(status, "running") == 0 || strcmp(status, "completed") == 0;
+        terminal_control(client_is_bad(status) ? "\033[31m" : is_good ? "\033[32m" : "\033[33m");
     }
-    if (client_is_bad(status)) {
-        return "\033[31m";
-    }
-    return strcmp(status, "running") == 0 || strcmp(status, "completed") == 0 ? "\033[32m"
-                                                                              : "\033[33m";
 }
 
-const char *client_color_end(const struct command_options *options)
+void client_color_end(const struct command_options *options)
 {
-    return has_color(options) ? "\033[0m" : "";
+    if (has_color(options)) {
+        terminal_control("\033[0m");
+    }
+}
+
+void client_print_status(const struct command_options *options, const char *status)
+{
+    client_color(options, status);
+    (void) fputs(status, stdout);
+    client_color_end(options);
 }

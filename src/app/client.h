@@ -38,14 +38,17 @@ int client_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2,
 /* The document as it came, to stdout. */
 void client_print_json(const struct json *json);
 
-/* Text from elsewhere, made fit for a terminal: control characters become '?'. The caller frees. */
+/* Text from elsewhere as a part of one line, wherever it is printed: control characters, ends of
+ * lines and tabs as well, become '?'. The caller frees. */
 char *client_clean(const char *text);
 /* "3 d 4 h", "5 m 3 s", "1.2 s" */
 const char *client_format_age(double seconds, char *buf, size_t size);
 /* failed, rejected, unhealthy, backoff */
 bool client_is_bad(const char *status);
-/* The status, in colour where stdout takes it. */
-const char *client_color(const struct command_options *options, const char *status);
-const char *client_color_end(const struct command_options *options);
+/* What is printed to stdout from here on is in the colour of a status, where stdout takes it. */
+void client_color(const struct command_options *options, const char *status);
+void client_color_end(const struct command_options *options);
+/* The status itself, in its colour. */
+void client_print_status(const struct command_options *options, const char *status);
 
 #endif

@@ -2,6 +2,7 @@
 #include "client.h"
 #include "edgible/log.h"
 #include "edgible/mem.h"
+#include "terminal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,8 +106,10 @@ int cmd_agent_status(const struct command_options *options)
     while (options->watch && code == EXIT_OK && fflush(stdout) == 0) {
         struct timespec second = {.tv_sec = 1};
         (void) nanosleep(&second, NULL);
-        if (!options->json) {
-            (void) fputs(rewrites ? "\033[H\033[2J" : "\n", stdout);
+        if (rewrites) {
+            terminal_control("\033[H\033[2J");
+        } else if (!options->json) {
+            (void) fputs("\n", stdout);
         }
         code = show_status(options);
     }

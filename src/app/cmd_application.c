@@ -116,8 +116,8 @@ static void print_workload(const struct command_options *options, const struct j
     double uptime = json_number(w, "uptimeSeconds", -1);
     const struct json *uses = json_get(w, "resources");
     CLEANUP(free) char *name = client_clean(or_empty(json_string(w, "name")));
-    (void) printf("  %s: %s%s%s", name, client_color(options, status), status,
-                  client_color_end(options));
+    (void) printf("  %s: ", name);
+    client_print_status(options, status);
     if (pid > 0) {
         (void) printf(", PID %.0f", pid);
     }
@@ -147,9 +147,9 @@ static void print_app(const struct command_options *options, const struct json *
 {
     const char *status = or_empty(json_string(app, "status"));
     CLEANUP(free) char *name = client_clean(or_empty(json_string(app, "name")));
-    (void) printf("%s (%s): %s%s%s, target %s, generation %.0f\n", name,
-                  or_empty(json_string(app, "id")), client_color(options, status), status,
-                  client_color_end(options), or_empty(json_string(app, "targetState")),
+    (void) printf("%s (%s): ", name, or_empty(json_string(app, "id")));
+    client_print_status(options, status);
+    (void) printf(", target %s, generation %.0f\n", or_empty(json_string(app, "targetState")),
                   json_number(app, "generation", 0));
     print_line("  source: ", json_string(app, "source"));
     for (const struct json *e = json_first(json_get(app, "errors")); e != NULL; e = json_next(e)) {
@@ -200,16 +200,17 @@ static void print_history(const struct json *history)
 static void print_why(const struct command_options *options, const struct json *why)
 {
     const char *status = or_empty(json_string(why, "status"));
-    (void) printf("%s is %s%s%s (target state %s)\n", or_empty(json_string(why, "application")),
-                  client_color(options, status), status, client_color_end(options),
-                  or_empty(json_string(why, "targetState")));
+    (void) printf("%s is ", or_empty(json_string(why, "application")));
+    client_print_status(options, status);
+    (void) printf(" (target state %s)\n", or_empty(json_string(why, "targetState")));
     print_causes(json_get(why, "because"), "  because ");
     for (const struct json *w = json_first(json_get(why, "workloads")); w != NULL;
          w = json_next(w)) {
         const char *state = or_empty(json_string(w, "status"));
         CLEANUP(free) char *name = client_clean(or_empty(json_string(w, "name")));
-        (void) printf("%s is %s%s%s\n", name, client_color(options, state), state,
-                      client_color_end(options));
+        (void) printf("%s is ", name);
+        client_print_status(options, state);
+        (void) printf("\n");
         print_causes(json_get(w, "because"), "  because ");
         print_line("  next: ", json_string(w, "next"));
     }

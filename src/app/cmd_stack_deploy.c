@@ -2,6 +2,7 @@
 #include "client.h"
 #include "cmd_stack.h"
 #include "edgible/mem.h"
+#include "terminal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,8 +61,10 @@ static void show_line(struct watching *watch, const char *app, const struct json
     CLEANUP(free) char *clean = client_clean(line);
     double elapsed = (double) (stack_now() - watch->began) / 1000;
     if (watch->rewrites) {
-        (void) printf("\033[2K%s%-6.1f s  %.70s%s\n", client_color(watch->options, status), elapsed,
-                      clean, client_color_end(watch->options));
+        terminal_control("\033[2K");
+        client_color(watch->options, status);
+        (void) printf("%-6.1f s  %.70s\n", elapsed, clean);
+        client_color_end(watch->options);
         watch->shown++;
     } else if (!strv_has(&watch->said, clean)) {
         strv_add(&watch->said, clean);
@@ -111,7 +114,8 @@ static int look_at(struct watching *watch, const char *name)
 static int look(struct watching *watch)
 {
     if (watch->rewrites && watch->shown > 0) {
-        (void) printf("\033[%zuA", watch->shown);
+        CLEANUP(free) char *up = xasprintf("\033[%zuA", watch->shown);
+        terminal_control(up);
     }
     watch->shown = 0;
     watch->any_waits = false;

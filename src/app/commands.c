@@ -3,6 +3,7 @@
 #include "edgible/map.h"
 #include "edgible/mem.h"
 #include "plane.h"
+#include "terminal.h"
 
 #include <getopt.h>
 #include <stdarg.h>
@@ -31,8 +32,8 @@ static const struct command table[] = {
      cmd_application_get},
     {"application", "events", "-i ID [-n N] [-f]", "what happened to it", "id! lines follow",
      cmd_application_events},
-    {"application", "logs", "-i ID [--workload W] [-n N] [-f]", "what it printed",
-     "id! workload lines follow", cmd_application_logs},
+    {"application", "logs", "-i ID [--workload W] [-n N] [-f] [--raw]", "what it printed",
+     "id! workload lines follow raw", cmd_application_logs},
     {"application", "restart", "-i ID [--workload W]", "new processes, counters forgiven",
      "id! workload", cmd_application_restart},
     {"application", "update", "-i ID --target-state running|suspended", "suspend or resume it",
@@ -44,8 +45,8 @@ static const struct command table[] = {
     {"device", "health", "[--name DEVICE]", "'Health check OK', or what is wrong", "name",
      cmd_device_health},
     {"agent", "status", "[--watch]", "the agent itself", "watch", cmd_agent_status},
-    {"agent", "logs", "[-n N] [-f] [--level L] [--module M]", "the agent's own log",
-     "lines follow level module", cmd_agent_logs},
+    {"agent", "logs", "[-n N] [-f] [--level L] [--module M] [--raw]", "the agent's own log",
+     "lines follow level module raw", cmd_agent_logs},
     {"agent", "set-log-level", "error|warn|info|debug", "until the agent is restarted or reloaded",
      "ARG!", cmd_agent_set_log_level},
 };
@@ -80,6 +81,7 @@ static const struct {
     {"target-state",  0,   OPTION_TEXT,     offsetof(struct command_options, target_state) },
     {"json",          0,   OPTION_FLAG,     offsetof(struct command_options, json)         },
     {"plain",         0,   OPTION_FLAG,     offsetof(struct command_options, plain)        },
+    {"raw",           0,   OPTION_FLAG,     offsetof(struct command_options, raw)          },
     {"follow",        'f', OPTION_FLAG,     offsetof(struct command_options, follow)       },
     {"watch",         0,   OPTION_FLAG,     offsetof(struct command_options, watch)        },
     {"no-wait",       0,   OPTION_FLAG,     offsetof(struct command_options, no_wait)      },
@@ -94,11 +96,11 @@ static bool is_noun(const char *noun, const char *word)
            (strcmp(noun, "application") == 0 && strcmp(word, "app") == 0);
 }
 
-void commands_print_usage(int fd, const char *noun)
+void commands_print_usage(FILE *to, const char *noun)
 {
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         if (noun == NULL || is_noun(table[i].noun, noun)) {
-            (void) dprintf(fd, "  edgible %s %s %s\n      %s\n", table[i].noun, table[i].verb,
+            (void) fprintf(to, "  edgible %s %s %s\n      %s\n", table[i].noun, table[i].verb,
                            table[i].usage, table[i].about);
         }
     }
@@ -329,7 +331,7 @@ static int refuse_command(const char *noun, const char *verb)
     const char *near_verb = nearest_verb(noun, verb);
     if (near_verb != NULL && *verb == '\0') {
         (void) fprintf(stderr, "edgible: '%s' needs a verb:\n", noun);
-        commands_print_usage(2, noun);
+        commands_print_usage(stderr, noun);
         return EXIT_USAGE;
     }
     if (near_verb != NULL) {
@@ -349,7 +351,7 @@ int commands_run(int argc, char **argv, const struct command_options *preset)
     const char *verb = argc > 1 ? argv[1] : "";
     bool wants_help = strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0;
     if (wants_help && nearest_verb(noun, "") != NULL) {
-        commands_print_usage(1, noun);
+        commands_print_usage(stdout, noun);
         print_options();
         return EXIT_OK;
     }
@@ -367,6 +369,9 @@ int commands_run(int argc, char **argv, const struct command_options *preset)
                       command->about);
         print_options();
         return EXIT_OK;
+    }
+    if (options.raw) {
+        terminal_set_raw();
     }
     int code = EXIT_OK;
     options.is_of_device = is_noun(command->noun, "device");

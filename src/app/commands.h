@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Exit codes of every command. */
 enum {
@@ -29,7 +30,7 @@ struct command_options {
     const char *device; /* of a control plane's */
     const char *file, *id, *name, *workload, *level, *module, *target_state;
     const char *argument; /* the word that is no option */
-    bool json, plain, follow, watch, no_wait, help;
+    bool json, plain, raw, follow, watch, no_wait, help;
     bool is_of_device;   /* the noun is `device`: --name is one's */
     int64_t lines;       /* -1 */
     mono_ms timeout_ms;  /* -1 */
@@ -50,7 +51,7 @@ struct command {
 /* Runs `NOUN VERB …`; argv[0] is the noun; preset: what stood before it. */
 int commands_run(int argc, char **argv, const struct command_options *preset);
 /* To stdout or stderr; of one noun, or all where it is NULL. */
-void commands_print_usage(int fd, const char *noun);
+void commands_print_usage(FILE *to, const char *noun);
 
 /* "edgible: " and the message, to stderr; returns EXIT_USAGE. */
 int command_usage_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -1,6 +1,6 @@
 #include "edgible/utf8.h"
 
-#include <stdbool.h>
+#include <stdint.h>
 
 static bool is_continuation(unsigned char c)
 {
@@ -42,4 +42,30 @@ size_t utf8_valid_prefix(const char *s, size_t len)
         at += n;
     }
     return at;
+}
+
+static uint32_t code_point(const char *text, size_t len)
+{
+    const unsigned char *u = (const unsigned char *) text;
+    uint32_t code = len == 1 ? u[0] : u[0] & (0xffU >> (len + 1));
+    for (size_t i = 1; i < len; i++) {
+        code = code << 6 | (u[i] & 0x3fU);
+    }
+    return code;
+}
+
+static bool is_control(uint32_t c)
+{
+    bool is_c0 = c < 0x20 && c != '\n' && c != '\t';
+    bool is_c1 = c >= 0x7f && c <= 0x9f;
+    bool turns = c == 0x061c || c == 0x200e || c == 0x200f || (c >= 0x202a && c <= 0x202e) ||
+                 (c >= 0x2066 && c <= 0x2069);
+    return is_c0 || is_c1 || turns;
+}
+
+size_t utf8_shown_len(const char *text, size_t len, bool *ret_is_bad)
+{
+    size_t n = utf8_char_len(text, len);
+    *ret_is_bad = n == 0 || is_control(code_point(text, n));
+    return n > 0 ? n : 1;
 }

@@ -2,6 +2,7 @@
 #include "edgible/mem.h"
 #include "http_private.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +154,47 @@ static int make_headers(struct http_transfer *t, const struct http_request *requ
     return rc;
 }
 
+/* Whether the host of a URL is this machine: by what is written, in all the ways in which libcurl
+ * reads an address; 0.0.0.0 and :: lead to this machine, too. */
+static bool is_loopback(const char *url)
+{
+    const char *start = strstr(url, "://");
+    start = start != NULL ? start + 3 : url;
+    CLEANUP(free) char *authority = xstrndup(start, strcspn(start, "/?#\\"));
+    char *at = strrchr(authority, '@');
+    char *host = at != NULL ? at + 1 : authority;
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (*host == '[') {
+        host++;
+        host[strcspn(host, "]%")] = '\0';
+        return inet_pton(AF_INET6, host, &v6) == 1 &&
+               (IN6_IS_ADDR_LOOPBACK(&v6) || IN6_IS_ADDR_UNSPECIFIED(&v6) ||
+                (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127));
+    }
+    host[strcspn(host, ":")] = '\0';
+    size_t len = strlen(host);
+    if (len > 0 && host[len - 1] == '.') {
+        host[--len] = '\0';
+    }
+    /* RFC 6761: what ends with ".localhost" is loopback as well. */
+    bool ends_so = len >= 9 && strcasecmp(host + len - 9, "localhost") == 0;
+    if (ends_so && (len == 9 || host[len - 10] == '.')) {
+        return true;
+    }
+    return inet_aton(host, &v4) == 1 &&
+           (ntohl(v4.s_addr) >> 24 == 127 || v4.s_addr == htonl(INADDR_ANY));
+}
+
+/* A proxy sees every header of plain HTTP, tokens as well, and has nothing to do with what stays on
+ * this machine. Where libcurl is not told, https_proxy, all_proxy and no_proxy of the environment
+ * count. */
+static bool goes_straight(const struct http_request *request)
+{
+    return request->is_check || strncasecmp(request->url, "https://", 8) != 0 ||
+           is_loopback(request->url);
+}
+
 static int set_host(struct http_transfer *t, const struct http_request *request)
 {
     const struct http_curl *lib = t->lib;
@@ -166,10 +208,7 @@ static int set_host(struct http_transfer *t, const struct http_request *request)
         bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
         return bad;
     }
-    /* What is not encrypted goes to its host alone: a proxy of the environment would read the
-     * token. */
-    bool is_plain = strncasecmp(request->url, "http://", strlen("http://")) == 0;
-    if (is_plain || request->is_check) {
+    if (goes_straight(request)) {
         bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
     }
     if (request->is_check) {

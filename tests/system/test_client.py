@@ -1,9 +1,15 @@
 """The client commands, against a real agent."""
 
+import codecs
+import contextlib
 import json
 import os
 import pty
+import random
+import re
+import signal
 import subprocess
+import termios
 import threading
 
 import pytest
@@ -316,3 +322,188 @@ def test_what_a_hostile_workload_prints_does_not_drive_the_terminal(agent, edgib
     for command in [["application", "why", "-i", "web"], ["application", "get", "-i", "web"],
                     ["application", "events", "-i", "web"]]:
         assert "\033" not in edgible(*command).stdout
+
+
+# --- terminals -------------------------------------------------------------------------------------
+
+# Colour, a title, BEL, CR, DEL; CSI of C1 as UTF-8 and as a byte; every control of direction.
+HOSTILE = (b"\x1b[31mred \x1b]0;title\x07 \r \x7f \xc2\x9b2J \x9b2J " +
+           "".join(map(chr, [0x80, 0x9f, 0x61c, 0x200e, 0x200f, *range(0x202a, 0x202f),
+                             *range(0x2066, 0x206a)])).encode())
+HARMLESS = "a\ttab, \u00e4 \u00a0 \u0660 \u20ac \u202f \U0001f600".encode()
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class Terminal:
+    """A terminal, what it got so far, and a program on it; its ends of lines are \\n."""
+
+    def __init__(self, account, *args):
+        master, slave = pty.openpty()
+        settings = termios.tcgetattr(slave)
+        settings[1] &= ~termios.OPOST
+        termios.tcsetattr(slave, termios.TCSANOW, settings)
+        self.program = subprocess.Popen(
+            [agent_binary(), *map(str, args)], stdout=slave, stderr=slave, stdin=slave,
+            env=base_environment(account), **account.popen_options())
+        os.close(slave)
+        self.got, self.master = b"", master
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self):
+        with contextlib.suppress(OSError):  # EIO: its end
+            while piece := os.read(self.master, 4096):
+                self.got += piece
+
+    def wait(self, code=0):
+        assert self.program.wait(DEADLINE) == code, self.got
+        self.reader.join(DEADLINE)
+        os.close(self.master)
+        return self.got
+
+    def wait_for(self, text):
+        wait_for(lambda: text in self.got, f"{text!r} on the terminal")
+
+    def end(self, number=signal.SIGTERM):
+        self.program.send_signal(number)
+        return self.wait(-number)
+
+
+def socket_option(agent):
+    return "--socket", agent.runtime_dir / "agent.sock"
+
+
+def on_terminal(agent, *args, code=0):
+    """What a terminal gets of a command, on stdout and stderr."""
+    return Terminal(agent.account, *socket_option(agent), *args).wait(code)
+
+
+def own_removed(text):
+    """Without the colours and the moves of the program itself."""
+    return re.sub("\x1b\\[(?:3[123]m|0m|2K|H|2J|\\d+A)", "", text)
+
+
+@pytest.fixture
+def hostile(agent):
+    """An agent that runs a program whose output would drive a terminal."""
+    (agent.work / "out").write_bytes(HOSTILE + b"\n" + HARMLESS + b"\nthe end\n")
+    agent.deploy("web", workload("main", sh(f"cat {agent.work}/out; exit 1"),
+                                 restart=FAIL_AT_ONCE))
+    agent.wait_event("failed", "web")
+    agent.wait_logged("web", "main", "the end\n")
+    return agent
+
+
+@pytest.mark.once
+def test_a_log_does_not_drive_the_terminal(hostile):
+    text = on_terminal(hostile, "app", "logs", "-i", "web").decode()
+    assert not CONTROL.search(text), text
+    assert "?[31mred ?]0;title? ? ? ?2J ?2J ??" in text
+    assert HARMLESS.decode() in text and text.endswith("the end\n")
+
+
+@pytest.mark.once
+def test_a_log_is_raw_where_that_is_wanted(hostile, edgible):
+    wanted = HOSTILE + b"\n" + HARMLESS + b"\nthe end\n"
+    assert on_terminal(hostile, "app", "logs", "-i", "web", "--raw") == wanted
+    piped = subprocess.run(
+        [agent_binary(), "--socket", str(hostile.runtime_dir / "agent.sock"), "app", "logs", "-i",
+         "web"], capture_output=True, env=base_environment(hostile.account),
+        **hostile.account.popen_options())
+    assert piped.stdout == wanted
+    edgible("app", "list", "--raw", code=2)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("command", [
+    ["app", "why", "-i", "web"], ["app", "get", "-i", "web"], ["app", "events", "-i", "web"],
+    ["app", "list"], ["app", "list", "--json"], ["app", "get", "-i", "web", "--json"],
+    ["app", "why", "-i", "web", "--json"], ["device", "application-health"], ["agent", "status"],
+    ["agent", "logs"], ["stack", "status"]], ids=" ".join)
+def test_nothing_else_drives_the_terminal(hostile, command):
+    code = 1 if command[0] == "device" else 0
+    text = on_terminal(hostile, *command, code=code).decode()
+    assert not CONTROL.search(own_removed(text)), text
+
+
+@pytest.mark.once
+def test_errors_do_not_drive_the_terminal(hostile):
+    file = hostile.work / "bad.yaml"
+    document = hostile.app("web\u202e\u009b2J", workload("main", SLEEP))
+    file.write_text(yaml.safe_dump(document, allow_unicode=False))
+    for command in [["stack", "validate", "-f", file], ["stack", "deploy", "-f", file]]:
+        text = on_terminal(hostile, *command, code=1).decode()
+        assert text and not CONTROL.search(text), text
+    text = on_terminal(hostile, "app", "get", "-i", "\u202eweb\x1b[2J", code=1).decode()
+    assert text and not CONTROL.search(text), text
+
+
+@pytest.mark.once
+def test_a_failed_deploy_shows_the_log_without_controls(hostile):
+    (hostile.work / "out").write_bytes(HOSTILE + b"\n")
+    document = hostile.app("web", workload("main", sh(f"cat {hostile.work}/out; exit 2"),
+                                           restart=FAIL_AT_ONCE))
+    text = on_terminal(hostile, "stack", "deploy", "--plain", "-f",
+                       stack_file(hostile, document), code=1).decode()
+    assert "The last lines of its log:" in text
+    assert not CONTROL.search(text), text
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("command,text", [
+    (["app", "logs", "-i", "web", "-f"], b"the end\n"), (["agent", "status", "--watch"], b"\x1b[H"),
+    (["app", "events", "-i", "web", "-f"], b"failed"), (["agent", "logs", "-f"], b"failed")],
+    ids=["logs", "status", "events", "agent logs"])
+def test_what_goes_on_does_not_drive_the_terminal(hostile, command, text):
+    terminal = Terminal(hostile.account, *socket_option(hostile), *command)
+    terminal.wait_for(text)
+    got = terminal.end().decode()
+    assert not CONTROL.search(own_removed(got)), got
+
+
+@pytest.mark.once
+def test_a_wrong_option_does_not_drive_the_terminal(account):
+    for args in [["--\u009b2J\u202e"], ["app", "\u009b2J"], ["app", "logs", "--\u202ex"]]:
+        text = Terminal(account, *args).wait(2).decode()
+        assert "edgible: " in text and not CONTROL.search(text), text
+
+
+@pytest.mark.once
+def test_the_daemon_does_not_drive_the_terminal(make_agent):
+    agent = make_agent()
+    agent.put("bad.yaml", agent.app("web\u202e\u009b2J", workload("main", SLEEP)))
+    agent.put("good.yaml", agent.app("good", workload("main", ["/none\u202e\u009b2J\x7f"],
+                                                      restart=FAIL_AT_ONCE)))
+    text = Terminal(agent.account, "--config", agent.config_file, "--check").wait(1).decode()
+    assert "good" in text and not CONTROL.search(text), text
+    for form in ("text", "json"):
+        agent.write_config(log={"level": "debug", "format": form})
+        terminal = Terminal(agent.account, "--config", agent.config_file)
+        terminal.wait_for(b"failed")
+        terminal.program.send_signal(signal.SIGTERM)
+        text = terminal.wait().decode()
+        assert "/none??2J" in text and not CONTROL.search(text), text
+
+
+@pytest.mark.once
+def test_random_bytes_reach_a_terminal_as_the_rule_says(agent):
+    seed = random.randrange(1 << 32)
+    rng = random.Random(seed)
+    pieces = [lambda: bytes([rng.randrange(256)]), lambda: bytes([rng.randrange(0x20, 0x7f)]),
+              lambda: chr(rng.randrange(0x2000, 0x2070)).encode(),
+              lambda: chr(rng.randrange(0x80, 0x700)).encode(),
+              lambda: chr(rng.randrange(0x10000, 0x110000)).encode()]
+    data = b"".join(rng.choice(pieces)() for _ in range(60000)).replace(b"\n", b"")
+    cut_off = b"\xf0\x9f\x98"
+    (agent.work / "out").write_bytes(data + b"\nthe end\n" + cut_off)
+    agent.deploy("web", workload("main", sh(f"cat {agent.work}/out; exec sleep 100000")))
+    agent.wait_logged("web", "main", "the end\n")
+    agent.wait(lambda: agent.log_file("web", "main").read_bytes().endswith(cut_off), "its last bytes")
+    command = ["app", "logs", "-i", "web"]
+    stored = subprocess.run([agent_binary(), *map(str, socket_option(agent)), *command],
+                            capture_output=True, env=base_environment(agent.account),
+                            **agent.account.popen_options()).stdout
+    assert stored.endswith(data[-1000:] + b"\nthe end\n" + cut_off), seed
+    codecs.register_error("each-byte", lambda e: ("?" * (e.end - e.start), e.end))
+    wanted = CONTROL.sub("?", stored.decode(errors="each-byte")).encode()
+    assert on_terminal(agent, *command) == wanted, seed

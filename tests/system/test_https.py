@@ -1,17 +1,22 @@
 """Desired state from an HTTPS control plane: a scripted one."""
 
+import contextlib
 import email.utils
 import os
 import signal
 import socket
 import ssl
+import subprocess
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from api import Api
 from control_plane import Authority, ControlPlane, to_text
-from harness import SLEEP, is_alive, run_client, wait_for, workload
+from harness import (DEADLINE, SLEEP, agent_binary, base_environment, is_alive, read_proc,
+                     run_client, wait_for, workload)
 
 
 @pytest.fixture
@@ -498,3 +503,101 @@ def test_the_local_api_refuses_a_deploy(plane):
     for method, path in (("PUT", "/v1/applications"), ("DELETE", "/v1/applications/web")):
         answer = api.request(method, path, to_text([agent.app("x", workload("w", SLEEP))]))
         assert answer.status == 409 and plane.url in answer.json()["detail"]
+
+
+# --- proxies -----------------------------------------------------------------------------------
+
+@pytest.fixture
+def proxy():
+    """A proxy on loopback that records what it is sent, and serves nothing."""
+    seen, closing = [], threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while not closing.is_set():
+            with contextlib.suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(DEADLINE)
+                    seen.append(connection.recv(65536).decode(errors="replace"))
+                    connection.sendall(b"HTTP/1.1 502 no\r\nContent-Length: 0\r\n\r\n")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    yield SimpleNamespace(seen=seen, url=url, env={
+        name: url for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")})
+    closing.set()
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
+def test_no_proxy_sees_what_stays_on_the_machine(planes, make_agent, proxy, host):
+    agent = make_agent()
+    plane = planes(agent.device, token="secret-token")
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    if host == "127.0.0.2":  # nobody listens there: a refused connection, and no proxy
+        refused = socket.create_server((host, 0))
+        url = f"http://{host}:{refused.getsockname()[1]}"
+        refused.close()
+    else:
+        url = f"http://{host}:{plane.port}"
+    token = agent.folder / "token"
+    token.write_text("secret-token")
+    token.chmod(0o600)
+    os.chown(token, agent.account.uid, agent.account.gid)
+    agent.write_config(controlPlane={"https": {
+        "url": url, "tokenFile": str(token), "pollInterval": "1s"}})
+    agent.start(env=proxy.env)
+    if host == "127.0.0.2":
+        agent.wait_event("source-lost")
+    else:
+        agent.wait_started("web", "w")
+        plane.wait_report()
+    status = subprocess.run(
+        [agent_binary(), "--control-plane", url, "--device", agent.device, "--token-file", token,
+         "application", "list"], capture_output=True, text=True, timeout=DEADLINE,
+        env={**base_environment(agent.account), **proxy.env}, **agent.account.popen_options())
+    assert status.returncode == (3 if host == "127.0.0.2" else 0), status.stderr
+    assert not proxy.seen
+
+
+def test_a_tls_connection_to_loopback_has_no_proxy(planes, make_agent, proxy, tmp_path):
+    agent = make_agent()
+    authority = Authority(tmp_path / "ca")
+    plane = planes(agent.device, tls=authority.issue("server"))
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    ca = agent.folder / "ca.pem"
+    ca.write_bytes(authority.file.read_bytes())
+    agent.write_config(controlPlane={"https": {
+        "url": plane.url, "caFile": str(ca), "pollInterval": "1s"}})
+    agent.start(env=proxy.env)
+    agent.wait_started("web", "w")
+    assert not proxy.seen
+
+
+def connects_to(pid, address, port):
+    """Whether a TCP socket of the network of this process is on its way to that address."""
+    wanted = f"{int.from_bytes(socket.inet_aton(address), 'little'):08X}:{port:04X}"
+    return any(line.split()[2] == wanted
+               for line in read_proc(pid, "net/tcp").decode().splitlines()[1:])
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_another_host_is_asked_through_the_proxy_over_tls_alone(make_agent, proxy, scheme):
+    # 192.0.2.1 (RFC 5737) is nobody's: only a proxy answers for it.
+    agent = make_agent()
+    agent.write_config(controlPlane={"https": {
+        "url": f"{scheme}://192.0.2.1:1", "insecure": True, "pollInterval": "1s"}})
+    if scheme == "https":
+        agent.start(env=proxy.env)
+        wait_for(lambda: proxy.seen, "the proxy to be asked")
+        assert proxy.seen[0].startswith("CONNECT 192.0.2.1:1 ")
+        assert not any("Authorization" in text for text in proxy.seen)
+    else:
+        agent.start(env=proxy.env)
+        agent.wait(lambda: connects_to(agent.pid, "192.0.2.1", 1) or agent.events("source-lost"),
+                   "the agent to turn to the host itself")
+        assert not proxy.seen

@@ -175,6 +175,67 @@ static void test_nothing_below_a_bound_is_followed(void **state)
     }
 }
 
+static int check(const char *name)
+{
+    CLEANUP(free) char *path = at(name);
+    struct err err = {0};
+    return trusted_check_folder(path, &err) == 0 ? 0 : err.code;
+}
+
+static void test_a_folder_that_others_can_write_to_is_not_trusted(void **state)
+{
+    (void) state;
+    make_folder("closed", 0700);
+    make_folder("readable", 0755);
+    make_folder("passable", 0711);
+    make_folder("group", 0775);
+    make_folder("others", 0757);
+    make_folder("sticky", 01777);
+    make_folder("sticky/inner", 0755);
+    assert_int_equal(check("closed"), 0);
+    assert_int_equal(check("readable//"), 0);
+    assert_int_equal(check("passable"), 0);
+    assert_int_equal(check("sticky/inner"), 0);
+    assert_int_equal(check("group"), ERR_SPEC);
+    assert_int_equal(check("others"), ERR_SPEC);
+    assert_int_equal(check("sticky"), ERR_SPEC);
+    assert_int_equal(trusted_check_folder("/", NULL), 0);
+    assert_int_equal(check("missing"), ENOENT);
+}
+
+static void test_a_link_is_no_trusted_folder(void **state)
+{
+    (void) state;
+    make_folder("a", 0755);
+    make_folder("a/b", 0755);
+    make_link("link", "a");
+    make_link("nowhere", "missing");
+    assert_int_equal(check("link"), ERR_SPEC);
+    assert_int_equal(check("link/"), ERR_SPEC);
+    assert_int_equal(check("link//"), ERR_SPEC);
+    assert_int_equal(check("nowhere"), ERR_SPEC);
+    assert_int_equal(check("link/b"), 0);
+}
+
+static void test_a_folder_of_others_is_not_trusted(void **state)
+{
+    (void) state;
+    if (geteuid() != 0) {
+        return;
+    }
+    make_folder("theirs", 0755);
+    give_away("theirs");
+    assert_int_equal(check("theirs"), ERR_SPEC);
+    assert_int_equal(seteuid(STRANGER), 0);
+    int own = check("theirs");
+    int of_root = check("");
+    int of_the_system = trusted_check_folder("/usr", NULL);
+    assert_int_equal(seteuid(0), 0);
+    assert_int_equal(own, 0);
+    assert_int_equal(of_root, 0);
+    assert_int_equal(of_the_system, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +244,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_others_can_change_is_not, make_stage,
                                         clear_stage),
         cmocka_unit_test_setup_teardown(test_links_of_proc_and_dots_are_refused, make_stage,
+                                        clear_stage),
+        cmocka_unit_test_setup_teardown(test_a_folder_that_others_can_write_to_is_not_trusted,
+                                        make_stage, clear_stage),
+        cmocka_unit_test_setup_teardown(test_a_link_is_no_trusted_folder, make_stage, clear_stage),
+        cmocka_unit_test_setup_teardown(test_a_folder_of_others_is_not_trusted, make_stage,
                                         clear_stage),
         cmocka_unit_test_setup_teardown(test_nothing_below_a_bound_is_followed, make_stage,
                                         clear_stage),

@@ -104,12 +104,55 @@ static void the_first_bad_byte_is_found(void **state)
     assert_int_equal(utf8_valid_prefix("a\0b", 3), 3);
 }
 
+static bool must_not_be_shown(uint32_t c)
+{
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = {
+        {0x00,   0x08  },
+        {0x0b,   0x1f  },
+        {0x7f,   0x9f  },
+        {0x61c,  0x61c },
+        {0x200e, 0x200f},
+        {0x202a, 0x202e},
+        {0x2066, 0x2069},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(ranges); i++) {
+        if (c >= ranges[i].first && c <= ranges[i].last) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void controls_are_told_from_all_other_characters(void **state)
+{
+    (void) state;
+    for (uint32_t c = 0; c < 0x110000; c++) {
+        char text[4];
+        size_t len = encode(c, text);
+        bool is_surrogate = c >= 0xd800 && c <= 0xdfff;
+        bool is_bad = false;
+        size_t n = utf8_shown_len(text, len, &is_bad);
+        if (n != (is_surrogate ? 1 : len) || is_bad != (is_surrogate || must_not_be_shown(c))) {
+            fail_msg("U+%04X", (unsigned) c);
+        }
+    }
+    for (int byte = 0x80; byte <= 0xff; byte++) {
+        char text[] = {(char) byte};
+        bool is_bad = false;
+        assert_int_equal(utf8_shown_len(text, 1, &is_bad), 1);
+        assert_true(is_bad);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(characters_have_the_length_of_their_encoding),
         cmocka_unit_test(every_code_point_but_the_surrogates_is_well_formed),
         cmocka_unit_test(the_first_bad_byte_is_found),
+        cmocka_unit_test(controls_are_told_from_all_other_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,113 @@
+#include "terminal.h"
+
+#include "edgible/buf.h"
+#include "edgible/fd.h"
+#include "edgible/mem.h"
+#include "edgible/utf8.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHAR_MAX_BYTES 4
+
+/* One of stdout and stderr. */
+struct filter {
+    int fd;
+    bool is_raw;
+    char begun[CHAR_MAX_BYTES]; /* a character whose end has not come yet */
+    size_t begun_len;
+};
+
+static struct filter filters[] = {{.fd = STDOUT_FILENO}, {.fd = STDERR_FILENO}};
+
+/* Whether more bytes may make a character of what stands there. */
+static bool is_begun(const char *text, size_t len)
+{
+    unsigned char first = (unsigned char) *text;
+    size_t want = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4 || len >= want) {
+        return false;
+    }
+    for (size_t i = 1; i < len; i++) {
+        if (((unsigned char) text[i] & 0xc0) != 0x80) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The stream's function: takes all, as a character may end with what comes next. */
+static ssize_t write_filtered(void *cookie, const char *data, size_t len)
+{
+    struct filter *f = cookie;
+    CLEANUP(buf) struct buf in = {0};
+    CLEANUP(buf) struct buf out = {0};
+    buf_add(&in, f->begun, f->begun_len);
+    buf_add(&in, data, len);
+    f->begun_len = 0;
+    if (f->is_raw) {
+        return fd_write_all(f->fd, buf_str(&in), in.len, NULL) == 0 ? (ssize_t) len : 0;
+    }
+    for (size_t at = 0; at < in.len;) {
+        bool is_bad = false;
+        size_t left = in.len - at;
+        if (is_begun(in.data + at, left)) {
+            (void) memcpy(f->begun, in.data + at, left);
+            f->begun_len = left;
+            break;
+        }
+        size_t n = utf8_shown_len(in.data + at, left, &is_bad);
+        if (is_bad) {
+            buf_add_char(&out, '?');
+        } else {
+            buf_add(&out, in.data + at, n);
+        }
+        at += n;
+    }
+    return fd_write_all(f->fd, buf_str(&out), out.len, NULL) == 0 ? (ssize_t) len : 0;
+}
+
+/* NULL where it is no terminal. */
+static FILE *open_filter(struct filter *f)
+{
+    cookie_io_functions_t functions = {.write = write_filtered};
+    FILE *stream = isatty(f->fd) == 1 ? fopencookie(f, "w", functions) : NULL;
+    if (stream != NULL) {
+        (void) setvbuf(stream, NULL, _IOLBF, 0);
+    }
+    return stream;
+}
+
+/* The output has ended, and a character in it has not: its bytes are no UTF-8. */
+static void finish(void)
+{
+    (void) fflush(stdout);
+    (void) fflush(stderr);
+    for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
+        (void) !fd_write_all(filters[i].fd, "???", filters[i].begun_len, NULL);
+    }
+}
+
+void terminal_begin(void)
+{
+    FILE *out = open_filter(&filters[0]);
+    FILE *err = open_filter(&filters[1]);
+    /* Variables in glibc: so nothing that prints can go round it. */
+    stdout = out != NULL ? out : stdout;
+    stderr = err != NULL ? err : stderr;
+    (void) atexit(finish);
+}
+
+void terminal_set_raw(void)
+{
+    filters[0].is_raw = true;
+}
+
+void terminal_control(const char *sequence)
+{
+    if (fflush(stdout) == 0) {
+        (void) !fd_write_all(STDOUT_FILENO, sequence, strlen(sequence), NULL);
+    }
+}

@@ -1,0 +1,158 @@
+"""Folders that an agent and its clients rely on: nobody else can write to them."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from api import Api
+from harness import DEADLINE, IS_ROOT, SLEEP, agent_binary, base_environment, workload
+
+STRANGER = 12345
+
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root to make folders of others")
+# What a folder is, and what is said about it.
+BAD = [pytest.param("link", "is a link"), pytest.param("group", "others can write to"),
+       pytest.param("sticky", "others can write to"),
+       pytest.param("stranger", "belongs to the user with ID 12345", marks=needs_root)]
+
+
+def make(path, kind, account):
+    """A folder (with what is in it) that is good but for one thing."""
+    real = path.with_name(path.name + ".real") if kind == "link" else path
+    real.mkdir(exist_ok=True)
+    owner = STRANGER if kind == "stranger" else account.uid
+    if IS_ROOT:
+        os.chown(real, owner, owner if kind == "stranger" else account.gid)
+    real.chmod({"group": 0o775, "sticky": 0o1777, "closed": 0o700}.get(kind, 0o755))
+    if kind == "link":
+        path.symlink_to(real)
+        os.chown(path, account.uid, account.gid, follow_symlinks=False)
+    return path
+
+
+def refuse_to_start(agent, env=None):
+    """What it says in its last words."""
+    agent.start(env=env)
+    assert agent.wait_exit() not in (0, None)
+    return "\n".join(agent.lines())
+
+
+@pytest.mark.parametrize("kind,why", BAD)
+@pytest.mark.parametrize("name", ["stateDir", "runtimeDir"])
+def test_an_agent_does_not_rely_on_a_folder_of_others(make_agent, name, kind, why):
+    agent = make_agent()
+    folder = make({"stateDir": agent.state_dir, "runtimeDir": agent.runtime_dir}[name], kind,
+                  agent.account)
+    text = refuse_to_start(agent)
+    assert why in text and name in text and str(folder) in text, text
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["good", "closed"])
+def test_an_agent_takes_folders_that_are_its_own(make_agent, kind):
+    agent = make_agent()
+    for folder in (agent.state_dir, agent.runtime_dir):
+        make(folder, kind, agent.account)
+    for _ in range(2):  # the second one finds what the first one left
+        agent.start()
+        Api(agent)
+        agent.stop()
+
+
+def default_config(agent, *left_out):
+    config = agent.config()
+    for name in left_out:
+        del config[name]
+    agent.write_config(yaml.safe_dump(config))
+
+
+@needs_root
+@pytest.mark.as_user
+def test_a_folder_that_another_user_made_in_tmp_is_refused(make_agent):
+    agent = make_agent()
+    folder = Path(f"/tmp/edgible-{agent.account.uid}")
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        pytest.skip(f"{folder} is there already")
+    try:
+        make(folder, "stranger", agent.account)
+        default_config(agent, "runtimeDir", "api")
+        text = refuse_to_start(agent)
+        assert f"'{folder}' belongs to the user with ID {STRANGER}" in text
+        assert list(folder.iterdir()) == []
+        with listening(folder, agent.account) as server:
+            done = client(agent, "--config", agent.config_file, "device", "health")
+            assert done.returncode == 4 and str(folder) in done.stderr
+            assert not has_been_asked(server)
+    finally:
+        shutil.rmtree(folder)
+
+
+# --- clients -----------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def listening(folder, account):
+    """What an attacker would listen with."""
+    path = folder / "agent.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        path.chmod(0o666)
+        server.listen()
+        server.setblocking(False)
+        yield server
+
+
+def has_been_asked(server):
+    """A client that has ended left its connection in the backlog."""
+    with contextlib.suppress(BlockingIOError):
+        server.accept()[0].close()
+        return True
+    return False
+
+
+def client(agent, *args, **env):
+    return subprocess.run(
+        [agent_binary(), *map(str, args)], capture_output=True, text=True, timeout=DEADLINE,
+        env={**base_environment(agent.account), **env}, **agent.account.popen_options())
+
+
+@pytest.mark.as_user
+@pytest.mark.parametrize("kind,why", BAD)
+def test_a_client_sends_nothing_to_a_default_socket_in_a_folder_of_others(make_agent, kind, why):
+    agent = make_agent()
+    folder = make(agent.folder / "edgible", kind, agent.account)
+    default_config(agent, "runtimeDir", "api")
+    with listening(folder, agent.account) as server:
+        for chosen in ([], ["--config", agent.config_file]):
+            done = client(agent, *chosen, "device", "health", XDG_RUNTIME_DIR=str(agent.folder))
+            assert done.returncode == 4 and done.stdout == "", done
+            assert why in done.stderr and "--socket PATH" in done.stderr
+            assert not has_been_asked(server)
+
+
+@pytest.mark.as_user
+@pytest.mark.parametrize("kind", ["good", "closed"])
+def test_the_default_runtime_directory_is_relied_on(make_agent, kind):
+    agent = make_agent()
+    env = {"XDG_RUNTIME_DIR": str(agent.folder)}
+    make(agent.folder / "edgible", kind, agent.account)
+    default_config(agent, "runtimeDir", "api")
+    agent.start(env=env)
+    agent.run("web", workload("main", SLEEP))
+    for chosen in ([], ["--config", agent.config_file]):
+        done = client(agent, *chosen, "app", "list", **env)
+        assert done.returncode == 0 and "web" in done.stdout, done
+
+
+@pytest.mark.as_user
+def test_a_missing_default_folder_is_no_agent(make_agent):
+    agent = make_agent()
+    done = client(agent, "device", "health", XDG_RUNTIME_DIR=str(agent.folder))
+    assert done.returncode == 3 and "no agent listens" in done.stderr
