@@ -41,14 +41,17 @@ DEFINE_CLEANUP(census, struct census, census_free)
  * process. At most max are written, the count written is returned; with max 0 it only counts.
  *
  * Who belongs is told by, in this order: cgroup, session, process group, parent chain, the
- * environment's cookie (only of descendants of this process, so that another agent's workloads of
- * the same name are never taken). Session and group count for a leader that is gone, and whose
- * number may be another's by now, only with a parent chain to this process or the cookie.
+ * orphans' evidence and the environment's cookie (only of descendants of this process, so that
+ * another agent's workloads of the same name are never taken). Session and group count for a leader
+ * that is gone, and whose number may be another's by now, only with a parent chain to this process
+ * or the cookie.
  *
- * `others` are the further targets of this agent (target itself among them does no harm): a child
- * of this process without any evidence belongs to the target where the target can have made it, and
- * no other can: one makes nothing older than itself, and what runs as another user only as root.
- * So what the agent starts for itself (a helper, a health check) is to be among `others` as well.
+ * `others` are the further targets of this agent (target itself among them does no harm; an item
+ * whose leader is 0 counts as not there). A child of this process that is in none of their sessions
+ * and groups belongs to who can have made it, whatever its environment says: evidence (cgroup, log
+ * pipe, cookie) chooses among several, and without any it belongs to none of them before the last.
+ * So whoever stops several takes those that are gone out of `others`, and what the agent starts for
+ * itself in a session of its own (a health check) must be among `others` as well.
  */
 size_t killtree_find(const struct census *census, const struct killtree_target *target,
                      const struct killtree_target *others, size_t other_count, pid_t *pids,

@@ -156,6 +156,8 @@ bool workload_is_in_sandbox(const struct workload *workload);
 
 /* The process of a health check of it that is under way; 0: none. */
 pid_t workload_check_pid(const struct workload *workload);
+/* Fills *ret, without names, where such a process is under way; false where none is. */
+bool workload_check_target(const struct workload *workload, struct killtree_target *ret);
 /* The number of that command; -1: none runs. */
 int64_t workload_check_number(const struct workload *workload);
 /* Its process, 0 where it has none. A zombie that is not released yet counts. */

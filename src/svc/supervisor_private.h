@@ -19,12 +19,13 @@ struct member {
     struct list sweep_link; /* in sweeps while a sweep is asked for */
     char *key;              /* <application>/<workload> */
     struct workload *workload;
-    bool seen;       /* in the application being applied */
-    bool removing;   /* stops, and is then forgotten */
-    bool suspending; /* stops, and stays */
-    bool renewing;   /* stops, and starts again, each in its order */
-    bool stop_sent;  /* of one that is leaving */
-    bool for_good;   /* of one being removed: its unit description goes, too */
+    bool leader_ended; /* when its sweep began */
+    bool seen;         /* in the application being applied */
+    bool removing;     /* stops, and is then forgotten */
+    bool suspending;   /* stops, and stays */
+    bool renewing;     /* stops, and starts again, each in its order */
+    bool stop_sent;    /* of one that is leaving */
+    bool for_good;     /* of one being removed: its unit description goes, too */
     /* Of the order of stopping: its own node, its application's behind and before its members,
      * and the rank. */
     size_t node, app_node, app_gate, rank;
@@ -65,8 +66,8 @@ struct supervisor {
 
 /* All workloads that have processes. Zeroed, then filled once. */
 struct sweep_targets {
-    struct killtree_target *items;
-    pid_t *children; /* their leaders, and health checks under way; sorted */
+    struct killtree_target *items; /* health checks under way among them */
+    pid_t *children;               /* their leaders; sorted */
     size_t count, child_count;
 };
 

@@ -288,6 +288,20 @@ pid_t workload_check_pid(const struct workload *w)
     return w->health != NULL ? health_pid(w->health) : 0;
 }
 
+bool workload_check_target(const struct workload *w, struct killtree_target *ret)
+{
+    pid_t pid = workload_check_pid(w);
+    if (pid == 0) {
+        return false;
+    }
+    *ret = (struct killtree_target){
+        .leader = pid,
+        .start_ticks = proc_read_start_ticks(pid),
+        .uid = w->creds->uid,
+    };
+    return true;
+}
+
 int64_t workload_check_number(const struct workload *w)
 {
     return w->health != NULL ? health_number(w->health) : -1;

@@ -7,6 +7,7 @@
 #ifndef EDGIBLE_SYS_CENSUS_H
 #define EDGIBLE_SYS_CENSUS_H
 
+#include "edgible/cgroup.h"
 #include "edgible/killtree.h"
 #include "edgible/proc.h"
 
@@ -52,6 +53,11 @@ const struct census_cookie *census_cookie(const struct census *census, size_t po
 /* The inode of the pipe that its stdout or stderr is, where that is open for reading and writing
  * (as only an agent opens pipes); 0 else. */
 uint64_t census_log_pipe(const struct census *census, size_t position);
+
+/* The name of its group in the root's folder, also where it is in a group below that; NULL where it
+ * is in none of them. Valid as long as the census. */
+const char *census_cgroup(const struct census *census, size_t position,
+                          const struct cgroup_root *root);
 
 /* True where its name is that of an agent's binary. */
 bool census_is_agent(const struct census *census, size_t position);

@@ -1,0 +1,139 @@
+"""Whose an orphan is that hides: without cgroups, under root and under an ordinary user."""
+
+import os
+import shutil
+import signal
+
+import pytest
+
+from harness import (SLEEP, describe, helper, is_alive, ordinary_account, process, sh, wait_for,
+                     workload)
+
+# The agent finds no cgroup file system.
+NO_CGROUPS = ["unshare", "--mount", "sh", "-c",
+              'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', "sh"]
+SHORT = {"gracePeriod": "300ms"}
+LINGER = "while :; do sleep 1000; done"
+ESCAPES = {
+    "nobodys-cookie": "env EDGIBLE_APPLICATION=none",
+    "no-environment": "env -i PATH=/usr/bin:/bin",
+    "anothers-cookie": "env EDGIBLE_APPLICATION=neighbour",
+}
+
+
+@pytest.fixture
+def agent(make_agent, account):
+    agent = make_agent().start(prefix=NO_CGROUPS if account.is_root else ())
+    os.chmod(agent.work, 0o777)
+    return agent
+
+
+def escape(agent, how, silent=True, pid_file="orphan.pid", **fields):
+    """Leaves a process in a session of its own, with another environment, and runs on. The orphan
+    bears the device among its arguments, so that the harness recognises it."""
+    pid_path = agent.work / pid_file
+    output = ">/dev/null 2>&1" if silent else ""
+    orphan = f"sh -c 'echo $$ >\"$1\"; {LINGER}' {agent.device} {pid_path} {output}"
+    return workload("main", sh(f"setsid -f {ESCAPES[how]} {orphan}; {LINGER}"), stop=SHORT,
+                    **fields)
+
+
+def wait_orphan(agent, pid_file="orphan.pid"):
+    pid = agent.wait_pid_file(pid_file)
+    agent.wait(lambda: process(pid).ppid == agent.pid, "it to become the agent's child")
+    return pid
+
+
+def remove(agent, *names):
+    for name in names:
+        agent.remove(f"{name}.yaml")
+    for name in names:
+        agent.wait_event("removed", name)
+
+
+def users(agent):
+    """Two users for two workloads: under root, who can have any, others than root."""
+    if not agent.account.is_root:
+        return {}, {}
+    return {"user": ordinary_account().name}, {"user": "daemon"}
+
+
+@pytest.mark.parametrize("how", ESCAPES)
+def test_an_escape_that_prints_to_its_log_goes_with_its_workload(agent, how):
+    """Whatever it calls itself, and although others of the same user are older."""
+    [neighbour] = agent.run("neighbour", escape(agent, "no-environment", silent=False,
+                                                pid_file="neighbours.pid"))
+    neighbours = wait_orphan(agent, "neighbours.pid")
+    agent.run("app", escape(agent, how, silent=False))
+    orphan = wait_orphan(agent)
+    remove(agent, "app")
+    assert not is_alive(orphan)
+    assert is_alive(neighbour) and is_alive(neighbours)
+    agent.stop()
+    assert not is_alive(neighbours)
+
+
+@pytest.mark.parametrize("how", ESCAPES)
+def test_a_silent_escape_goes_with_its_only_possible_maker(agent, how):
+    """Under root, an older neighbour is another user's; under another, the neighbour is younger."""
+    mine, others = users(agent)
+    if others:
+        [neighbour] = agent.run("neighbour", workload("main", SLEEP, **others))
+    agent.run("app", escape(agent, how, **mine))
+    orphan = wait_orphan(agent)
+    if not others:
+        [neighbour] = agent.run("neighbour", workload("main", SLEEP))
+    remove(agent, "app")
+    assert not is_alive(orphan) and is_alive(neighbour)
+
+
+@pytest.mark.parametrize("how", ["no-environment", "anothers-cookie"])
+def test_what_two_can_have_made_stays_until_the_last_of_them_stops(agent, how):
+    agent.run("neighbour", workload("main", SLEEP))
+    agent.run("app", escape(agent, how))
+    orphan = wait_orphan(agent)
+    remove(agent, "app")
+    assert is_alive(orphan), "it may be the neighbour's"
+    remove(agent, "neighbour")
+    assert not is_alive(orphan)
+
+
+def test_two_that_stop_together_do_not_leave_it_to_each_other(agent):
+    both = [agent.app("neighbour", workload("main", SLEEP)),
+            agent.app("app", escape(agent, "no-environment"))]
+    agent.put("both.yaml", both)
+    orphan = wait_orphan(agent)
+    agent.wait_started("neighbour", "main")
+    agent.remove("both.yaml")
+    for name in ("neighbour", "app"):
+        agent.wait_event("removed", name)
+    assert not is_alive(orphan)
+
+
+def test_an_escape_is_stopped_before_its_workload_starts_again(agent):
+    agent.run("app", escape(agent, "nobodys-cookie"))
+    orphan = wait_orphan(agent)
+    agent.deploy("app", workload("main", SLEEP))
+    agent.wait_started("app", "main", count=2)
+    assert not is_alive(orphan)
+
+
+def become_root(agent):
+    """A copy with the set-user-ID bit of root."""
+    program = agent.folder / "become_root"
+    shutil.copy(helper("become_root"), program)
+    os.chown(program, 0, 0)
+    program.chmod(0o4755)
+    return str(program)
+
+
+@pytest.mark.as_root
+def test_a_daemon_that_a_set_user_id_program_left_goes_with_its_workload(agent):
+    mine, others = users(agent)
+    path = agent.work / "orphan.pid"
+    script = f"{become_root(agent)} {path} {agent.device} --daemon; {LINGER}"
+    agent.run("app", workload("main", sh(script), stop=SHORT, allowNewPrivileges=True, **mine))
+    orphan = wait_orphan(agent)
+    [neighbour] = agent.run("neighbour", workload("main", SLEEP, **others))
+    remove(agent, "app")
+    assert not is_alive(orphan) and is_alive(neighbour)
