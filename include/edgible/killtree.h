@@ -57,6 +57,10 @@ size_t killtree_find(const struct census *census, const struct killtree_target *
                      const struct killtree_target *others, size_t other_count, pid_t *pids,
                      size_t max);
 
+/* The living descendants of this process, whoever made them, without those in its own session: what
+ * it started for itself, or who started it. At most max are written, the count is returned. */
+size_t killtree_find_descendants(const struct census *census, pid_t *pids, size_t max);
+
 /* Sends signal, then SIGCONT (neither where signal is 0), to the process group. True where the
  * group has a member (zombies count). The leader must be unreaped or known to live: nothing else
  * keeps the number from being another's. */
@@ -83,5 +87,8 @@ void killtree_kill_group(const struct killtree_target *target);
  */
 size_t killtree_kill(const struct killtree_target *target, const struct killtree_target *others,
                      size_t other_count);
+
+/* The same for all that killtree_find_descendants() finds. */
+size_t killtree_kill_descendants(void);
 
 #endif

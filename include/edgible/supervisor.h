@@ -81,8 +81,9 @@ bool supervisor_restart(struct supervisor *sup, const char *application, const c
  * ignored. */
 void supervisor_remove(struct supervisor *sup, const char *const *names, size_t count);
 
-/* Stops everything; on_empty is called from the loop when all is gone. A second call skips what
- * is left of the grace periods. */
+/* Stops everything, then what is left of children of this process outside its own session, whoever
+ * made them; on_empty is called from the loop when all is gone. A second call skips what is left
+ * of the grace periods. */
 void supervisor_shutdown(struct supervisor *sup);
 
 /*

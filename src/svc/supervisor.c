@@ -113,6 +113,7 @@ void supervisor_free(struct supervisor *sup)
     }
     assert(list_is_empty(&sup->members));
     sweep_fini(sup);
+    end_sweep_fini(sup);
     gate_fini(sup);
     loop_timer_free(sup->bury_timer);
     if (sup->pump != NULL) {
@@ -198,7 +199,7 @@ static void on_bury(void *arg)
     }
     if (sup->shutting_down && list_is_empty(&sup->members) && !sup->empty_said) {
         sup->empty_said = true;
-        sup->params.on_empty(sup->params.arg);
+        end_sweep_begin(sup);
     }
 }
 
@@ -267,6 +268,8 @@ void supervisor_shutdown(struct supervisor *sup)
     }
     if (!again) {
         stop_order_rank(sup);
+    } else {
+        end_sweep_hurry(sup);
     }
     stop_order_advance(sup);
     list_each (it, &sup->members) {

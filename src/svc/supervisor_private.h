@@ -1,7 +1,7 @@
 /*
  * The inside of the supervisor, shared by supervisor.c (who is supervised), start_gate.c and
- * stop_order.c (the order of starting and of stopping), supervisor_look.c (who asks) and sweep.c
- * (looking at processes).
+ * stop_order.c (the order of starting and of stopping), supervisor_look.c (who asks), sweep.c
+ * (looking at processes) and end_sweep.c (what is left at the agent's end).
  */
 #ifndef EDGIBLE_SUPERVISOR_PRIVATE_H
 #define EDGIBLE_SUPERVISOR_PRIVATE_H
@@ -62,6 +62,10 @@ struct supervisor {
     struct loop_timer *orphan_timer;
     struct loop_signal *child_signal;
     mono_ms last_orphans;
+    /* Of the agent's end; the timer is NULL before. */
+    struct loop_timer *end_timer;
+    mono_ms end_began, end_pause_ms;
+    bool end_term_sent, end_hurries;
 };
 
 /* All workloads that have processes. Zeroed, then filled once. */
@@ -89,6 +93,12 @@ void gate_begin_renewal(struct member *m);
 void gate_end_renewal(struct supervisor *sup, struct member *m);
 void gate_init(struct supervisor *sup);
 void gate_fini(struct supervisor *sup);
+
+/* end_sweep.c: ends all children of the agent's that are left, then calls on_empty. */
+void end_sweep_begin(struct supervisor *sup);
+/* Without time to end by themselves, also where it begins later. */
+void end_sweep_hurry(struct supervisor *sup);
+void end_sweep_fini(struct supervisor *sup);
 
 void cleanup_sweep_targets(struct sweep_targets *t);
 void sweep_collect_targets(const struct supervisor *sup, struct sweep_targets *t);

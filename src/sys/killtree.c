@@ -307,6 +307,20 @@ size_t killtree_find(const struct census *census, const struct killtree_target *
     return living;
 }
 
+size_t killtree_find_descendants(const struct census *census, pid_t *pids, size_t max)
+{
+    pid_t own_session = getsid(0);
+    size_t count = 0;
+    for (size_t i = 0; i < census->count && count < max; i++) {
+        const struct proc_stat *stat = &census->procs[i];
+        if (!proc_stat_is_dead(stat) && stat->sid != own_session &&
+            !is_protected(census, stat->pid) && census_is_descendant(census, i)) {
+            pids[count++] = stat->pid;
+        }
+    }
+    return count;
+}
+
 bool killtree_signal_group(pid_t pgid, int signal)
 {
     if (pgid <= 1 || pgid == getpgrp()) {
@@ -389,10 +403,22 @@ static size_t stop_new(const struct census *census, const pid_t *pids, size_t co
     return fresh;
 }
 
-size_t killtree_kill(const struct killtree_target *target, const struct killtree_target *others,
-                     size_t other_count)
+/* Whom the rounds are for. */
+struct scope {
+    const struct killtree_target *target; /* NULL: all descendants of this process */
+    const struct killtree_target *others;
+    size_t other_count;
+};
+
+static size_t find_in_scope(const struct census *census, const struct scope *scope, pid_t *pids)
 {
-    killtree_kill_group(target);
+    return scope->target == NULL ? killtree_find_descendants(census, pids, census->count)
+                                 : killtree_find(census, scope->target, scope->others,
+                                                 scope->other_count, pids, census->count);
+}
+
+static size_t kill_in_rounds(const struct scope *scope)
+{
     CLEANUP(free) pid_t *stopped = NULL;
     size_t count = 0;
     int stop_rounds = 0;
@@ -405,7 +431,7 @@ size_t killtree_kill(const struct killtree_target *target, const struct killtree
         }
         CLEANUP(free) pid_t *pids = xcalloc(census->count, sizeof(*pids));
         size_t stopped_count = count;
-        count = killtree_find(census, target, others, other_count, pids, census->count);
+        count = find_in_scope(census, scope, pids);
         if (count == 0) {
             return 0;
         }
@@ -422,4 +448,18 @@ size_t killtree_kill(const struct killtree_target *target, const struct killtree
         stopped = steal_ptr(&pids);
     }
     return count;
+}
+
+size_t killtree_kill(const struct killtree_target *target, const struct killtree_target *others,
+                     size_t other_count)
+{
+    struct scope scope = {.target = target, .others = others, .other_count = other_count};
+    killtree_kill_group(target);
+    return kill_in_rounds(&scope);
+}
+
+size_t killtree_kill_descendants(void)
+{
+    struct scope all = {0};
+    return kill_in_rounds(&all);
 }

@@ -50,6 +50,18 @@ static enum evidence find_evidence(const struct trial *trial, const struct killt
     return is_named ? BY_COOKIE : NO_EVIDENCE;
 }
 
+/* Where the target alone is old enough nothing has to be read: so a fork bomb is caught up with. */
+static bool has_older(const struct trial *trial, const struct killtree_target *target,
+                      const struct killtree_target *others, size_t other_count)
+{
+    for (size_t i = 0; i < other_count; i++) {
+        if (!killtree_is_same(&others[i], target) && is_older(trial, &others[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_by_user(const struct trial *trial, const struct killtree_target *target,
                        const struct killtree_target *others, size_t other_count)
 {
@@ -68,13 +80,12 @@ enum orphan_owner orphan_find_owner(const struct census *census, size_t position
                                     const struct killtree_target *target,
                                     const struct killtree_target *others, size_t other_count)
 {
-    struct trial trial = {
-        .census = census,
-        .position = position,
-        .stat = &census->procs[position],
-        .cookie = census_cookie(census, position),
-        .log_pipe = census_log_pipe(census, position),
-    };
+    struct trial trial = {.census = census, .position = position, .stat = &census->procs[position]};
+    if (is_older(&trial, target) && !has_older(&trial, target, others, other_count)) {
+        return ORPHAN_OF_TARGET;
+    }
+    trial.cookie = census_cookie(census, position);
+    trial.log_pipe = census_log_pipe(census, position);
     trial.by_user = census_read_uid(census, position, &trial.uid) &&
                     is_by_user(&trial, target, others, other_count);
     enum evidence for_target = find_evidence(&trial, target);

@@ -6,8 +6,7 @@ import signal
 
 import pytest
 
-from harness import (SLEEP, describe, helper, is_alive, ordinary_account, process, sh, wait_for,
-                     workload)
+from harness import SLEEP, helper, is_alive, ordinary_account, process, sh, workload
 
 # The agent finds no cgroup file system.
 NO_CGROUPS = ["unshare", "--mount", "sh", "-c",
@@ -117,6 +116,55 @@ def test_an_escape_is_stopped_before_its_workload_starts_again(agent):
     agent.wait_started("app", "main", count=2)
     assert not is_alive(orphan)
 
+
+# --- the agent's own end -----------------------------------------------------------------------
+
+# The shell that becomes the agent has made three children: two in sessions of their own, and one in
+# the agent's. No workload can have made them.
+CHILDREN = """
+setsid sh -c 'trap "" TERM; echo $$ >"$1"/stubborn; while :; do sleep 1000; done' $0 "$1" &
+setsid sh -c 'trap "echo >\\"$1\\"/asked; exit" TERM; echo $$ >"$1"/obedient
+    while :; do sleep 0.1; done' $0 "$1" &
+sh -c 'echo $$ >"$1"/own; exec sleep 1000000' $0 "$1" &
+shift
+exec "$@"
+"""
+
+
+def start_with_children(make_agent):
+    agent = make_agent()
+    agent.start(prefix=["sh", "-c", CHILDREN, agent.device, agent.work])
+    pids = [agent.wait_pid_file(name) for name in ("stubborn", "obedient", "own")]
+    agent.wait(lambda: any("runs as PID" in line for line in agent.lines()), "the agent to run")
+    assert all(process(pid).ppid == agent.pid for pid in pids)
+    return agent, *pids
+
+
+def test_the_agents_end_leaves_no_child_behind(make_agent):
+    """It is asked first; only what the agent's own session holds is not its to end."""
+    agent, stubborn, obedient, own = start_with_children(make_agent)
+    agent.run("app", workload("main", SLEEP))
+    try:
+        agent.send(signal.SIGTERM)
+        assert agent.wait_exit() == 0
+        assert not is_alive(stubborn) and not is_alive(obedient) and is_alive(own)
+        assert (agent.work / "asked").exists()
+    finally:
+        os.kill(own, signal.SIGKILL)
+
+
+def test_who_detaches_ends_no_child(make_agent):
+    agent, stubborn, obedient, own = start_with_children(make_agent)
+    try:
+        agent.send(signal.SIGUSR1)
+        assert agent.wait_exit() == 0
+        assert is_alive(stubborn) and is_alive(obedient) and is_alive(own)
+    finally:
+        for pid in (stubborn, obedient, own):
+            os.kill(pid, signal.SIGKILL)
+
+
+# --- programs with the set-user-ID bit -----------------------------------------------------------
 
 def become_root(agent):
     """A copy with the set-user-ID bit of root."""
