@@ -47,7 +47,7 @@ struct supervisor_params {
 };
 
 struct supervisor *supervisor_new(const struct supervisor_params *params, struct err *err);
-/* Only when nothing is left, or after supervisor_abandon(). */
+/* Only when nothing is left, after on_empty, or after supervisor_abandon(). */
 void supervisor_free(struct supervisor *sup);
 DEFINE_CLEANUP(supervisor, struct supervisor, supervisor_free)
 
@@ -82,8 +82,9 @@ bool supervisor_restart(struct supervisor *sup, const char *application, const c
 void supervisor_remove(struct supervisor *sup, const char *const *names, size_t count);
 
 /* Stops everything, then what is left of children of this process outside its own session, whoever
- * made them; on_empty is called from the loop when all is gone. A second call skips what is left
- * of the grace periods. */
+ * made them; on_empty is called from the loop when all is gone, or does not go: a workload that
+ * does not die of SIGKILL, or whose log cannot be closed, is named in the log after 10 s and waited
+ * for no longer. A second call skips what is left of the grace periods. */
 void supervisor_shutdown(struct supervisor *sup);
 
 /*

@@ -1,5 +1,5 @@
-/* The end of the agent: once all workloads are gone, no child of its own stays behind, whoever made
- * it. In any case this is over after a few seconds. */
+/* The end of the agent: it waits for no workload that cannot be ended, and once all others are
+ * gone, no child of its own stays behind, whoever made it. */
 #include "edgible/buf.h"
 #include "edgible/killtree.h"
 #include "edgible/log.h"
@@ -11,12 +11,18 @@
 /* From SIGTERM to SIGKILL, and to the end. */
 #define TERM_MS 1000
 #define WHOLE_MS 10000
+/* The whole where a workload was given up: its processes have had their time. */
+#define WHOLE_AFTER_GIVING_UP_MS 2000
+/* What SIGKILL and the closing of a log may take. */
+#define MEMBER_MS 10000
+#define MEMBERS_LOOK_MS 500
 #define FIRST_LOOK_MS 5
 #define LOOK_MAX_MS 250
 #define LEFT_MAX 4096
 #define NAMED_MAX 10
 
-static void name_left(const pid_t *pids, size_t count)
+/* "PID 12 (in 'do_wait'), PID 13 (in '?') and 3 more"; the caller frees. */
+static char *name_processes(const pid_t *pids, size_t count)
 {
     CLEANUP(buf) struct buf names = {0};
     for (size_t i = 0; i < count && i < NAMED_MAX; i++) {
@@ -28,9 +34,64 @@ static void name_left(const pid_t *pids, size_t count)
     if (count > NAMED_MAX) {
         buf_printf(&names, " and %zu more", count - NAMED_MAX);
     }
-    log_error("supervisor", "processes outlive the agent, as they do not die of SIGKILL: %s",
-              names.data);
+    return buf_steal(&names);
 }
+
+/* --- workloads that cannot be ended --------------------------------------------------------------
+ */
+
+bool end_sweep_has_awaited(const struct supervisor *sup)
+{
+    list_each (it, &sup->members) {
+        if (!list_entry(it, struct member, link)->given_up) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void give_up(struct supervisor *sup, struct member *m)
+{
+    size_t count = 0;
+    const pid_t *left = workload_left(m->workload, &count);
+    m->given_up = true;
+    sup->has_given_up = true;
+    if (workload_is_at_rest(m->workload)) {
+        log_error("supervisor", "%s is waited for no longer: its log cannot be closed", m->key);
+    } else {
+        CLEANUP(free) char *names = name_processes(left, count);
+        log_error("supervisor", "%s is waited for no longer: SIGKILL does not end %s", m->key,
+                  count > 0 ? names : "its first process");
+    }
+    supervisor_bury_soon(sup);
+}
+
+static void on_look_at_members(void *arg)
+{
+    struct supervisor *sup = arg;
+    mono_ms now = loop_now();
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        mono_ms since = workload_killing_since(m->workload);
+        since = since == 0 && workload_is_at_rest(m->workload) ? m->closing_since : since;
+        /* One that was stuck already gets its time, too. */
+        mono_ms begin = since > sup->shutdown_began ? since : sup->shutdown_began;
+        if (!m->given_up && since != 0 && now - begin >= MEMBER_MS) {
+            give_up(sup, m);
+        }
+    }
+    loop_timer_arm(sup->give_up_timer, now + MEMBERS_LOOK_MS);
+}
+
+void end_sweep_watch_members(struct supervisor *sup)
+{
+    sup->shutdown_began = loop_now();
+    sup->give_up_timer = loop_timer_new(sup->params.loop, on_look_at_members, sup);
+    loop_timer_arm(sup->give_up_timer, sup->shutdown_began + MEMBERS_LOOK_MS);
+}
+
+/* --- what is left --------------------------------------------------------------------------------
+ */
 
 /* True where nothing is left that the agent can or will wait for. */
 static bool is_over(struct supervisor *sup, mono_ms now)
@@ -38,7 +99,8 @@ static bool is_over(struct supervisor *sup, mono_ms now)
     struct err err = {0};
     pid_t left[LEFT_MAX];
     CLEANUP(census) struct census *census = census_take(&err);
-    bool is_late = now - sup->end_began >= WHOLE_MS;
+    mono_ms whole = sup->has_given_up ? WHOLE_AFTER_GIVING_UP_MS : WHOLE_MS;
+    bool is_late = now - sup->end_began >= whole;
     if (census == NULL) {
         if (is_late) {
             log_warn("supervisor", "cannot look at the processes: %s", err.msg);
@@ -50,7 +112,8 @@ static bool is_over(struct supervisor *sup, mono_ms now)
         return true;
     }
     if (is_late) {
-        name_left(left, count);
+        CLEANUP(free) char *names = name_processes(left, count);
+        log_error("supervisor", "SIGKILL does not end %s, which outlive the agent", names);
     } else if (sup->end_hurries || now - sup->end_began >= TERM_MS) {
         (void) killtree_kill_descendants();
     } else if (!sup->end_term_sent) {
@@ -92,4 +155,5 @@ void end_sweep_hurry(struct supervisor *sup)
 void end_sweep_fini(struct supervisor *sup)
 {
     loop_timer_free(sup->end_timer);
+    loop_timer_free(sup->give_up_timer);
 }

@@ -19,13 +19,15 @@ struct member {
     struct list sweep_link; /* in sweeps while a sweep is asked for */
     char *key;              /* <application>/<workload> */
     struct workload *workload;
-    bool leader_ended; /* when its sweep began */
-    bool seen;         /* in the application being applied */
-    bool removing;     /* stops, and is then forgotten */
-    bool suspending;   /* stops, and stays */
-    bool renewing;     /* stops, and starts again, each in its order */
-    bool stop_sent;    /* of one that is leaving */
-    bool for_good;     /* of one being removed: its unit description goes, too */
+    bool leader_ended;     /* when its sweep began */
+    bool seen;             /* in the application being applied */
+    bool removing;         /* stops, and is then forgotten */
+    bool suspending;       /* stops, and stays */
+    bool renewing;         /* stops, and starts again, each in its order */
+    bool stop_sent;        /* of one that is leaving */
+    bool for_good;         /* of one being removed: its unit description goes, too */
+    bool given_up;         /* at the agent's end: neither its stop nor what follows waits for it */
+    mono_ms closing_since; /* its log; 0: it is not being closed */
     /* Of the order of stopping: its own node, its application's behind and before its members,
      * and the rank. */
     size_t node, app_node, app_gate, rank;
@@ -62,10 +64,10 @@ struct supervisor {
     struct loop_timer *orphan_timer;
     struct loop_signal *child_signal;
     mono_ms last_orphans;
-    /* Of the agent's end; the timer is NULL before. */
-    struct loop_timer *end_timer;
-    mono_ms end_began, end_pause_ms;
-    bool end_term_sent, end_hurries;
+    /* Of the agent's end; the timers are NULL before. */
+    struct loop_timer *end_timer, *give_up_timer;
+    mono_ms shutdown_began, end_began, end_pause_ms;
+    bool end_term_sent, end_hurries, has_given_up;
 };
 
 /* All workloads that have processes. Zeroed, then filled once. */
@@ -94,7 +96,11 @@ void gate_end_renewal(struct supervisor *sup, struct member *m);
 void gate_init(struct supervisor *sup);
 void gate_fini(struct supervisor *sup);
 
-/* end_sweep.c: ends all children of the agent's that are left, then calls on_empty. */
+/* end_sweep.c: from now on gives up members that have been stuck for too long. */
+void end_sweep_watch_members(struct supervisor *sup);
+/* True where some member is not at its end, and is not given up. */
+bool end_sweep_has_awaited(const struct supervisor *sup);
+/* Ends all children of the agent's that are left, then calls on_empty. */
 void end_sweep_begin(struct supervisor *sup);
 /* Without time to end by themselves, also where it begins later. */
 void end_sweep_hurry(struct supervisor *sup);

@@ -1,12 +1,15 @@
 """Whose an orphan is that hides: without cgroups, under root and under an ordinary user."""
 
+import contextlib
 import os
 import shutil
 import signal
+import subprocess
 
 import pytest
 
-from harness import SLEEP, helper, is_alive, ordinary_account, process, sh, workload
+from harness import (SLEEP, Agent, helper, is_alive, ordinary_account, process, sh, wait_for,
+                     workload)
 
 # The agent finds no cgroup file system.
 NO_CGROUPS = ["unshare", "--mount", "sh", "-c",
@@ -25,6 +28,10 @@ def agent(make_agent, account):
     agent = make_agent().start(prefix=NO_CGROUPS if account.is_root else ())
     os.chmod(agent.work, 0o777)
     return agent
+
+
+def run(command):
+    subprocess.run(list(map(str, command)), check=True)
 
 
 def escape(agent, how, silent=True, pid_file="orphan.pid", **fields):
@@ -185,3 +192,68 @@ def test_a_daemon_that_a_set_user_id_program_left_goes_with_its_workload(agent):
     [neighbour] = agent.run("neighbour", workload("main", SLEEP, **others))
     remove(agent, "app")
     assert not is_alive(orphan) and is_alive(neighbour)
+
+
+# --- what cannot be ended ------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def frozen_folder(folder):
+    """A file system in which writing hangs; yields a function that freezes it."""
+    image = folder.parent / "image"
+    folder.mkdir()
+    run(["truncate", "-s", "16M", image])
+    run(["mkfs.ext4", "-q", image])
+    if subprocess.run(["mount", "-o", "loop", image, folder], check=False).returncode != 0:
+        pytest.skip("cannot mount")
+    frozen = []
+
+    def freeze():
+        run(["fsfreeze", "-f", folder])
+        frozen.append(folder)
+    try:
+        yield freeze
+    finally:
+        for each in frozen:
+            run(["fsfreeze", "-u", each])
+        run(["umount", "--lazy", folder])
+
+
+def says(agent, *words):
+    return any(all(word in line for word in words) for line in agent.lines())
+
+
+@pytest.mark.as_root
+def test_what_cannot_be_ended_does_not_hold_up_the_agents_end(make_agent, tmp_path):
+    """A process of root under an ordinary user's agent, and, of root's agent, a log whose file
+    system hangs: both are given up, and what they depend on is stopped. The two agents end at the
+    same time, since each takes 10 s."""
+    tmp_path.chmod(0o755)
+    user = Agent(ordinary_account())
+    program = become_root(user)
+    os.chmod(user.work, 0o777)
+    root = make_agent().start()
+    chatty = sh("while :; do echo line; sleep 0.01; done")
+    try:
+        with frozen_folder(tmp_path / "frozen") as freeze:
+            user.start()
+            base, _ = user.run(
+                "app", workload("base", SLEEP),
+                workload("main", [program, str(user.work / "root.pid"), user.device], stop=SHORT,
+                         dependsOn=["base"], allowNewPrivileges=True))
+            stuck = user.wait_pid_file("root.pid")
+            log = tmp_path / "frozen/main.log"
+            root.run("app", workload("main", chatty, logFile=str(log)))
+            root.wait(lambda: log.exists() and log.stat().st_size, "the log")
+            freeze()
+            user.send(signal.SIGTERM)
+            root.send(signal.SIGTERM)
+            assert user.wait_exit() == 0
+            assert says(user, "app/main is waited for no longer", f"PID {stuck} ")
+            assert is_alive(stuck) and not is_alive(base)
+            # Its process has a thread in the kernel, and is gone with the thaw.
+            wait_for(lambda: says(root, '"ends"'), "root's agent to end")
+            assert says(root, "app/main is waited for no longer", "log")
+        assert root.wait_exit() == 0
+    finally:
+        problems = user.close()  # ends the process of root, too, which is the one left
+        assert not any("sanitizer" in problem for problem in problems), problems
