@@ -23,8 +23,9 @@ struct killtree_target {
     uint64_t start_ticks; /* of the leader, 0 where not known: nothing older can be a descendant */
     uid_t uid;            /* who it runs as */
     const char *application, *workload, *device; /* what its environment says (the cookie) */
-    bool adopted;      /* an earlier agent made it: its orphans are not children of this process */
-    uint64_t log_pipe; /* inode of the pipe it prints to; 0: not known */
+    bool adopted;    /* an earlier agent made it: its orphans are not children of this process */
+    bool is_foreign; /* nor are its processes this one's, so it makes none of this one's children */
+    uint64_t log_pipe;                 /* inode of the pipe it prints to; 0: not known */
     const struct cgroup_root *cgroups; /* NULL: none */
     const char *cgroup;                /* its name in there, NULL: none */
 };

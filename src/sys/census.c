@@ -26,6 +26,7 @@ struct census_details {
     uint64_t log_pipe;
     struct census_cookie cookie;
     char *cgroup; /* owned */
+    struct census_witness witness;
     uid_t uid;
     bool descends;
 };
@@ -358,6 +359,11 @@ const char *census_cgroup(const struct census *census, size_t position,
         details->cgroup_state = KNOWN;
     }
     return details->cgroup;
+}
+
+struct census_witness *census_witness(const struct census *census, size_t position)
+{
+    return &census->details[position].witness;
 }
 
 bool census_is_agent(const struct census *census, size_t position)

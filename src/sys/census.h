@@ -23,6 +23,16 @@ struct census_cookie {
     char *application, *workload, *device, *check; /* owned */
 };
 
+/* Which of several targets a process shows evidence for: kept here by orphan, since it is asked for
+ * each target that stops. Zeroed: not looked for. */
+struct census_witness {
+    const struct killtree_target *among; /* and how many; never looked into */
+    size_t among_count;
+    size_t index; /* whose, where strength is not 0 */
+    pid_t leader; /* its */
+    int strength;
+};
+
 struct census_details; /* what was looked up already, a process each */
 
 struct census {
@@ -58,6 +68,8 @@ uint64_t census_log_pipe(const struct census *census, size_t position);
  * is in none of them. Valid as long as the census. */
 const char *census_cgroup(const struct census *census, size_t position,
                           const struct cgroup_root *root);
+
+struct census_witness *census_witness(const struct census *census, size_t position);
 
 /* True where its name is that of an agent's binary. */
 bool census_is_agent(const struct census *census, size_t position);

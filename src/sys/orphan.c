@@ -19,7 +19,7 @@ struct trial {
 
 static bool is_older(const struct trial *trial, const struct killtree_target *item)
 {
-    return item->leader > 0 && killtree_can_make(item, trial->stat);
+    return item->leader > 0 && !item->is_foreign && killtree_can_make(item, trial->stat);
 }
 
 static bool is_possible_maker(const struct trial *trial, const struct killtree_target *item)
@@ -50,30 +50,44 @@ static enum evidence find_evidence(const struct trial *trial, const struct killt
     return is_named ? BY_COOKIE : NO_EVIDENCE;
 }
 
-/* Where the target alone is old enough nothing has to be read: so a fork bomb is caught up with. */
-static bool has_older(const struct trial *trial, const struct killtree_target *target,
-                      const struct killtree_target *others, size_t other_count)
+/* Some other of which is_it() is true; ends with the first. */
+static bool has_other(const struct trial *trial, const struct killtree_target *target,
+                      const struct killtree_target *others, size_t other_count,
+                      bool (*is_it)(const struct trial *, const struct killtree_target *))
 {
     for (size_t i = 0; i < other_count; i++) {
-        if (!killtree_is_same(&others[i], target) && is_older(trial, &others[i])) {
+        if (is_it(trial, &others[i]) && !killtree_is_same(&others[i], target)) {
             return true;
         }
     }
     return false;
 }
 
-static bool is_by_user(const struct trial *trial, const struct killtree_target *target,
-                       const struct killtree_target *others, size_t other_count)
+static bool is_older_and_of_user(const struct trial *trial, const struct killtree_target *item)
 {
-    if (is_older(trial, target) && killtree_can_run_as(target, trial->uid)) {
-        return true;
+    return is_older(trial, item) && killtree_can_run_as(item, trial->uid);
+}
+
+/* Looks once for all targets: anew only where the one that was found is there no longer. */
+static const struct census_witness *
+find_witness(const struct trial *trial, const struct killtree_target *others, size_t other_count)
+{
+    struct census_witness *witness = census_witness(trial->census, trial->position);
+    bool is_known = witness->among == others && witness->among_count == other_count;
+    if (is_known &&
+        (witness->strength == NO_EVIDENCE || others[witness->index].leader == witness->leader)) {
+        return witness;
     }
+    *witness = (struct census_witness){.among = others, .among_count = other_count};
     for (size_t i = 0; i < other_count; i++) {
-        if (is_older(trial, &others[i]) && killtree_can_run_as(&others[i], trial->uid)) {
-            return true;
+        int found = (int) find_evidence(trial, &others[i]);
+        if (found > witness->strength) {
+            witness->strength = found;
+            witness->index = i;
+            witness->leader = others[i].leader;
         }
     }
-    return false;
+    return witness;
 }
 
 enum orphan_owner orphan_find_owner(const struct census *census, size_t position,
@@ -81,28 +95,29 @@ enum orphan_owner orphan_find_owner(const struct census *census, size_t position
                                     const struct killtree_target *others, size_t other_count)
 {
     struct trial trial = {.census = census, .position = position, .stat = &census->procs[position]};
-    if (is_older(&trial, target) && !has_older(&trial, target, others, other_count)) {
+    /* Where the target alone is old enough nothing has to be read: a fork bomb is caught up with.
+     */
+    if (is_older(&trial, target) && !has_other(&trial, target, others, other_count, is_older)) {
         return ORPHAN_OF_TARGET;
     }
     trial.cookie = census_cookie(census, position);
     trial.log_pipe = census_log_pipe(census, position);
     trial.by_user = census_read_uid(census, position, &trial.uid) &&
-                    is_by_user(&trial, target, others, other_count);
-    enum evidence for_target = find_evidence(&trial, target);
-    enum evidence for_others = NO_EVIDENCE;
-    bool has_other_maker = false;
-    for (size_t i = 0; i < other_count; i++) {
-        if (!killtree_is_same(&others[i], target)) {
-            enum evidence found = find_evidence(&trial, &others[i]);
-            for_others = found > for_others ? found : for_others;
-            has_other_maker = has_other_maker || is_possible_maker(&trial, &others[i]);
-        }
+                    (is_older_and_of_user(&trial, target) ||
+                     has_other(&trial, target, others, other_count, is_older_and_of_user));
+    int for_target = (int) find_evidence(&trial, target);
+    const struct census_witness *best = find_witness(&trial, others, other_count);
+    bool is_for_others =
+        best->strength != NO_EVIDENCE && !killtree_is_same(&others[best->index], target);
+    if (is_for_others && best->strength >= for_target) {
+        return ORPHAN_OF_OTHERS;
     }
-    if (for_target != for_others) {
-        return for_target > for_others ? ORPHAN_OF_TARGET : ORPHAN_OF_OTHERS;
+    if (for_target != NO_EVIDENCE) {
+        return ORPHAN_OF_TARGET;
     }
     if (!is_possible_maker(&trial, target)) {
         return ORPHAN_OF_OTHERS;
     }
-    return has_other_maker ? ORPHAN_UNCLEAR : ORPHAN_OF_TARGET;
+    return has_other(&trial, target, others, other_count, is_possible_maker) ? ORPHAN_UNCLEAR
+                                                                             : ORPHAN_OF_TARGET;
 }

@@ -116,6 +116,20 @@ def test_two_that_stop_together_do_not_leave_it_to_each_other(agent):
     assert not is_alive(orphan)
 
 
+def test_who_is_adopted_made_no_child_of_this_agent(agent):
+    """An older neighbour of the same user is no possible maker: its orphans go to init."""
+    [neighbour] = agent.run("neighbour", workload("main", SLEEP))
+    agent.send(signal.SIGKILL)
+    agent.wait_exit()
+    since = agent.mark()
+    agent.start(prefix=NO_CGROUPS if agent.account.is_root else ())
+    agent.wait_event("adopted", "neighbour", "main", since)
+    agent.run("app", escape(agent, "no-environment"))
+    orphan = wait_orphan(agent)
+    remove(agent, "app")
+    assert not is_alive(orphan) and is_alive(neighbour)
+
+
 def test_an_escape_is_stopped_before_its_workload_starts_again(agent):
     agent.run("app", escape(agent, "nobodys-cookie"))
     orphan = wait_orphan(agent)
@@ -245,6 +259,7 @@ def test_what_cannot_be_ended_does_not_hold_up_the_agents_end(make_agent, tmp_pa
             root.run("app", workload("main", chatty, logFile=str(log)))
             root.wait(lambda: log.exists() and log.stat().st_size, "the log")
             freeze()
+            root.wait(lambda: says(root, "the file system of its log hangs"), "a write to hang")
             user.send(signal.SIGTERM)
             root.send(signal.SIGTERM)
             assert user.wait_exit() == 0

@@ -149,6 +149,10 @@ static int play_two_possible_makers(void)
     others[2] = older.target;
     CHECK(find(&maker, others, 3, NULL, 0) == 0);
     CHECK(find(&older, others, 3, NULL, 0) == 1);
+    /* Unless its processes are not below this one. */
+    others[2].is_foreign = true;
+    CHECK(find(&maker, others, 3, NULL, 0) == 1);
+    others[2].is_foreign = false;
     /* Not if it runs as somebody else than root, and the orphan is root's. */
     if (geteuid() == 0) {
         others[2].uid = 65534;
