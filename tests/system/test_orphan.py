@@ -130,6 +130,17 @@ def test_who_is_adopted_made_no_child_of_this_agent(agent):
     assert not is_alive(orphan) and is_alive(neighbour)
 
 
+def test_an_escape_is_stopped_by_the_program_that_replaced_the_agents(agent):
+    agent.run("app", escape(agent, "no-environment"))
+    orphan = wait_orphan(agent)
+    since = agent.mark()
+    agent.send(signal.SIGUSR2)
+    agent.wait_event("adopted", "app", "main", since)
+    agent.run("neighbour", workload("main", SLEEP))
+    remove(agent, "app")
+    assert not is_alive(orphan)
+
+
 def test_an_escape_is_stopped_before_its_workload_starts_again(agent):
     agent.run("app", escape(agent, "nobodys-cookie"))
     orphan = wait_orphan(agent)

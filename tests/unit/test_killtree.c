@@ -169,12 +169,13 @@ static void an_orphan_without_evidence_goes_to_its_only_possible_maker(void **st
 }
 
 /* Escapes that name somebody else, or nobody, in their environment. */
-static int start_escape(struct workload *ret, const char *name, const char *variable, pid_t *orphan)
+static int start_escape(struct workload *ret, const char *name, const char *variable, int cgroup_fd,
+                        pid_t *orphan)
 {
     const char *const args[] = {"-f", "env", variable,
                                 "sh", "-c",  "echo $$ >\"$0\"; exec sleep 300 >/dev/null 2>&1",
                                 "@",  NULL};
-    CHECK(start_workload(ret, name, "/usr/bin/setsid", args, -1) == 0);
+    CHECK(start_workload(ret, name, "/usr/bin/setsid", args, cgroup_fd) == 0);
     CHECK(EVENTUALLY(read_pids(ret, orphan, 1) == 0));
     (void) await_exit(ret->process.pidfd);
     return 0;
@@ -185,7 +186,7 @@ static int play_cookie_of_nobody(void)
     struct workload workload;
     struct workload neighbour;
     pid_t orphan = 0;
-    CHECK(start_escape(&workload, "one", "EDGIBLE_APPLICATION=none", &orphan) == 0);
+    CHECK(start_escape(&workload, "one", "EDGIBLE_APPLICATION=none", -1, &orphan) == 0);
     (void) usleep(30000);
     CHECK(start_sleeper(&neighbour, "two") == 0);
     struct killtree_target both[] = {workload.target, neighbour.target};
@@ -205,7 +206,7 @@ static int play_cookie_of_a_neighbour(void)
     pid_t orphan = 0;
     CHECK(start_sleeper(&neighbour, "two") == 0);
     (void) usleep(30000);
-    CHECK(start_escape(&workload, "one", "EDGIBLE_WORKLOAD=two", &orphan) == 0);
+    CHECK(start_escape(&workload, "one", "EDGIBLE_WORKLOAD=two", -1, &orphan) == 0);
     struct killtree_target both[] = {neighbour.target, workload.target};
     CHECK(find(&workload, both, 2, NULL, 0) == 0);
     CHECK(find(&neighbour, both, 2, NULL, 0) == 2);
@@ -230,6 +231,38 @@ static void a_cookie_only_chooses_among_possible_makers(void **state)
     (void) state;
     run_agent(play_cookie_of_nobody);
     run_agent(play_cookie_of_a_neighbour);
+}
+
+static int play_cgroup(void)
+{
+    CLEANUP(cgroup_root) struct cgroup_root *root = cgroup_root_open("test-orphan", NULL);
+    CHECK(root != NULL);
+    CLEANUP(close_fd) int group = cgroup_make(root, "app.two", NULL, NULL);
+    struct workload workload;
+    struct workload neighbour;
+    pid_t orphan = 0;
+    CHECK(group >= 0 && start_sleeper(&workload, "one") == 0);
+    CHECK(start_escape(&neighbour, "two", "EDGIBLE_WORKLOAD=one", group, &orphan) == 0);
+    struct killtree_target both[] = {workload.target, neighbour.target};
+    CHECK(find(&workload, both, 2, NULL, 0) == 2);
+    both[1].cgroups = root;
+    both[1].cgroup = "app.two";
+    CHECK(find(&workload, both, 2, NULL, 0) == 1);
+    neighbour.target = both[1];
+    CHECK(EVENTUALLY(killtree_kill(&neighbour.target, both, 2) == 0));
+    CHECK(EVENTUALLY(proc_is_dead(orphan)) && !proc_is_dead(workload.process.pid));
+    CHECK(clean_up() == 0 && EVENTUALLY(cgroup_remove(root, "app.two")));
+    return 0;
+}
+
+static void a_cgroup_says_more_than_the_cookie(void **state)
+{
+    (void) state;
+    CLEANUP(cgroup_root) struct cgroup_root *root = cgroup_root_open("test-orphan", NULL);
+    if (root == NULL) {
+        skip();
+    }
+    run_agent(play_cgroup);
 }
 
 static int play_log_pipe(void)
@@ -427,6 +460,7 @@ int main(void)
         cmocka_unit_test(an_ordinary_user_can_do_the_same),
         cmocka_unit_test(an_orphan_without_evidence_goes_to_its_only_possible_maker),
         cmocka_unit_test(a_cookie_only_chooses_among_possible_makers),
+        cmocka_unit_test(a_cgroup_says_more_than_the_cookie),
         cmocka_unit_test(the_log_pipe_says_more_than_the_cookie),
         cmocka_unit_test(a_neighbour_is_left_alone),
         cmocka_unit_test(a_child_in_the_agents_own_session_is_nobodys),
