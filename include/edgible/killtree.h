@@ -23,9 +23,9 @@ struct killtree_target {
     uint64_t start_ticks; /* of the leader, 0 where not known: nothing older can be a descendant */
     uid_t uid;            /* who it runs as */
     const char *application, *workload, *device; /* what its environment says (the cookie) */
-    bool adopted;    /* an earlier agent made it: its orphans are not children of this process */
-    bool is_foreign; /* nor are its processes this one's, so it makes none of this one's children */
-    uint64_t log_pipe;                 /* inode of the pipe it prints to; 0: not known */
+    bool adopted;      /* an earlier agent made it: its orphans are not children of this process */
+    bool is_foreign;   /* it is not below this process, and cannot make children of it */
+    uint64_t log_pipe; /* inode of the pipe it prints to; 0: not known */
     const struct cgroup_root *cgroups; /* NULL: none */
     const char *cgroup;                /* its name in there, NULL: none */
 };
@@ -46,20 +46,19 @@ DEFINE_CLEANUP(census, struct census, census_free)
  * another agent's workloads of the same name are never taken). Session and group count for a leader
  * that is gone, and whose number may be another's by now, only with a parent chain to this process
  * or the cookie.
- *
- * `others` are the further targets of this agent (target itself among them does no harm; an item
- * whose leader is 0 counts as not there). A child of this process that is in none of their sessions
- * and groups belongs to who can have made it, whatever its environment says: evidence (cgroup, log
- * pipe, cookie) chooses among several, and without any it belongs to none of them before the last.
- * So whoever stops several takes those that are gone out of `others`, and what the agent starts for
- * itself in a session of its own (a health check) must be among `others` as well.
+ * `others` are the further targets of this agent; the target itself and items whose leader is 0 are
+ * ignored there. A child of this process that is in no session and group of the others belongs to a
+ * target that can have made it, whatever its environment says. Evidence (cgroup, log pipe, cookie)
+ * chooses among several; without evidence the child belongs to the last of them. So a caller that
+ * stops several targets clears those that are gone. What the agent starts for itself in a session
+ * of its own (a health check) must be among `others` as well.
  */
 size_t killtree_find(const struct census *census, const struct killtree_target *target,
                      const struct killtree_target *others, size_t other_count, pid_t *pids,
                      size_t max);
 
-/* The living descendants of this process, whoever made them, without those in its own session: what
- * it started for itself, or who started it. At most max are written, the count is returned. */
+/* The living descendants of this process, whoever made them, except those in its own session. At
+ * most max are written; the count written is returned. */
 size_t killtree_find_descendants(const struct census *census, pid_t *pids, size_t max);
 
 /* Sends signal, then SIGCONT (neither where signal is 0), to the process group. True where the

@@ -81,10 +81,10 @@ bool supervisor_restart(struct supervisor *sup, const char *application, const c
  * ignored. */
 void supervisor_remove(struct supervisor *sup, const char *const *names, size_t count);
 
-/* Stops everything, then what is left of children of this process outside its own session, whoever
- * made them; on_empty is called from the loop when all is gone, or does not go: a workload that
- * does not die of SIGKILL, or whose log cannot be closed, is named in the log after 10 s and waited
- * for no longer. A second call skips what is left of the grace periods. */
+/* Stops everything, then all children of this process outside its own session that are left;
+ * on_empty is called from the loop afterwards. A workload that SIGKILL does not end, or whose log
+ * cannot be closed, is named in the log after 10 s and given up. A second call skips what is left
+ * of the grace periods. */
 void supervisor_shutdown(struct supervisor *sup);
 
 /*

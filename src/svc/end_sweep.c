@@ -1,5 +1,5 @@
-/* The end of the agent: it waits for no workload that cannot be ended, and once all others are
- * gone, no child of its own stays behind, whoever made it. */
+/* The end of the agent: workloads that cannot be ended are given up after a while, and once all
+ * others are gone, every child of the agent is ended, whoever made it. */
 #include "edgible/buf.h"
 #include "edgible/killtree.h"
 #include "edgible/log.h"
@@ -8,12 +8,13 @@
 
 #include <signal.h>
 
-/* From SIGTERM to SIGKILL, and to the end. */
+/* From SIGTERM to SIGKILL. */
 #define TERM_MS 1000
+/* From SIGTERM until the agent ends in any case; less where a workload was given up, since its
+ * processes have had their time. */
 #define WHOLE_MS 10000
-/* The whole where a workload was given up: its processes have had their time. */
 #define WHOLE_AFTER_GIVING_UP_MS 2000
-/* What SIGKILL and the closing of a log may take. */
+/* How long SIGKILL, or closing the log, may take for one workload. */
 #define MEMBER_MS 10000
 #define MEMBERS_LOOK_MS 500
 #define FIRST_LOOK_MS 5
@@ -74,7 +75,7 @@ static void on_look_at_members(void *arg)
         struct member *m = list_entry(it, struct member, link);
         mono_ms since = workload_killing_since(m->workload);
         since = since == 0 && workload_is_at_rest(m->workload) ? m->closing_since : since;
-        /* One that was stuck already gets its time, too. */
+        /* A workload that was stuck before the shutdown gets the same time. */
         mono_ms begin = since > sup->shutdown_began ? since : sup->shutdown_began;
         if (!m->given_up && since != 0 && now - begin >= MEMBER_MS) {
             give_up(sup, m);
@@ -93,7 +94,7 @@ void end_sweep_watch_members(struct supervisor *sup)
 /* --- what is left --------------------------------------------------------------------------------
  */
 
-/* True where nothing is left that the agent can or will wait for. */
+/* True where no child is left, or the time is over. */
 static bool is_over(struct supervisor *sup, mono_ms now)
 {
     struct err err = {0};

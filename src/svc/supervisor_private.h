@@ -19,14 +19,14 @@ struct member {
     struct list sweep_link; /* in sweeps while a sweep is asked for */
     char *key;              /* <application>/<workload> */
     struct workload *workload;
-    bool leader_ended;     /* when its sweep began */
+    bool leader_ended;     /* at the beginning of its sweep */
     bool seen;             /* in the application being applied */
     bool removing;         /* stops, and is then forgotten */
     bool suspending;       /* stops, and stays */
     bool renewing;         /* stops, and starts again, each in its order */
     bool stop_sent;        /* of one that is leaving */
     bool for_good;         /* of one being removed: its unit description goes, too */
-    bool given_up;         /* at the agent's end: neither its stop nor what follows waits for it */
+    bool given_up;         /* at the agent's end: nothing waits for it any more */
     mono_ms closing_since; /* its log; 0: it is not being closed */
     /* Of the order of stopping: its own node, its application's behind and before its members,
      * and the rank. */
@@ -98,11 +98,11 @@ void gate_fini(struct supervisor *sup);
 
 /* end_sweep.c: from now on gives up members that have been stuck for too long. */
 void end_sweep_watch_members(struct supervisor *sup);
-/* True where some member is not at its end, and is not given up. */
+/* True where a member is left that is not given up. */
 bool end_sweep_has_awaited(const struct supervisor *sup);
 /* Ends all children of the agent's that are left, then calls on_empty. */
 void end_sweep_begin(struct supervisor *sup);
-/* Without time to end by themselves, also where it begins later. */
+/* Skips the time between SIGTERM and SIGKILL, also of an end sweep that begins later. */
 void end_sweep_hurry(struct supervisor *sup);
 void end_sweep_fini(struct supervisor *sup);
 

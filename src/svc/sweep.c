@@ -46,8 +46,8 @@ void sweep_collect_targets(const struct supervisor *sup, struct sweep_targets *t
     qsort(t->children, t->child_count, sizeof(*t->children), compare_pids);
 }
 
-/* What `was` left is nobody's but the next ones': where the member has no processes any more, and
- * also where it started again, since then it is younger than what is left. */
+/* Updates the target after its sweep. A member that has no process any more is no possible maker of
+ * the orphans that later sweeps find; one that started again is younger than these orphans. */
 static void follow_target(struct sweep_targets *t, const struct killtree_target *was,
                           const struct member *m)
 {
@@ -179,8 +179,9 @@ static void sweep_one(struct member *m, struct sweep_targets *t, bool has_orphan
     follow_target(t, &target, m);
 }
 
-/* Moves the members that are to be looked at now: what is asked for meanwhile is for the next time.
- * Whose leader has ended is asked before the orphans are counted, which its end may make. */
+/* Moves all requested sweeps to a list of their own: requests made meanwhile wait for the next
+ * pass. Notes which leaders have ended before the orphans are counted, since each end can make
+ * orphans. */
 static void take_requests(struct supervisor *sup, struct list *now)
 {
     list_init(now);

@@ -113,7 +113,7 @@ bool workload_kill_target(const struct workload *w, struct killtree_target *ret)
         .workload = w->spec.name,
         .device = w->ctx->device_name,
         .adopted = w->adopted,
-        /* A command that checks it is our child, and so is what that leaves. */
+        /* Its health checks are children of this agent, and so are their orphans. */
         .is_foreign = w->adopted && !w->is_child && w->spec.health.kind != HEALTH_EXEC,
         .log_pipe = w->pipe_inode,
         .cgroups = w->in_cgroup ? w->ctx->cgroups : NULL,

@@ -327,8 +327,8 @@ uint64_t census_log_pipe(const struct census *census, size_t position)
     return details->log_pipe;
 }
 
-/* cgroups(7): the line of version 2 is "0::/way/to/the/group". The mount may show a part of the way
- * only, so the root's folder, which has a name of its own, is searched for. */
+/* cgroups(7): the line of version 2 is "0::/way/to/the/group". The mount can show only a part of
+ * that path, so the unique name of the root's folder is searched for. */
 static char *find_cgroup(const char *data, const char *root)
 {
     const char *line = strncmp(data, "0::", 3) == 0 ? data : strstr(data, "\n0::");

@@ -23,8 +23,8 @@ struct census_cookie {
     char *application, *workload, *device, *check; /* owned */
 };
 
-/* Which of several targets a process shows evidence for: kept here by orphan, since it is asked for
- * each target that stops. Zeroed: not looked for. */
+/* Which of several targets a process shows evidence for. The orphan module keeps its result here,
+ * since it asks for each target that stops. All zero: not searched yet. */
 struct census_witness {
     const struct killtree_target *among; /* and how many; never looked into */
     size_t among_count;
@@ -64,11 +64,12 @@ const struct census_cookie *census_cookie(const struct census *census, size_t po
  * (as only an agent opens pipes); 0 else. */
 uint64_t census_log_pipe(const struct census *census, size_t position);
 
-/* The name of its group in the root's folder, also where it is in a group below that; NULL where it
- * is in none of them. Valid as long as the census. */
+/* The name of the group in the root's folder that the process is in, directly or below; NULL where
+ * it is in none. Always ask with the same root. Valid as long as the census. */
 const char *census_cgroup(const struct census *census, size_t position,
                           const struct cgroup_root *root);
 
+/* For the orphan module to fill. Valid as long as the census. */
 struct census_witness *census_witness(const struct census *census, size_t position);
 
 /* True where its name is that of an agent's binary. */

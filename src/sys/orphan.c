@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* How much a target's evidence says, weakest first. */
+/* Kinds of evidence that a process is a target's, weakest first. */
 enum evidence { NO_EVIDENCE, BY_COOKIE, BY_LOG_PIPE, BY_CGROUP };
 
 struct trial {
@@ -41,7 +41,7 @@ static enum evidence find_evidence(const struct trial *trial, const struct killt
     if (is_in_cgroup(trial, item)) {
         return BY_CGROUP;
     }
-    /* Whoever has the pipe got it from the target, as any user. */
+    /* Only the target's processes inherit the pipe, whatever user they run as later. */
     if (trial->log_pipe != 0 && trial->log_pipe == item->log_pipe && is_older(trial, item)) {
         return BY_LOG_PIPE;
     }
@@ -50,7 +50,7 @@ static enum evidence find_evidence(const struct trial *trial, const struct killt
     return is_named ? BY_COOKIE : NO_EVIDENCE;
 }
 
-/* Some other of which is_it() is true; ends with the first. */
+/* True where is_it() holds for one of the others. */
 static bool has_other(const struct trial *trial, const struct killtree_target *target,
                       const struct killtree_target *others, size_t other_count,
                       bool (*is_it)(const struct trial *, const struct killtree_target *))
@@ -68,7 +68,7 @@ static bool is_older_and_of_user(const struct trial *trial, const struct killtre
     return is_older(trial, item) && killtree_can_run_as(item, trial->uid);
 }
 
-/* Looks once for all targets: anew only where the one that was found is there no longer. */
+/* Searches once for all targets, and again only where the target that was found has gone. */
 static const struct census_witness *
 find_witness(const struct trial *trial, const struct killtree_target *others, size_t other_count)
 {
@@ -95,8 +95,7 @@ enum orphan_owner orphan_find_owner(const struct census *census, size_t position
                                     const struct killtree_target *others, size_t other_count)
 {
     struct trial trial = {.census = census, .position = position, .stat = &census->procs[position]};
-    /* Where the target alone is old enough nothing has to be read: a fork bomb is caught up with.
-     */
+    /* Where only the target is old enough, nothing is read: this keeps pace with a fork bomb. */
     if (is_older(&trial, target) && !has_other(&trial, target, others, other_count, is_older)) {
         return ORPHAN_OF_TARGET;
     }

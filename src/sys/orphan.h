@@ -1,10 +1,10 @@
 /*
- * orphan: whose an orphan is, that is, a child of this process which is no workload's first
- * process; for src/sys only.
+ * orphan: finds the workload that an orphan belongs to; for src/sys only. An orphan is a child of
+ * this process that is not the first process of a workload.
  *
  * A process chooses its environment, its session and its open files, so none of them proves that
- * it is not a workload's. An orphan belongs to one of its possible makers, and evidence only
- * chooses among them: a process that names nobody, or somebody who cannot have made it, still has
+ * a workload did not make it. An orphan belongs to one of its possible makers, and evidence only
+ * chooses among them: a process that names no workload, or one that cannot have made it, still has
  * a maker.
  */
 #ifndef EDGIBLE_SYS_ORPHAN_H
@@ -20,10 +20,11 @@ enum orphan_owner {
 };
 
 /*
- * Possible makers are those that are older and can run a process of its user; where there are none
- * (a program with the set-user-ID bit changed it), all that are older. Evidence is, in this order:
- * its cgroup, the log pipe that it prints to, its environment. `others` are the further targets of
- * this agent; target itself among them, and items whose leader is 0, count as not there.
+ * Possible makers are the targets that are older than the orphan and can run a process of its user.
+ * Where there are none, a program with the set-user-ID bit changed the user, and all older targets
+ * are possible makers. Evidence is, strongest first: the cgroup, the log pipe that the orphan
+ * prints to, its environment. `others` are the further targets of this agent; the target itself and
+ * items whose leader is 0 are ignored there.
  */
 enum orphan_owner orphan_find_owner(const struct census *census, size_t position,
                                     const struct killtree_target *target,
