@@ -198,8 +198,9 @@ def test_who_detaches_ends_no_child(make_agent):
         assert agent.wait_exit() == 0
         assert is_alive(stubborn) and is_alive(obedient) and is_alive(own)
     finally:
-        for pid in (stubborn, obedient, own):
-            os.kill(pid, signal.SIGKILL)
+        os.kill(own, signal.SIGKILL)
+        for pid in (stubborn, obedient):
+            os.killpg(pid, signal.SIGKILL)
 
 
 # --- programs with the set-user-ID bit -----------------------------------------------------------
