@@ -24,6 +24,7 @@ struct killtree_target {
     uid_t uid;            /* who it runs as */
     const char *application, *workload, *device; /* what its environment says (the cookie) */
     bool adopted;      /* an earlier agent made it: its orphans are not children of this process */
+    bool is_foreign;   /* it is not below this process, and cannot make children of it */
     uint64_t log_pipe; /* inode of the pipe it prints to; 0: not known */
     const struct cgroup_root *cgroups; /* NULL: none */
     const char *cgroup;                /* its name in there, NULL: none */
@@ -41,18 +42,24 @@ DEFINE_CLEANUP(census, struct census, census_free)
  * process. At most max are written, the count written is returned; with max 0 it only counts.
  *
  * Who belongs is told by, in this order: cgroup, session, process group, parent chain, the
- * environment's cookie (only of descendants of this process, so that another agent's workloads of
- * the same name are never taken). Session and group count for a leader that is gone, and whose
- * number may be another's by now, only with a parent chain to this process or the cookie.
- *
- * `others` are the further targets of this agent (target itself among them does no harm): a child
- * of this process without any evidence belongs to the target where the target can have made it, and
- * no other can: one makes nothing older than itself, and what runs as another user only as root.
- * So what the agent starts for itself (a helper, a health check) is to be among `others` as well.
+ * orphans' evidence and the environment's cookie (only of descendants of this process, so that
+ * another agent's workloads of the same name are never taken). Session and group count for a leader
+ * that is gone, and whose number may be another's by now, only with a parent chain to this process
+ * or the cookie.
+ * `others` are the further targets of this agent; the target itself and items whose leader is 0 are
+ * ignored there. A child of this process that is in no session and group of the others belongs to a
+ * target that can have made it, whatever its environment says. Evidence (cgroup, log pipe, cookie)
+ * chooses among several; without evidence the child belongs to the last of them. So a caller that
+ * stops several targets clears those that are gone. What the agent starts for itself in a session
+ * of its own (a health check) must be among `others` as well.
  */
 size_t killtree_find(const struct census *census, const struct killtree_target *target,
                      const struct killtree_target *others, size_t other_count, pid_t *pids,
                      size_t max);
+
+/* The living descendants of this process, whoever made them, except those in its own session. At
+ * most max are written; the count written is returned. */
+size_t killtree_find_descendants(const struct census *census, pid_t *pids, size_t max);
 
 /* Sends signal, then SIGCONT (neither where signal is 0), to the process group. True where the
  * group has a member (zombies count). The leader must be unreaped or known to live: nothing else
@@ -80,5 +87,8 @@ void killtree_kill_group(const struct killtree_target *target);
  */
 size_t killtree_kill(const struct killtree_target *target, const struct killtree_target *others,
                      size_t other_count);
+
+/* The same for all that killtree_find_descendants() finds. */
+size_t killtree_kill_descendants(void);
 
 #endif

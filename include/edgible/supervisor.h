@@ -47,7 +47,7 @@ struct supervisor_params {
 };
 
 struct supervisor *supervisor_new(const struct supervisor_params *params, struct err *err);
-/* Only when nothing is left, or after supervisor_abandon(). */
+/* Only when nothing is left, after on_empty, or after supervisor_abandon(). */
 void supervisor_free(struct supervisor *sup);
 DEFINE_CLEANUP(supervisor, struct supervisor, supervisor_free)
 
@@ -81,8 +81,10 @@ bool supervisor_restart(struct supervisor *sup, const char *application, const c
  * ignored. */
 void supervisor_remove(struct supervisor *sup, const char *const *names, size_t count);
 
-/* Stops everything; on_empty is called from the loop when all is gone. A second call skips what
- * is left of the grace periods. */
+/* Stops everything, then all children of this process outside its own session that are left;
+ * on_empty is called from the loop afterwards. A workload that SIGKILL does not end, or whose log
+ * cannot be closed, is named in the log after 10 s and given up. A second call skips what is left
+ * of the grace periods. */
 void supervisor_shutdown(struct supervisor *sup);
 
 /*

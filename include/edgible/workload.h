@@ -112,6 +112,10 @@ mono_ms workload_ready_in(const struct workload *workload);
 void workload_stop(struct workload *workload);
 /* When the grace period of a stop ends that is under way; 0: there is none. */
 mono_ms workload_grace_end(const struct workload *workload);
+/* Since when it is being killed; 0: it is not. */
+mono_ms workload_killing_since(const struct workload *workload);
+/* The processes of it that lived at the last look. */
+const pid_t *workload_left(const struct workload *workload, size_t *ret_count);
 /* Ends a stop's grace period now. */
 void workload_skip_grace(struct workload *workload);
 /* What becomes of the process when its specification changes. */
@@ -156,6 +160,8 @@ bool workload_is_in_sandbox(const struct workload *workload);
 
 /* The process of a health check of it that is under way; 0: none. */
 pid_t workload_check_pid(const struct workload *workload);
+/* Fills *ret, without names, where such a process is under way; false where none is. */
+bool workload_check_target(const struct workload *workload, struct killtree_target *ret);
 /* The number of that command; -1: none runs. */
 int64_t workload_check_number(const struct workload *workload);
 /* Its process, 0 where it has none. A zombie that is not released yet counts. */

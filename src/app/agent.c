@@ -46,7 +46,9 @@ void agent_log_err(const char *subsystem, const struct err *err)
 static void on_supervisor_empty(void *arg)
 {
     struct agent *agent = arg;
-    log_info("agent", "all workloads have stopped");
+    if (supervisor_workload_count(agent->supervisor) == 0) {
+        log_info("agent", "all workloads have stopped");
+    }
     loop_stop(agent->loop);
 }
 

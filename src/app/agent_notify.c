@@ -21,8 +21,9 @@
 #define STATUS_GATHER_MS 100
 /* What must not be lost is sent again so soon, where the manager's queue was full. */
 #define AGAIN_MS 200
-/* Beside the grace periods that are running: for the kill, and for what the logs still hold. */
-#define STOP_MARGIN_MS 15000
+/* Beside the grace periods that are running: 10 s each for the kill, for what the logs still hold,
+ * and for what is left then. */
+#define STOP_MARGIN_MS 35000
 
 struct notify {
     struct sdnotify *out;

@@ -85,7 +85,7 @@ void stop_order_advance(struct supervisor *sup)
     sup->leaving_count = 0;
     list_each (it, &sup->members) {
         const struct member *m = list_entry(it, struct member, link);
-        if (member_is_leaving(m)) {
+        if (member_is_leaving(m) && !m->given_up) {
             sup->leaving_count++;
             lowest = m->rank < lowest ? m->rank : lowest;
         }

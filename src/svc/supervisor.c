@@ -111,8 +111,12 @@ void supervisor_free(struct supervisor *sup)
     if (sup == NULL) {
         return;
     }
+    if (sup->empty_said) {
+        supervisor_abandon(sup); /* those that were given up */
+    }
     assert(list_is_empty(&sup->members));
     sweep_fini(sup);
+    end_sweep_fini(sup);
     gate_fini(sup);
     loop_timer_free(sup->bury_timer);
     if (sup->pump != NULL) {
@@ -188,6 +192,7 @@ static void on_bury(void *arg)
             bury(sup, m);
             any_buried = true;
         } else {
+            m->closing_since = m->closing_since != 0 ? m->closing_since : loop_now();
             workload_close(m->workload);
         }
     }
@@ -196,9 +201,9 @@ static void on_bury(void *arg)
         sup->is_short_of_fds = false; /* until one is refused again */
         sup->params.on_room(sup->params.arg);
     }
-    if (sup->shutting_down && list_is_empty(&sup->members) && !sup->empty_said) {
+    if (sup->shutting_down && !end_sweep_has_awaited(sup) && !sup->empty_said) {
         sup->empty_said = true;
-        sup->params.on_empty(sup->params.arg);
+        end_sweep_begin(sup);
     }
 }
 
@@ -267,6 +272,9 @@ void supervisor_shutdown(struct supervisor *sup)
     }
     if (!again) {
         stop_order_rank(sup);
+        end_sweep_watch_members(sup);
+    } else {
+        end_sweep_hurry(sup);
     }
     stop_order_advance(sup);
     list_each (it, &sup->members) {

@@ -1,7 +1,7 @@
 /*
  * The inside of the supervisor, shared by supervisor.c (who is supervised), start_gate.c and
- * stop_order.c (the order of starting and of stopping), supervisor_look.c (who asks) and sweep.c
- * (looking at processes).
+ * stop_order.c (the order of starting and of stopping), supervisor_look.c (who asks), sweep.c
+ * (looking at processes) and end_sweep.c (what is left at the agent's end).
  */
 #ifndef EDGIBLE_SUPERVISOR_PRIVATE_H
 #define EDGIBLE_SUPERVISOR_PRIVATE_H
@@ -19,12 +19,15 @@ struct member {
     struct list sweep_link; /* in sweeps while a sweep is asked for */
     char *key;              /* <application>/<workload> */
     struct workload *workload;
-    bool seen;       /* in the application being applied */
-    bool removing;   /* stops, and is then forgotten */
-    bool suspending; /* stops, and stays */
-    bool renewing;   /* stops, and starts again, each in its order */
-    bool stop_sent;  /* of one that is leaving */
-    bool for_good;   /* of one being removed: its unit description goes, too */
+    bool leader_ended;     /* at the beginning of its sweep */
+    bool seen;             /* in the application being applied */
+    bool removing;         /* stops, and is then forgotten */
+    bool suspending;       /* stops, and stays */
+    bool renewing;         /* stops, and starts again, each in its order */
+    bool stop_sent;        /* of one that is leaving */
+    bool for_good;         /* of one being removed: its unit description goes, too */
+    bool given_up;         /* at the agent's end: nothing waits for it any more */
+    mono_ms closing_since; /* its log; 0: it is not being closed */
     /* Of the order of stopping: its own node, its application's behind and before its members,
      * and the rank. */
     size_t node, app_node, app_gate, rank;
@@ -61,12 +64,16 @@ struct supervisor {
     struct loop_timer *orphan_timer;
     struct loop_signal *child_signal;
     mono_ms last_orphans;
+    /* Of the agent's end; the timers are NULL before. */
+    struct loop_timer *end_timer, *give_up_timer;
+    mono_ms shutdown_began, end_began, end_pause_ms;
+    bool end_term_sent, end_hurries, has_given_up;
 };
 
 /* All workloads that have processes. Zeroed, then filled once. */
 struct sweep_targets {
-    struct killtree_target *items;
-    pid_t *children; /* their leaders, and health checks under way; sorted */
+    struct killtree_target *items; /* health checks under way among them */
+    pid_t *children;               /* their leaders; sorted */
     size_t count, child_count;
 };
 
@@ -88,6 +95,16 @@ void gate_begin_renewal(struct member *m);
 void gate_end_renewal(struct supervisor *sup, struct member *m);
 void gate_init(struct supervisor *sup);
 void gate_fini(struct supervisor *sup);
+
+/* end_sweep.c: from now on gives up members that have been stuck for too long. */
+void end_sweep_watch_members(struct supervisor *sup);
+/* True where a member is left that is not given up. */
+bool end_sweep_has_awaited(const struct supervisor *sup);
+/* Ends all children of the agent's that are left, then calls on_empty. */
+void end_sweep_begin(struct supervisor *sup);
+/* Skips the time between SIGTERM and SIGKILL, also of an end sweep that begins later. */
+void end_sweep_hurry(struct supervisor *sup);
+void end_sweep_fini(struct supervisor *sup);
 
 void cleanup_sweep_targets(struct sweep_targets *t);
 void sweep_collect_targets(const struct supervisor *sup, struct sweep_targets *t);

@@ -30,7 +30,7 @@ static int compare_pids(const void *a, const void *b)
 void sweep_collect_targets(const struct supervisor *sup, struct sweep_targets *t)
 {
     size_t max = map_count(sup->by_key);
-    t->items = xcalloc(max, sizeof(*t->items));
+    t->items = xcalloc(2 * max, sizeof(*t->items));
     t->children = xcalloc(2 * max, sizeof(*t->children));
     list_each (it, &sup->members) {
         const struct member *m = list_entry(it, struct member, link);
@@ -38,12 +38,24 @@ void sweep_collect_targets(const struct supervisor *sup, struct sweep_targets *t
             t->children[t->child_count++] = t->items[t->count].leader;
             t->count++;
         }
-        pid_t check = workload_check_pid(m->workload);
-        if (check != 0) {
-            t->children[t->child_count++] = check;
+        if (workload_check_target(m->workload, &t->items[t->count])) {
+            t->children[t->child_count++] = t->items[t->count].leader;
+            t->count++;
         }
     }
     qsort(t->children, t->child_count, sizeof(*t->children), compare_pids);
+}
+
+/* Updates the target after its sweep. A member that has no process any more is no possible maker of
+ * the orphans that later sweeps find; one that started again is younger than these orphans. */
+static void follow_target(struct sweep_targets *t, const struct killtree_target *was,
+                          const struct member *m)
+{
+    for (size_t i = 0; i < t->count; i++) {
+        if (t->items[i].leader == was->leader && !workload_kill_target(m->workload, &t->items[i])) {
+            t->items[i] = (struct killtree_target){0};
+        }
+    }
 }
 
 static bool is_watched(const struct sweep_targets *t, pid_t pid)
@@ -126,15 +138,11 @@ static void on_child_signal(void *arg)
 /* --- sweeps ------------------------------------------------------------------------------------
  */
 
-static size_t find_left(const struct member *m, const struct sweep_targets *t,
-                        struct census **census, pid_t *left)
+static size_t find_left(const struct member *m, const struct killtree_target *target,
+                        const struct sweep_targets *t, struct census **census, pid_t *left)
 {
-    struct killtree_target target;
-    if (!workload_kill_target(m->workload, &target)) {
-        return 0;
-    }
     if (workload_is_stubborn(m->workload)) {
-        (void) killtree_kill(&target, t->items, t->count);
+        (void) killtree_kill(target, t->items, t->count);
         census_free(steal_ptr(census));
     }
     if (*census == NULL) {
@@ -143,29 +151,47 @@ static size_t find_left(const struct member *m, const struct sweep_targets *t,
         if (*census == NULL) {
             /* Without a look nothing is known: what was there may be there still. */
             log_warn("supervisor", "cannot look at the processes: %s", err.msg);
-            left[0] = target.leader;
+            left[0] = target->leader;
             return 1;
         }
     }
-    return killtree_find(*census, &target, t->items, t->count, left, LEFT_MAX);
+    return killtree_find(*census, target, t->items, t->count, left, LEFT_MAX);
 }
 
-static void sweep_one(struct member *m, const struct sweep_targets *t, bool has_orphans,
+static void sweep_one(struct member *m, struct sweep_targets *t, bool has_orphans,
                       struct census **census)
 {
     struct killtree_target target;
     pid_t left[LEFT_MAX];
     size_t count = 0;
-    bool leader_ended = workload_kill_target(m->workload, &target) && proc_is_dead(target.leader);
+    if (!workload_kill_target(m->workload, &target)) {
+        return;
+    }
     /* After the leader's end what is left of its tree are orphans of this process (of an adopted
      * one: of anybody), and in its cgroup: the cheap looks come first. */
     bool certainly_gone =
-        leader_ended && !has_orphans && !target.adopted &&
+        m->leader_ended && !has_orphans && !target.adopted &&
         !(workload_has_cgroup(m->workload) && cgroup_is_populated(target.cgroups, target.cgroup));
     if (!certainly_gone) {
-        count = find_left(m, t, census, left);
+        count = find_left(m, &target, t, census, left);
     }
     workload_swept(m->workload, *census, left, count);
+    follow_target(t, &target, m);
+}
+
+/* Moves all requested sweeps to a list of their own: requests made meanwhile wait for the next
+ * pass. Notes which leaders have ended before the orphans are counted, since each end can make
+ * orphans. */
+static void take_requests(struct supervisor *sup, struct list *now)
+{
+    list_init(now);
+    while (!list_is_empty(&sup->sweeps)) {
+        struct member *m = list_entry(sup->sweeps.next, struct member, sweep_link);
+        struct killtree_target target;
+        m->leader_ended = workload_kill_target(m->workload, &target) && proc_is_dead(target.leader);
+        list_remove(&m->sweep_link);
+        list_add_tail(now, &m->sweep_link);
+    }
 }
 
 static void on_sweep(void *arg)
@@ -173,16 +199,10 @@ static void on_sweep(void *arg)
     struct supervisor *sup = arg;
     CLEANUP(sweep_targets) struct sweep_targets t = {0};
     CLEANUP(census) struct census *census = NULL;
+    struct list now;
+    take_requests(sup, &now);
     sweep_collect_targets(sup, &t);
     bool has_orphans = reap_orphans(sup, &t) > 0;
-    /* What is asked for while sweeping is for the next time. */
-    struct list now;
-    list_init(&now);
-    while (!list_is_empty(&sup->sweeps)) {
-        struct list *link = sup->sweeps.next;
-        list_remove(link);
-        list_add_tail(&now, link);
-    }
     while (!list_is_empty(&now)) {
         struct member *m = list_entry(now.next, struct member, sweep_link);
         list_remove(&m->sweep_link);

@@ -113,6 +113,8 @@ bool workload_kill_target(const struct workload *w, struct killtree_target *ret)
         .workload = w->spec.name,
         .device = w->ctx->device_name,
         .adopted = w->adopted,
+        /* Its health checks are children of this agent, and so are their orphans. */
+        .is_foreign = w->adopted && !w->is_child && w->spec.health.kind != HEALTH_EXEC,
         .log_pipe = w->pipe_inode,
         .cgroups = w->in_cgroup ? w->ctx->cgroups : NULL,
         .cgroup = w->in_cgroup ? w->cgroup : NULL,
@@ -281,16 +283,6 @@ void workload_on_health(struct workload *w)
     } else {
         w->ctx->on_change(w->ctx->arg, w);
     }
-}
-
-pid_t workload_check_pid(const struct workload *w)
-{
-    return w->health != NULL ? health_pid(w->health) : 0;
-}
-
-int64_t workload_check_number(const struct workload *w)
-{
-    return w->health != NULL ? health_number(w->health) : -1;
 }
 
 static void step(struct workload *w, enum wl_event event, enum wl_end end)

@@ -41,7 +41,8 @@ struct workload {
     int pidfd;
     int handshake_fd;
     uint64_t pidfd_inode;
-    bool adopted; /* an earlier agent made it: it may not be our child */
+    bool adopted;  /* an earlier agent made it: it may not be our child */
+    bool is_child; /* of one that is adopted: it is, as after SIGUSR2 */
     uint64_t pipe_inode;
     int64_t started_unix_ms;
     struct loop_io *exit_io;

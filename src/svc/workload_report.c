@@ -243,6 +243,17 @@ static void say_killing(struct workload *w)
     say(w, EVENT_KILLED, LOG_WARN, fields, message);
 }
 
+mono_ms workload_killing_since(const struct workload *w)
+{
+    return w->fsm.state == WL_KILLING ? w->fsm.killing_since : 0;
+}
+
+const pid_t *workload_left(const struct workload *w, size_t *ret_count)
+{
+    *ret_count = w->left_count;
+    return w->left;
+}
+
 void workload_say_stuck(struct workload *w)
 {
     if (w->stuck_said || loop_now() - w->fsm.killing_since < WL_STUCK_AFTER_MS) {

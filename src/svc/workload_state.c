@@ -263,6 +263,8 @@ static void take_process(struct workload *w, const struct run_state *state)
     w->in_cgroup = state->in_cgroup && w->ctx->cgroups != NULL &&
                    cgroup_is_populated(w->ctx->cgroups, w->cgroup);
     w->adopted = true;
+    struct proc_stat stat;
+    w->is_child = proc_read_stat(w->pid, &stat, NULL) < 0 || stat.ppid == getpid();
     w->in_sandbox = w->spec.sandbox.present;
     w->creds = look_up_creds(w, (uid_t) state->uid);
     workload_apply_limits(w);

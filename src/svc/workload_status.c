@@ -230,3 +230,27 @@ void workload_fill_report(const struct workload *w, bool brief, struct workload_
     fill_ports(w, report);
     fill_log(w, report);
 }
+
+pid_t workload_check_pid(const struct workload *w)
+{
+    return w->health != NULL ? health_pid(w->health) : 0;
+}
+
+bool workload_check_target(const struct workload *w, struct killtree_target *ret)
+{
+    pid_t pid = workload_check_pid(w);
+    if (pid == 0) {
+        return false;
+    }
+    *ret = (struct killtree_target){
+        .leader = pid,
+        .start_ticks = proc_read_start_ticks(pid),
+        .uid = w->creds->uid,
+    };
+    return true;
+}
+
+int64_t workload_check_number(const struct workload *w)
+{
+    return w->health != NULL ? health_number(w->health) : -1;
+}

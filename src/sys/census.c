@@ -15,15 +15,18 @@
 
 /* More than ARG_MAX is usual for an environment; the cookie stands near its start. */
 #define ENVIRON_MAX ((size_t) 256 * 1024)
+#define CGROUP_MAX ((size_t) 16 * 1024)
 /* A parent chain that is longer was torn by the walk. */
 #define CHAIN_MAX 4096
 
 enum looked_up { NOT_ASKED, UNREADABLE, KNOWN };
 
 struct census_details {
-    enum looked_up cookie_state, uid_state, descent_state, pipe_state;
+    enum looked_up cookie_state, uid_state, descent_state, pipe_state, cgroup_state;
     uint64_t log_pipe;
     struct census_cookie cookie;
+    char *cgroup; /* owned */
+    struct census_witness witness;
     uid_t uid;
     bool descends;
 };
@@ -140,6 +143,7 @@ void census_free(struct census *census)
         free(census->details[i].cookie.workload);
         free(census->details[i].cookie.device);
         free(census->details[i].cookie.check);
+        free(census->details[i].cgroup);
     }
     for (int key = 0; key < CENSUS_KEY_COUNT; key++) {
         free(census->by[key].order);
@@ -321,6 +325,45 @@ uint64_t census_log_pipe(const struct census *census, size_t position)
         details->pipe_state = KNOWN;
     }
     return details->log_pipe;
+}
+
+/* cgroups(7): the line of version 2 is "0::/way/to/the/group". The mount can show only a part of
+ * that path, so the unique name of the root's folder is searched for. */
+static char *find_cgroup(const char *data, const char *root)
+{
+    const char *line = strncmp(data, "0::", 3) == 0 ? data : strstr(data, "\n0::");
+    const char *base = strrchr(root, '/');
+    if (line == NULL || base == NULL) {
+        return NULL;
+    }
+    line += strspn(line, "\n");
+    CLEANUP(free) char *way = xstrndup(line, strcspn(line, "\n"));
+    CLEANUP(free) char *folder = xasprintf("%s/", base);
+    const char *name = strstr(way, folder);
+    if (name == NULL) {
+        return NULL;
+    }
+    name += strlen(folder);
+    return xstrndup(name, strcspn(name, "/"));
+}
+
+const char *census_cgroup(const struct census *census, size_t position,
+                          const struct cgroup_root *root)
+{
+    struct census_details *details = &census->details[position];
+    if (details->cgroup_state == NOT_ASKED) {
+        size_t len = 0;
+        CLEANUP(free)
+        char *data = read_proc_file(census, position, "cgroup", CGROUP_MAX, &len);
+        details->cgroup = data != NULL ? find_cgroup(data, cgroup_root_path(root)) : NULL;
+        details->cgroup_state = KNOWN;
+    }
+    return details->cgroup;
+}
+
+struct census_witness *census_witness(const struct census *census, size_t position)
+{
+    return &census->details[position].witness;
 }
 
 bool census_is_agent(const struct census *census, size_t position)

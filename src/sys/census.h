@@ -7,6 +7,7 @@
 #ifndef EDGIBLE_SYS_CENSUS_H
 #define EDGIBLE_SYS_CENSUS_H
 
+#include "edgible/cgroup.h"
 #include "edgible/killtree.h"
 #include "edgible/proc.h"
 
@@ -20,6 +21,16 @@ enum census_key { CENSUS_BY_PARENT, CENSUS_BY_GROUP, CENSUS_BY_SESSION, CENSUS_K
 /* What a process's environment says of whose it is; strings "" where it says nothing. */
 struct census_cookie {
     char *application, *workload, *device, *check; /* owned */
+};
+
+/* Which of several targets a process shows evidence for. The orphan module keeps its result here,
+ * since it asks for each target that stops. All zero: not searched yet. */
+struct census_witness {
+    const struct killtree_target *among; /* and how many; never looked into */
+    size_t among_count;
+    size_t index; /* whose, where strength is not 0 */
+    pid_t leader; /* its */
+    int strength;
 };
 
 struct census_details; /* what was looked up already, a process each */
@@ -52,6 +63,14 @@ const struct census_cookie *census_cookie(const struct census *census, size_t po
 /* The inode of the pipe that its stdout or stderr is, where that is open for reading and writing
  * (as only an agent opens pipes); 0 else. */
 uint64_t census_log_pipe(const struct census *census, size_t position);
+
+/* The name of the group in the root's folder that the process is in, directly or below; NULL where
+ * it is in none. Always ask with the same root. Valid as long as the census. */
+const char *census_cgroup(const struct census *census, size_t position,
+                          const struct cgroup_root *root);
+
+/* For the orphan module to fill. Valid as long as the census. */
+struct census_witness *census_witness(const struct census *census, size_t position);
 
 /* True where its name is that of an agent's binary. */
 bool census_is_agent(const struct census *census, size_t position);

@@ -1,13 +1,13 @@
 #include "edgible/killtree.h"
 
-#include "census.h"
 #include "edgible/proc.h"
+#include "killtree_priv.h"
+#include "orphan.h"
 #include "proc_priv.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -47,20 +47,6 @@ static bool is_protected(const struct census *census, pid_t pid)
     return pid <= 1 || pid == census->self;
 }
 
-/* Whether it is not older than the target. */
-static bool can_be_made_by(const struct killtree_target *target, const struct proc_stat *stat)
-{
-    return stat->start_ticks >= target->start_ticks;
-}
-
-static bool cookie_matches(const struct census_cookie *cookie, const struct killtree_target *target)
-{
-    return target->application != NULL && target->workload != NULL && target->device != NULL &&
-           strcmp(cookie->application, target->application) == 0 &&
-           strcmp(cookie->workload, target->workload) == 0 &&
-           strcmp(cookie->device, target->device) == 0;
-}
-
 static void add(struct search *search, size_t position)
 {
     const struct proc_stat *stat = proc_at(search, position);
@@ -78,7 +64,7 @@ static void add_descendants(struct search *search, size_t from)
         const struct proc_stat *parent = proc_at(search, search->found[i]);
         struct census_run run = census_find_run(search->census, CENSUS_BY_PARENT, parent->pid);
         for (size_t k = 0; k < run.count; k++) {
-            if (can_be_made_by(search->target, proc_at(search, run.positions[k]))) {
+            if (killtree_can_make(search->target, proc_at(search, run.positions[k]))) {
                 add(search, run.positions[k]);
             }
         }
@@ -100,7 +86,7 @@ static void look_at_leader(struct search *search)
         const struct census_cookie *cookie = NULL;
         is_it = census_is_descendant(search->census, position) ||
                 ((cookie = census_cookie(search->census, position)) != NULL &&
-                 cookie_matches(cookie, target));
+                 killtree_is_named(target, cookie));
     }
     search->has_leader = is_it;
     search->has_stranger = !is_it;
@@ -134,14 +120,14 @@ static void add_cgroup(struct search *search)
  */
 static bool is_trusted_member(const struct search *search, size_t position)
 {
-    if (!can_be_made_by(search->target, proc_at(search, position))) {
+    if (!killtree_can_make(search->target, proc_at(search, position))) {
         return false;
     }
     if (search->has_leader || census_is_descendant(search->census, position)) {
         return true;
     }
     const struct census_cookie *cookie = census_cookie(search->census, position);
-    return cookie != NULL && cookie_matches(cookie, search->target);
+    return cookie != NULL && killtree_is_named(search->target, cookie);
 }
 
 static void add_members(struct search *search, enum census_key key)
@@ -164,16 +150,11 @@ static int compare_pids(const void *a, const void *b)
     return (*left > *right) - (*left < *right);
 }
 
-static bool is_same_target(const struct killtree_target *a, const struct killtree_target *b)
-{
-    return a == b || (a->leader == b->leader && a->start_ticks == b->start_ticks);
-}
-
 static void list_leaders(struct search *search, const struct killtree_target *others, size_t count)
 {
     search->leaders = xcalloc(count, sizeof(*search->leaders));
     for (size_t i = 0; i < count; i++) {
-        if (!is_same_target(&others[i], search->target)) {
+        if (others[i].leader > 0 && !killtree_is_same(&others[i], search->target)) {
             search->leaders[search->leader_count++] = others[i].leader;
         }
     }
@@ -194,65 +175,17 @@ static bool bears_mark_of_others(const struct search *search, const struct proc_
            is_leader_of_others(search, stat->pgid);
 }
 
-static bool is_in_cgroup(const struct killtree_target *target, pid_t pid)
-{
-    if (target->cgroups == NULL || target->cgroup == NULL) {
-        return false;
-    }
-    size_t count = cgroup_list_pids(target->cgroups, target->cgroup, NULL, 0) + 64;
-    CLEANUP(free) pid_t *pids = xcalloc(count, sizeof(*pids));
-    count = cgroup_list_pids(target->cgroups, target->cgroup, pids, count);
-    for (size_t i = 0; i < count; i++) {
-        if (pids[i] == pid) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Whether target may run a process of that user. */
-static bool can_run_as(const struct killtree_target *target, uid_t uid)
-{
-    return target->uid == 0 || target->uid == uid;
-}
-
-/* For an orphan without evidence: the target may have made it, and nobody else. */
-static bool is_only_maker(const struct search *search, size_t position,
-                          const struct killtree_target *others, size_t other_count)
-{
-    const struct proc_stat *stat = proc_at(search, position);
-    uid_t uid = 0;
-    if (!census_read_uid(search->census, position, &uid) || !can_run_as(search->target, uid)) {
-        return false;
-    }
-    for (size_t i = 0; i < other_count; i++) {
-        const struct killtree_target *other = &others[i];
-        if (!is_same_target(other, search->target) &&
-            ((can_be_made_by(other, stat) && can_run_as(other, uid)) ||
-             is_in_cgroup(other, stat->pid))) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool is_own_orphan(const struct search *search, size_t position,
                           const struct killtree_target *others, size_t other_count)
 {
     const struct proc_stat *stat = proc_at(search, position);
     if (search->is_found[position] || proc_stat_is_dead(stat) ||
-        !can_be_made_by(search->target, stat) || bears_mark_of_others(search, stat)) {
+        !killtree_can_make(search->target, stat) || bears_mark_of_others(search, stat)) {
         return false;
     }
     /* In the agent's own session it is a child between clone and setsid, or a helper. */
-    if (stat->sid == getsid(0)) {
-        return false;
-    }
-    const struct census_cookie *cookie = census_cookie(search->census, position);
-    if (cookie != NULL && (cookie->application[0] != '\0' || cookie->workload[0] != '\0')) {
-        return cookie_matches(cookie, search->target);
-    }
-    return is_only_maker(search, position, others, other_count);
+    return stat->sid != getsid(0) && orphan_find_owner(search->census, position, search->target,
+                                                       others, other_count) == ORPHAN_OF_TARGET;
 }
 
 /* Orphans come to this process, the subreaper, as children. */
@@ -310,16 +243,16 @@ static bool is_stray(const struct search *search, size_t position)
     const struct killtree_target *target = search->target;
     const struct proc_stat *stat = proc_at(search, position);
     uid_t uid = 0;
-    if (search->is_found[position] || proc_stat_is_dead(stat) || !can_be_made_by(target, stat) ||
-        !census_read_uid(search->census, position, &uid) || !can_run_as(target, uid)) {
+    if (search->is_found[position] || proc_stat_is_dead(stat) || !killtree_can_make(target, stat) ||
+        !census_read_uid(search->census, position, &uid) || !killtree_can_run_as(target, uid)) {
         return false;
     }
     if (target->log_pipe != 0 && census_log_pipe(search->census, position) == target->log_pipe) {
         return true;
     }
     const struct census_cookie *cookie = census_cookie(search->census, position);
-    if (cookie == NULL || !cookie_matches(cookie, target) || is_below_an_agent(search, position) ||
-        prints_for_another(search, position)) {
+    if (cookie == NULL || !killtree_is_named(target, cookie) ||
+        is_below_an_agent(search, position) || prints_for_another(search, position)) {
         return false;
     }
     /* Its session may be led by the leader of another agent's workload of the same names. */
@@ -372,6 +305,20 @@ size_t killtree_find(const struct census *census, const struct killtree_target *
     }
     search_fini(&search);
     return living;
+}
+
+size_t killtree_find_descendants(const struct census *census, pid_t *pids, size_t max)
+{
+    pid_t own_session = getsid(0);
+    size_t count = 0;
+    for (size_t i = 0; i < census->count && count < max; i++) {
+        const struct proc_stat *stat = &census->procs[i];
+        if (!proc_stat_is_dead(stat) && stat->sid != own_session &&
+            !is_protected(census, stat->pid) && census_is_descendant(census, i)) {
+            pids[count++] = stat->pid;
+        }
+    }
+    return count;
 }
 
 bool killtree_signal_group(pid_t pgid, int signal)
@@ -456,10 +403,22 @@ static size_t stop_new(const struct census *census, const pid_t *pids, size_t co
     return fresh;
 }
 
-size_t killtree_kill(const struct killtree_target *target, const struct killtree_target *others,
-                     size_t other_count)
+/* Whom the rounds are for. */
+struct scope {
+    const struct killtree_target *target; /* NULL: all descendants of this process */
+    const struct killtree_target *others;
+    size_t other_count;
+};
+
+static size_t find_in_scope(const struct census *census, const struct scope *scope, pid_t *pids)
 {
-    killtree_kill_group(target);
+    return scope->target == NULL ? killtree_find_descendants(census, pids, census->count)
+                                 : killtree_find(census, scope->target, scope->others,
+                                                 scope->other_count, pids, census->count);
+}
+
+static size_t kill_in_rounds(const struct scope *scope)
+{
     CLEANUP(free) pid_t *stopped = NULL;
     size_t count = 0;
     int stop_rounds = 0;
@@ -472,7 +431,7 @@ size_t killtree_kill(const struct killtree_target *target, const struct killtree
         }
         CLEANUP(free) pid_t *pids = xcalloc(census->count, sizeof(*pids));
         size_t stopped_count = count;
-        count = killtree_find(census, target, others, other_count, pids, census->count);
+        count = find_in_scope(census, scope, pids);
         if (count == 0) {
             return 0;
         }
@@ -489,4 +448,18 @@ size_t killtree_kill(const struct killtree_target *target, const struct killtree
         stopped = steal_ptr(&pids);
     }
     return count;
+}
+
+size_t killtree_kill(const struct killtree_target *target, const struct killtree_target *others,
+                     size_t other_count)
+{
+    struct scope scope = {.target = target, .others = others, .other_count = other_count};
+    killtree_kill_group(target);
+    return kill_in_rounds(&scope);
+}
+
+size_t killtree_kill_descendants(void)
+{
+    struct scope all = {0};
+    return kill_in_rounds(&all);
 }

@@ -9,6 +9,7 @@
 #include "sys_test.h"
 
 static char folder[] = "/tmp/edgible-killtree-XXXXXX";
+static const char *stage_output = "/dev/null"; /* where workloads print to */
 static char *double_fork_path;
 static char *forkbomb_path;
 
@@ -68,7 +69,7 @@ static inline int start_workload(struct workload *ret, const char *name, const c
     strv_add_take(&envp, xasprintf("EDGIBLE_WORKLOAD=%s", name));
     strv_add(&envp, "EDGIBLE_DEVICE=device-1");
     char *const paths[] = {argv.items[0], NULL};
-    CLEANUP(close_fd) int output = open("/dev/null", O_RDWR | O_CLOEXEC);
+    CLEANUP(close_fd) int output = open(stage_output, O_RDWR | O_CLOEXEC);
     struct spawn_request request = usual_request(argv.items, envp.items);
     request.paths = paths;
     request.output_fd = output;

@@ -135,10 +135,11 @@ static int play_two_possible_makers(void)
     struct workload younger;
     pid_t orphan = 0;
     CHECK(start_sleeper(&older, "older") == 0);
+    (void) usleep(30000); /* a clock tick is 10 ms: what is not among the others must be older */
     CHECK(start_workload(&maker, "maker", double_fork_path, args, -1) == 0);
     CHECK(EVENTUALLY(read_pids(&maker, &orphan, 1) == 0));
     (void) await_exit(maker.process.pidfd);
-    (void) usleep(30000); /* a clock tick is 10 ms */
+    (void) usleep(30000);
     CHECK(start_sleeper(&younger, "younger") == 0);
     struct killtree_target others[3] = {maker.target, younger.target};
     /* The younger one cannot have made it; that the maker stands among the others does no harm. */
@@ -148,6 +149,10 @@ static int play_two_possible_makers(void)
     others[2] = older.target;
     CHECK(find(&maker, others, 3, NULL, 0) == 0);
     CHECK(find(&older, others, 3, NULL, 0) == 1);
+    /* Unless its processes are not below this one. */
+    others[2].is_foreign = true;
+    CHECK(find(&maker, others, 3, NULL, 0) == 1);
+    others[2].is_foreign = false;
     /* Not if it runs as somebody else than root, and the orphan is root's. */
     if (geteuid() == 0) {
         others[2].uid = 65534;
@@ -161,6 +166,136 @@ static void an_orphan_without_evidence_goes_to_its_only_possible_maker(void **st
 {
     (void) state;
     run_agent(play_two_possible_makers);
+}
+
+/* Escapes that name somebody else, or nobody, in their environment. */
+static int start_escape(struct workload *ret, const char *name, const char *variable, int cgroup_fd,
+                        pid_t *orphan)
+{
+    const char *const args[] = {"-f", "env", variable,
+                                "sh", "-c",  "echo $$ >\"$0\"; exec sleep 300 >/dev/null 2>&1",
+                                "@",  NULL};
+    CHECK(start_workload(ret, name, "/usr/bin/setsid", args, cgroup_fd) == 0);
+    CHECK(EVENTUALLY(read_pids(ret, orphan, 1) == 0));
+    (void) await_exit(ret->process.pidfd);
+    return 0;
+}
+
+static int play_cookie_of_nobody(void)
+{
+    struct workload workload;
+    struct workload neighbour;
+    pid_t orphan = 0;
+    CHECK(start_escape(&workload, "one", "EDGIBLE_APPLICATION=none", -1, &orphan) == 0);
+    (void) usleep(30000);
+    CHECK(start_sleeper(&neighbour, "two") == 0);
+    struct killtree_target both[] = {workload.target, neighbour.target};
+    CHECK(find(&neighbour, both, 2, NULL, 0) == 1);
+    CHECK(find(&workload, both, 2, NULL, 0) == 1);
+    CHECK(EVENTUALLY(killtree_kill(&workload.target, both, 2) == 0));
+    CHECK(EVENTUALLY(proc_is_dead(orphan)) && !proc_is_dead(neighbour.process.pid));
+    return 0;
+}
+
+/* Both are older than the orphan, and one names the other: it is believed as long as that can be,
+ * and so goes with the last of them. */
+static int play_cookie_of_a_neighbour(void)
+{
+    struct workload neighbour;
+    struct workload workload;
+    pid_t orphan = 0;
+    CHECK(start_sleeper(&neighbour, "two") == 0);
+    (void) usleep(30000);
+    CHECK(start_escape(&workload, "one", "EDGIBLE_WORKLOAD=two", -1, &orphan) == 0);
+    struct killtree_target both[] = {neighbour.target, workload.target};
+    CHECK(find(&workload, both, 2, NULL, 0) == 0);
+    CHECK(find(&neighbour, both, 2, NULL, 0) == 2);
+    both[0].leader = 0; /* it is gone */
+    CHECK(find(&workload, both, 2, NULL, 0) == 1);
+    if (geteuid() == 0) {
+        both[0] = neighbour.target;
+        both[0].uid = 65534; /* who cannot have made a process of root */
+        CHECK(find(&workload, both, 2, NULL, 0) == 1);
+        /* Nor can the maker, by its user: then it was a program with the set-user-ID bit. */
+        workload.target.uid = 65533;
+        both[1] = workload.target;
+        CHECK(find(&workload, both, 2, NULL, 0) == 0);
+        CHECK(find(&workload, both + 1, 1, NULL, 0) == 1);
+    }
+    CHECK(!proc_is_dead(orphan));
+    return 0;
+}
+
+static void a_cookie_only_chooses_among_possible_makers(void **state)
+{
+    (void) state;
+    run_agent(play_cookie_of_nobody);
+    run_agent(play_cookie_of_a_neighbour);
+}
+
+static int play_cgroup(void)
+{
+    CLEANUP(cgroup_root) struct cgroup_root *root = cgroup_root_open("test-orphan", NULL);
+    CHECK(root != NULL);
+    CLEANUP(close_fd) int group = cgroup_make(root, "app.two", NULL, NULL);
+    struct workload workload;
+    struct workload neighbour;
+    pid_t orphan = 0;
+    CHECK(group >= 0 && start_sleeper(&workload, "one") == 0);
+    CHECK(start_escape(&neighbour, "two", "EDGIBLE_WORKLOAD=one", group, &orphan) == 0);
+    struct killtree_target both[] = {workload.target, neighbour.target};
+    CHECK(find(&workload, both, 2, NULL, 0) == 2);
+    both[1].cgroups = root;
+    both[1].cgroup = "app.two";
+    CHECK(find(&workload, both, 2, NULL, 0) == 1);
+    neighbour.target = both[1];
+    CHECK(EVENTUALLY(killtree_kill(&neighbour.target, both, 2) == 0));
+    CHECK(EVENTUALLY(proc_is_dead(orphan)) && !proc_is_dead(workload.process.pid));
+    CHECK(clean_up() == 0 && EVENTUALLY(cgroup_remove(root, "app.two")));
+    return 0;
+}
+
+static void a_cgroup_says_more_than_the_cookie(void **state)
+{
+    (void) state;
+    CLEANUP(cgroup_root) struct cgroup_root *root = cgroup_root_open("test-orphan", NULL);
+    if (root == NULL) {
+        skip();
+    }
+    run_agent(play_cgroup);
+}
+
+static int play_log_pipe(void)
+{
+    static const char *const args[] = {"-f", "env", "EDGIBLE_WORKLOAD=two",
+                                       "sh", "-c",  "echo $$ >\"$0\"; exec sleep 300",
+                                       "@",  NULL};
+    struct workload neighbour;
+    struct workload workload;
+    pid_t orphan = 0;
+    struct stat pipe = {0};
+    char own[] = "/tmp/edgible-pipe-XXXXXX";
+    CHECK(mkdtemp(own) != NULL);
+    CLEANUP(free) char *path = xasprintf("%s/pipe", own);
+    CHECK(mkfifo(path, 0600) == 0 && stat(path, &pipe) == 0);
+    CHECK(start_sleeper(&neighbour, "two") == 0);
+    stage_output = path;
+    CHECK(start_workload(&workload, "one", "/usr/bin/setsid", args, -1) == 0);
+    stage_output = "/dev/null";
+    CHECK(EVENTUALLY(read_pids(&workload, &orphan, 1) == 0));
+    (void) await_exit(workload.process.pidfd);
+    workload.target.log_pipe = pipe.st_ino;
+    struct killtree_target both[] = {neighbour.target, workload.target};
+    CHECK(find(&workload, both, 2, NULL, 0) == 1);
+    CHECK(find(&neighbour, both, 2, NULL, 0) == 1);
+    CHECK(remove_tree(own) == 0);
+    return 0;
+}
+
+static void the_log_pipe_says_more_than_the_cookie(void **state)
+{
+    (void) state;
+    run_agent(play_log_pipe);
 }
 
 static int play_neighbours(void)
@@ -324,6 +459,9 @@ int main(void)
         cmocka_unit_test(what_stayed_in_the_group_is_found_when_the_leader_is_gone),
         cmocka_unit_test(an_ordinary_user_can_do_the_same),
         cmocka_unit_test(an_orphan_without_evidence_goes_to_its_only_possible_maker),
+        cmocka_unit_test(a_cookie_only_chooses_among_possible_makers),
+        cmocka_unit_test(a_cgroup_says_more_than_the_cookie),
+        cmocka_unit_test(the_log_pipe_says_more_than_the_cookie),
         cmocka_unit_test(a_neighbour_is_left_alone),
         cmocka_unit_test(a_child_in_the_agents_own_session_is_nobodys),
         cmocka_unit_test(another_agents_workload_of_the_same_name_is_never_touched),

@@ -254,6 +254,38 @@ static void without_a_descriptor_nothing_counts_as_over(void **state)
     run_agent(play_group_that_cannot_be_found_by_census);
 }
 
+static int play_end(void)
+{
+    static const char *const args[] = {"3", "@", "--clean-env", "--exit", NULL};
+    struct workload stays;
+    struct workload leaves;
+    pid_t daemons[3];
+    pid_t pids[16];
+    CHECK(start_sleeper(&stays, "one") == 0);
+    CHECK(start_workload(&leaves, "two", double_fork_path, args, -1) == 0);
+    CHECK(EVENTUALLY(read_pids(&leaves, daemons, 3) == 0));
+    (void) await_exit(leaves.process.pidfd);
+    pid_t own = fork();
+    if (own == 0) {
+        (void) pause();
+        _exit(0);
+    }
+    CLEANUP(census) struct census *census = census_take(NULL);
+    CHECK(census != NULL && killtree_find_descendants(census, pids, 16) == 4);
+    CHECK(contains(pids, 4, stays.process.pid) && contains(pids, 4, daemons[2]));
+    CHECK(killtree_find_descendants(census, pids, 2) == 2);
+    CHECK(EVENTUALLY(killtree_kill_descendants() == 0));
+    CHECK(EVENTUALLY(all_are_dead(daemons, 3)) && proc_is_dead(stays.process.pid));
+    CHECK(!proc_is_dead(own));
+    return 0;
+}
+
+static void all_descendants_outside_the_own_session_are_killed(void **state)
+{
+    (void) state;
+    run_agent(play_end);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -264,6 +296,7 @@ int main(void)
         cmocka_unit_test(pid_1_and_the_agent_itself_are_never_signalled),
         cmocka_unit_test(a_fork_bomb_is_killed_without_a_cgroup),
         cmocka_unit_test(a_fork_bomb_is_killed_in_a_cgroup),
+        cmocka_unit_test(all_descendants_outside_the_own_session_are_killed),
         cmocka_unit_test(a_process_in_state_d_counts_as_living),
         cmocka_unit_test(without_a_descriptor_nothing_counts_as_over),
     };

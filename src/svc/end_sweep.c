@@ -1,0 +1,160 @@
+/* The end of the agent: workloads that cannot be ended are given up after a while, and once all
+ * others are gone, every child of the agent is ended, whoever made it. */
+#include "edgible/buf.h"
+#include "edgible/killtree.h"
+#include "edgible/log.h"
+#include "edgible/proc.h"
+#include "supervisor_private.h"
+
+#include <signal.h>
+
+/* From SIGTERM to SIGKILL. */
+#define TERM_MS 1000
+/* From SIGTERM until the agent ends in any case; less where a workload was given up, since its
+ * processes have had their time. */
+#define WHOLE_MS 10000
+#define WHOLE_AFTER_GIVING_UP_MS 2000
+/* How long SIGKILL, or closing the log, may take for one workload. */
+#define MEMBER_MS 10000
+#define MEMBERS_LOOK_MS 500
+#define FIRST_LOOK_MS 5
+#define LOOK_MAX_MS 250
+#define LEFT_MAX 4096
+#define NAMED_MAX 10
+
+/* "PID 12 (in 'do_wait'), PID 13 (in '?') and 3 more"; the caller frees. */
+static char *name_processes(const pid_t *pids, size_t count)
+{
+    CLEANUP(buf) struct buf names = {0};
+    for (size_t i = 0; i < count && i < NAMED_MAX; i++) {
+        char wchan[64];
+        proc_read_wchan(pids[i], wchan, sizeof(wchan));
+        buf_printf(&names, "%sPID %d (in '%s')", i > 0 ? ", " : "", (int) pids[i],
+                   wchan[0] != '\0' ? wchan : "?");
+    }
+    if (count > NAMED_MAX) {
+        buf_printf(&names, " and %zu more", count - NAMED_MAX);
+    }
+    return buf_steal(&names);
+}
+
+/* --- workloads that cannot be ended --------------------------------------------------------------
+ */
+
+bool end_sweep_has_awaited(const struct supervisor *sup)
+{
+    list_each (it, &sup->members) {
+        if (!list_entry(it, struct member, link)->given_up) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void give_up(struct supervisor *sup, struct member *m)
+{
+    size_t count = 0;
+    const pid_t *left = workload_left(m->workload, &count);
+    m->given_up = true;
+    sup->has_given_up = true;
+    if (workload_is_at_rest(m->workload)) {
+        log_error("supervisor", "%s is waited for no longer: its log cannot be closed", m->key);
+    } else {
+        CLEANUP(free) char *names = name_processes(left, count);
+        log_error("supervisor", "%s is waited for no longer: SIGKILL does not end %s", m->key,
+                  count > 0 ? names : "its first process");
+    }
+    supervisor_bury_soon(sup);
+}
+
+static void on_look_at_members(void *arg)
+{
+    struct supervisor *sup = arg;
+    mono_ms now = loop_now();
+    list_each (it, &sup->members) {
+        struct member *m = list_entry(it, struct member, link);
+        mono_ms since = workload_killing_since(m->workload);
+        since = since == 0 && workload_is_at_rest(m->workload) ? m->closing_since : since;
+        /* A workload that was stuck before the shutdown gets the same time. */
+        mono_ms begin = since > sup->shutdown_began ? since : sup->shutdown_began;
+        if (!m->given_up && since != 0 && now - begin >= MEMBER_MS) {
+            give_up(sup, m);
+        }
+    }
+    loop_timer_arm(sup->give_up_timer, now + MEMBERS_LOOK_MS);
+}
+
+void end_sweep_watch_members(struct supervisor *sup)
+{
+    sup->shutdown_began = loop_now();
+    sup->give_up_timer = loop_timer_new(sup->params.loop, on_look_at_members, sup);
+    loop_timer_arm(sup->give_up_timer, sup->shutdown_began + MEMBERS_LOOK_MS);
+}
+
+/* --- what is left --------------------------------------------------------------------------------
+ */
+
+/* True where no child is left, or the time is over. */
+static bool is_over(struct supervisor *sup, mono_ms now)
+{
+    struct err err = {0};
+    pid_t left[LEFT_MAX];
+    CLEANUP(census) struct census *census = census_take(&err);
+    mono_ms whole = sup->has_given_up ? WHOLE_AFTER_GIVING_UP_MS : WHOLE_MS;
+    bool is_late = now - sup->end_began >= whole;
+    if (census == NULL) {
+        if (is_late) {
+            log_warn("supervisor", "cannot look at the processes: %s", err.msg);
+        }
+        return is_late;
+    }
+    size_t count = killtree_find_descendants(census, left, LEFT_MAX);
+    if (count == 0) {
+        return true;
+    }
+    if (is_late) {
+        CLEANUP(free) char *names = name_processes(left, count);
+        log_error("supervisor", "SIGKILL does not end %s, which outlive the agent", names);
+    } else if (sup->end_hurries || now - sup->end_began >= TERM_MS) {
+        (void) killtree_kill_descendants();
+    } else if (!sup->end_term_sent) {
+        sup->end_term_sent = true;
+        log_info("supervisor", "stops %zu processes that no workload owns", count);
+        killtree_signal_pids(census, left, count, SIGTERM, 0);
+    }
+    return is_late;
+}
+
+static void on_look(void *arg)
+{
+    struct supervisor *sup = arg;
+    mono_ms now = loop_now();
+    if (is_over(sup, now)) {
+        sup->params.on_empty(sup->params.arg);
+        return;
+    }
+    loop_timer_arm(sup->end_timer, now + sup->end_pause_ms);
+    sup->end_pause_ms = sup->end_pause_ms * 2 < LOOK_MAX_MS ? sup->end_pause_ms * 2 : LOOK_MAX_MS;
+}
+
+void end_sweep_begin(struct supervisor *sup)
+{
+    sup->end_timer = loop_timer_new(sup->params.loop, on_look, sup);
+    sup->end_began = loop_now();
+    sup->end_pause_ms = FIRST_LOOK_MS;
+    loop_timer_arm(sup->end_timer, sup->end_began);
+}
+
+void end_sweep_hurry(struct supervisor *sup)
+{
+    sup->end_hurries = true;
+    if (sup->end_timer != NULL && loop_timer_is_armed(sup->end_timer)) {
+        loop_timer_arm(sup->end_timer, loop_now());
+    }
+}
+
+void end_sweep_fini(struct supervisor *sup)
+{
+    loop_timer_free(sup->end_timer);
+    loop_timer_free(sup->give_up_timer);
+}
