@@ -84,8 +84,8 @@ void docread_stop(struct doc_reader *reader, const struct doc_spot *spot, void *
 void docread_logs(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     static const struct doc_field fields[] = {
-        DOC_FIELD(struct log_policy, max_size_bytes, "maxSize", docread_size, .min = 1),
-        DOC_FIELD(struct log_policy, max_files, "maxFiles", docread_int, .max = 1000),
+        DOC_FIELD(struct log_policy, max_size_bytes, "maxSize", docread_size, .min = 65536),
+        DOC_FIELD(struct log_policy, max_files, "maxFiles", docread_int, .max = 100),
         DOC_FIELDS_END,
     };
     docread_mapping(reader, spot, fields, target);

@@ -429,7 +429,7 @@ def numbers_of(lines):
 
 def test_followers_lose_and_double_nothing_over_rotations(agent, api):
     agent.deploy("web", workload("main", sh(COUNT.replace("echo", "sleep 0.001; echo")),
-                                 logs={"maxSize": "1KiB", "maxFiles": 3}))
+                                 logs={"maxSize": "64KiB", "maxFiles": 3}))
     agent.wait_event("log-rotated", "web")
     followers = [api.follow("/v1/applications/web/workloads/main/logs?lines=20&follow=true")
                  for _ in range(8)]

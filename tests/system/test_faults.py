@@ -62,7 +62,7 @@ def play(agent):
         return not ended()
 
     writer = workload("main", python(WRITER, str(agent.work / "lock")),
-                      logs={"maxSize": "10KiB", "maxFiles": 1000})
+                      logs={"maxSize": "100KiB", "maxFiles": 100})
     agent.deploy("lines", writer)
     agent.deploy("crash", workload("main", sh("exit 1"), restart={
         **RESTART_AT_ONCE, "initialDelay": "30ms", "maxRapidFailures": 0}))

@@ -138,7 +138,7 @@ def test_rotation_keeps_every_line_of_several_writers_exactly_once(agent):
     lines = int(os.environ.get("EDGIBLE_LINES", "1000000"))
     flood = [helper("flood"), str(lines), "20"]
     agent.deploy("app", *(workload(f"writer-{n}", flood, restart=ONCE,
-                                   logs={"maxSize": "300KiB", "maxFiles": 1000})
+                                   logs={"maxSize": "3MiB", "maxFiles": 100})
                           for n in range(writers)))
     for n in range(writers):
         agent.wait_event("exited", "app", f"writer-{n}", timeout=300 + lines // 10000)
@@ -156,7 +156,7 @@ def test_rotation_keeps_every_line_of_several_writers_exactly_once(agent):
 
 def test_rotation_removes_the_oldest(agent):
     agent.deploy("app", workload("main", count_to(100000), restart=ONCE,
-                                 logs={"maxSize": "16KiB", "maxFiles": 3}))
+                                 logs={"maxSize": "64KiB", "maxFiles": 3}))
     agent.wait_event("exited", "app", "main")
     agent.stop()
     log = agent.log_file("app", "main")
@@ -169,11 +169,11 @@ def test_rotation_removes_the_oldest(agent):
 
 def test_rotation_with_no_rotated_files_at_all(agent):
     agent.deploy("app", workload("main", count_to(100000), restart=ONCE,
-                                 logs={"maxSize": "16KiB", "maxFiles": 0}))
+                                 logs={"maxSize": "64KiB", "maxFiles": 0}))
     agent.wait_event("exited", "app", "main")
     agent.stop()
     log = agent.log_file("app", "main")
-    assert parts_of(log) == [log] and log.stat().st_size <= 16 * KIB
+    assert parts_of(log) == [log] and log.stat().st_size <= 64 * KIB
     assert lines_of(log)[-1] == "100000"
 
 
@@ -181,7 +181,7 @@ def test_a_smaller_size_applies_to_a_log_that_is_being_written(agent):
     log = agent.log_file("app", "main")
     agent.run("app", workload("main", COUNTING))
     wait_for_more(agent, log)
-    agent.deploy("app", workload("main", COUNTING, logs={"maxSize": "4KiB", "maxFiles": 500}))
+    agent.deploy("app", workload("main", COUNTING, logs={"maxSize": "64KiB", "maxFiles": 100}))
     agent.wait_event("log-rotated", "app", "main")
     wait_for_more(agent, log)
     assert_counts_without_a_gap(numbers_of(log))

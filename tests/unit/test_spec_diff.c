@@ -73,7 +73,7 @@ static void each_field_says_its_path_and_whether_a_restart_is_needed(void **stat
          "restart.maxRapidFailures restart.stableAfter restart.retryFailedAfter "                                                                                                                                     },
         {"command: [x]",                                       "command: [x], stop: {signal: INT, gracePeriod: 1s}",                       SPEC_LIVE,
          "stop.signal stop.gracePeriod "                                                                                                                                                                              },
-        {"command: [x]",                                       "command: [x], logs: {maxSize: 1KiB, maxFiles: 1}",                         SPEC_LIVE,
+        {"command: [x]",                                       "command: [x], logs: {maxSize: 1MiB, maxFiles: 1}",                         SPEC_LIVE,
          "logs.maxSize logs.maxFiles "                                                                                                                                                                                },
         {"command: [x]",                                       "command: [x], healthCheck: {exec: [y]}",                                   SPEC_LIVE,    "healthCheck "                                               },
         {"command: [x], healthCheck: {exec: [y]}",             "command: [x], healthCheck: {exec: [z]}",
