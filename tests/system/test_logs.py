@@ -138,7 +138,7 @@ def test_rotation_keeps_every_line_of_several_writers_exactly_once(agent):
     lines = int(os.environ.get("EDGIBLE_LINES", "1000000"))
     flood = [helper("flood"), str(lines), "20"]
     agent.deploy("app", *(workload(f"writer-{n}", flood, restart=ONCE,
-                                   logs={"maxSize": "3MiB", "maxFiles": 100})
+                                   logs={"maxSize": "300KiB", "maxFiles": 100})
                           for n in range(writers)))
     for n in range(writers):
         agent.wait_event("exited", "app", f"writer-{n}", timeout=300 + lines // 10000)
