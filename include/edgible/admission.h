@@ -19,10 +19,6 @@ char *admission_not_for_device(const struct config *config, const struct app_spe
  * start on (admission_start_limits()), and restart nothing. */
 struct app_spec *admission_complete(const struct config *config, const struct app_spec *app);
 
-/* A smaller maxSize of a log counts as this one: such a file would be rotated so often that one
- * batch of output holds up all other logs. */
-#define ADMISSION_MIN_LOG_BYTES 1024
-
 /* What applications take of that which the policy limits for all of them together. */
 struct admission_load {
     size_t workloads;  /* that this agent runs */

@@ -18,8 +18,9 @@
 #define APPSPEC_MAX_DOCUMENTS 1000
 #define APPSPEC_MAX_DEPTH 64
 #define APPSPEC_MAX_NODES 100000
-#define APPSPEC_MAX_WORKLOADS 1000 /* an application */
-#define APPSPEC_MAX_ARGV 4096      /* words of a command; 128 KiB a word, as the kernel's limit */
+#define APPSPEC_MAX_WORKLOADS 1000        /* an application */
+#define APPSPEC_MAX_SOURCE_WORKLOADS 5000 /* of all applications of a source, of any type */
+#define APPSPEC_MAX_ARGV 4096 /* words of a command; 128 KiB a word, as the kernel's limit */
 
 /* In the policies below a member that the document leaves out is UNSET (-1, RESTART_UNSET, 0 for
  * a signal) until workload_spec_apply_defaults(). */
@@ -143,7 +144,11 @@ struct app_docs {
     size_t cap;
     struct diag diag; /* of the stream as a whole: syntax errors, not UTF-8, too many documents.
                          With an error here the list of documents may be incomplete */
-    bool is_empty;    /* nothing but white space was given: no answer, not an empty list */
+    size_t workload_count; /* of all its documents; and, where the caller puts it there before,
+                              those that the source has elsewhere */
+    bool has_too_many_workloads; /* a document was refused, for there was no room for its own */
+    size_t text_bytes;           /* of what was read */
+    bool is_empty;         /* nothing but white space was given: no answer, not an empty list */
 };
 
 void cleanup_app_docs(struct app_docs *docs);

@@ -13,8 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a line of a stream, and any answer, may be long. */
-#define ETCD_MAX_BYTES (16UL * 1024 * 1024)
+/* What a line of a stream, and any answer, may be long: 8 MiB of documents as base64, and keys. */
+#define ETCD_MAX_BYTES (12UL * 1024 * 1024)
+/* Values of its JSON; a key has up to 8. */
+#define ETCD_MAX_VALUES 131072
 
 /* --- requests: JSON texts; the caller frees --- */
 

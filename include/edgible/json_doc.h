@@ -55,6 +55,9 @@ struct json *json_copy(const struct json *json);
 /* One line, with a line feed; the caller frees. */
 char *json_text(const struct json *json);
 
+/* False where the text has more values than that: each takes memory when it is parsed. Takes no
+ * memory itself, and any text. */
+bool json_has_at_most(const char *text, size_t len, size_t count);
 /* Exactly one value, with white space around it; NULL where the text is none (ERR_REMOTE). */
 struct json *json_parse(const char *text, size_t len, struct err *err) MUST_CHECK;
 

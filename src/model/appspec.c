@@ -121,9 +121,29 @@ static void read_update(struct doc_reader *reader, const struct doc_spot *spot, 
     docread_mapping(reader, spot, fields, target);
 }
 
+/* Counts those of any type, valid or not, before they are read: each takes memory and time. */
+static bool count_workloads(struct doc_reader *reader, const struct doc_spot *spot)
+{
+    size_t count = spot->node->kind == DOC_SEQUENCE ? spot->node->count : 0;
+    if (reader->workload_count == NULL) {
+        return true;
+    }
+    if (*reader->workload_count + count > APPSPEC_MAX_SOURCE_WORKLOADS) {
+        docread_error(reader, spot, "with these the source has more than %d workloads",
+                      APPSPEC_MAX_SOURCE_WORKLOADS);
+        reader->has_too_many_workloads = true;
+        return false;
+    }
+    *reader->workload_count += count;
+    return true;
+}
+
 static void read_workloads(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     const struct app_spec *app = target;
+    if (!count_workloads(reader, spot)) {
+        return;
+    }
     appspec_read_workloads(reader, spot, target);
     if (app->workload_count > 0) {
         appspec_check_depends(reader, spot, app);
@@ -244,6 +264,7 @@ static void add_document(struct parsing *parsing, const struct doc_spot *spot,
         .diag = &doc->diag,
         .unknown_keys = DIAG_WARNING,
         .null_is_absent = true,
+        .workload_count = &parsing->docs->workload_count,
     };
     CLEANUP(app_spec) struct app_spec *app = appspec_read_document(&reader, spot);
     doc->line = spot->node->line;
@@ -253,6 +274,7 @@ static void add_document(struct parsing *parsing, const struct doc_spot *spot,
     if (app->name != NULL) {
         check_name_is_new(parsing, &reader, spot, app->name);
     }
+    parsing->docs->has_too_many_workloads |= reader.has_too_many_workloads;
     take_yaml_errors(&doc->diag, spot, yaml);
     diag_sort(&doc->diag);
     if (doc->diag.error_count == 0) {
@@ -280,6 +302,7 @@ void appspec_parse(const char *file, const char *data, size_t len, struct app_do
     struct parsing parsing = {.file = file, .docs = docs, .names = names};
     struct yaml_reader reader;
     yaml_reader_init(&reader, file, data, len, &docs->diag);
+    docs->text_bytes = len;
     docs->is_empty = yaml_text_is_blank(&reader.text);
     for (;;) {
         CLEANUP(yaml_doc) struct yaml_doc *doc = yaml_reader_next(&reader);

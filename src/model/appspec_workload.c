@@ -71,7 +71,8 @@ static void read_env(struct doc_reader *reader, const struct doc_spot *spot, voi
             docread_error(reader, &at_name, "names that start with EDGIBLE_ are the agent's own");
         } else if (node->items[i]->kind != DOC_SCALAR) {
             docread_mismatch(reader, &at_value, "a string");
-        } else if (strcmp(name, "PATH") == 0 && strlen(node->items[i]->value) > MAX_PATH_BYTES) {
+        } else if (!reader->is_record && strcmp(name, "PATH") == 0 &&
+                   strlen(node->items[i]->value) > MAX_PATH_BYTES) {
             docread_error(reader, &at_value, "must be at most %d bytes", MAX_PATH_BYTES);
         } else {
             strv_add_take(target, xasprintf("%s=%s", name, node->items[i]->value));
@@ -154,8 +155,9 @@ static void read_log_file(struct doc_reader *reader, const struct doc_spot *spot
     }
     if (text[strlen(text) - 1] == '/') {
         docread_error(reader, spot, "'%.200s' names a directory", text);
-    } else if (has_parent_component(text) || (text[0] != '/' && workload->working_dir != NULL &&
-                                              has_parent_component(workload->working_dir))) {
+    } else if (!reader->is_record &&
+               (has_parent_component(text) || (text[0] != '/' && workload->working_dir != NULL &&
+                                               has_parent_component(workload->working_dir)))) {
         docread_error(reader, spot, "'%.200s' must not have the component '..'", text);
     } else if (text[0] == '/') {
         workload->log_file = xstrdup(text);

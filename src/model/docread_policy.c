@@ -84,11 +84,25 @@ void docread_stop(struct doc_reader *reader, const struct doc_spot *spot, void *
 void docread_logs(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     static const struct doc_field fields[] = {
-        DOC_FIELD(struct log_policy, max_size_bytes, "maxSize", docread_size, .min = 65536),
-        DOC_FIELD(struct log_policy, max_files, "maxFiles", docread_int, .max = 100),
+        DOC_FIELD(struct log_policy, max_size_bytes, "maxSize", docread_size,
+                  .min = DOCREAD_MIN_LOG_BYTES),
+        DOC_FIELD(struct log_policy, max_files, "maxFiles", docread_int,
+                  .max = DOCREAD_MAX_LOG_FILES),
         DOC_FIELDS_END,
     };
-    docread_mapping(reader, spot, fields, target);
+    static const struct doc_field recorded[] = {
+        DOC_FIELD(struct log_policy, max_size_bytes, "maxSize", docread_size, .min = 1),
+        DOC_FIELD(struct log_policy, max_files, "maxFiles", docread_int, .max = 1000),
+        DOC_FIELDS_END,
+    };
+    struct log_policy *logs = target;
+    docread_mapping(reader, spot, reader->is_record ? recorded : fields, logs);
+    if (logs->max_size_bytes != UNSET && logs->max_size_bytes < DOCREAD_MIN_LOG_BYTES) {
+        logs->max_size_bytes = DOCREAD_MIN_LOG_BYTES;
+    }
+    if (logs->max_files > DOCREAD_MAX_LOG_FILES) {
+        logs->max_files = DOCREAD_MAX_LOG_FILES;
+    }
 }
 
 void docread_user_name(struct doc_reader *reader, const struct doc_spot *spot, void *target)

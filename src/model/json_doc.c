@@ -175,6 +175,23 @@ static const struct json *view_of(const cJSON *node)
     return (const struct json *) (const void *) node;
 }
 
+bool json_has_at_most(const char *text, size_t len, size_t count)
+{
+    size_t found = 1;
+    bool is_string = false;
+    for (size_t i = 0; i < len && found <= count; i++) {
+        char c = text[i];
+        if (is_string && c == '\\') {
+            i++;
+        } else if (c == '"') {
+            is_string = !is_string;
+        } else if (!is_string && (c == ',' || c == '{' || c == '[')) {
+            found++;
+        }
+    }
+    return found <= count;
+}
+
 struct json *json_parse(const char *text, size_t len, struct err *err)
 {
     const char *end = NULL;

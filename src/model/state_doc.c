@@ -65,8 +65,11 @@ enum state_doc_result state_doc_read(const char *name, const char *text, size_t 
         return STATE_DOC_NEWER;
     }
     /* What an older agent wrote and this one no longer knows is no error. */
-    struct doc_reader reader = {
-        .file = name, .diag = &diag, .unknown_keys = DIAG_WARNING, .null_is_absent = true};
+    struct doc_reader reader = {.file = name,
+                                .diag = &diag,
+                                .unknown_keys = DIAG_WARNING,
+                                .null_is_absent = true,
+                                .is_record = true};
     struct doc_spot root = {.node = doc->root};
     docread_mapping(&reader, &root, fields, target);
     if (diag.error_count > 0) {

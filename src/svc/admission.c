@@ -393,9 +393,7 @@ static int64_t add_bytes(int64_t a, int64_t b)
 /* The file that is written, and the rotated ones. */
 static int64_t log_bytes(const struct log_policy *logs)
 {
-    int64_t size = logs->max_size_bytes > ADMISSION_MIN_LOG_BYTES ? logs->max_size_bytes
-                                                                  : ADMISSION_MIN_LOG_BYTES;
-    int64_t files = logs->max_files + 1;
+    int64_t size = logs->max_size_bytes, files = logs->max_files + 1;
     return size > INT64_MAX / files ? INT64_MAX : size * files;
 }
 

@@ -8,6 +8,9 @@
 #define ANSWER_WAIT_MS 10000
 /* To the next endpoint: short, but not all devices in the same moment. */
 #define NEXT_ENDPOINT_MS 500
+/* What failed before no longer counts where contact has lasted so long: a server that begins well
+ * and then sends nonsense is asked ever less often. */
+#define LASTING_MS 30000
 
 int etcd_session_init(struct etcd_session *session, const struct source_params *params,
                       loop_fn begin, void *arg, struct err *err)
@@ -158,14 +161,30 @@ void etcd_session_authenticate(struct etcd_session *session)
 
 void etcd_session_found(struct etcd_session *session)
 {
-    session->failures = 0;
-    source_link_found(&session->link);
+    session->found_at = session->found_at != 0 ? session->found_at : loop_now();
+    source_link_touched(&session->link);
+}
+
+static void end_contact(struct etcd_session *session)
+{
+    if (session->found_at != 0 && loop_now() - session->found_at >= LASTING_MS) {
+        session->failures = 0;
+        link_fsm_on_success(&session->link.fsm);
+    }
+    session->found_at = 0;
+}
+
+void etcd_session_pause(struct etcd_session *session, mono_ms pause, const char *reason)
+{
+    end_contact(session);
+    source_link_lost(&session->link, pause, "%s", reason);
 }
 
 void etcd_session_failed(struct etcd_session *session, const struct err *err)
 {
     char text[ERR_MSG_MAX];
     size_t count = session->config->endpoints.count;
+    end_contact(session);
     session->failures++;
     if (err->code == ENOKEY && session->failures == 1) {
         source_link_plan(&session->link, 0); /* a new token, at the same endpoint */

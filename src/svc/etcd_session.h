@@ -12,6 +12,7 @@ struct etcd_session {
     const struct etcd_config *config;
     size_t endpoint;                /* in use */
     size_t failures;                /* endpoints in a row that did not do */
+    mono_ms found_at;               /* contact since then; 0: none */
     char *token;                    /* NULL: none, or none needed */
     struct http_call *authenticate; /* under way; NULL: not */
 };
@@ -48,6 +49,9 @@ int etcd_session_read(struct etcd_session *session, const struct http_answer *ht
 
 /* There is contact. */
 void etcd_session_found(struct etcd_session *session);
+/* The endpoint is well, and what it says is not: begin is called after the pause, which grows where
+ * that happens again. */
+void etcd_session_pause(struct etcd_session *session, mono_ms pause, const char *reason);
 /* This endpoint does not do: begin is called soon for the next one, or, after all of them, after a
  * pause that grows. */
 void etcd_session_failed(struct etcd_session *session, const struct err *err);

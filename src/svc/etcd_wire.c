@@ -282,6 +282,10 @@ static int read_body(const struct json *json, struct etcd_answer *ret, struct er
 
 int etcd_answer_read(const char *text, size_t len, struct etcd_answer *ret, struct err *err)
 {
+    if (!json_has_at_most(text, len, ETCD_MAX_VALUES)) {
+        return err_set(err, ERR_REMOTE, "an answer of etcd has more than %d values",
+                       ETCD_MAX_VALUES);
+    }
     CLEANUP(json) struct json *json = json_parse(text, len, err);
     if (json == NULL) {
         return err_prefix(err, "what answers is not etcd");

@@ -73,7 +73,7 @@ static struct source_file *get_file(struct source_directory *source, const char 
 {
     struct source_file *file = map_get(source->files, name);
     if (file == NULL && map_count(source->files) < MAX_FILES) {
-        file = source_file_new(source->directory, name);
+        file = source_file_new(source->directory, name, &source->base.load);
         map_put(source->files, name, file);
     }
     return file;
@@ -291,6 +291,20 @@ static int scan(struct source_directory *source, bool *changed, bool *waits)
     return error == 0 ? 0 : -1;
 }
 
+/* A file that did not fit may do so since another one was read, or is gone. */
+static bool is_room_found(const struct source_directory *source)
+{
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(source->files, &at, NULL, &value)) {
+        const struct source_file *file = value;
+        if (source_docs_has_room(&file->docs)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void on_scan(void *arg)
 {
     struct source_directory *source = arg;
@@ -309,6 +323,7 @@ static void on_scan(void *arg)
         say_source(source, EVENT_SOURCE_BACK, " again");
     }
     changed = forget_absent(source) || changed;
+    waits = waits || is_room_found(source);
     scan_at(source, loop_now() + (waits ? WAIT_FOR_WRITER_MS : RESCAN_MS));
     if (changed || !source->was_scanned) {
         source->was_scanned = true;

@@ -23,13 +23,22 @@ void source_docs_forget_problems(struct source_docs *docs)
     docs->problem_count = 0;
 }
 
-void source_docs_init(struct source_docs *docs, const char *origin)
+void source_docs_init(struct source_docs *docs, const char *origin, struct source_load *load)
 {
-    *docs = (struct source_docs){.origin = xstrdup(origin)};
+    *docs = (struct source_docs){.origin = xstrdup(origin), .load = load};
+}
+
+/* What it takes of its source from now on. */
+static void set_own(struct source_docs *docs, const struct source_load *own)
+{
+    docs->load->workloads += own->workloads - docs->own.workloads;
+    docs->load->bytes += own->bytes - docs->own.bytes;
+    docs->own = *own;
 }
 
 void source_docs_fini(struct source_docs *docs)
 {
+    set_own(docs, &(struct source_load){0});
     free_apps(docs->apps, docs->app_count);
     source_docs_forget_problems(docs);
     free(docs->origin);
@@ -58,6 +67,20 @@ static void say_rejected(struct events *events, const char *application, const c
     events_emit(events, &event, "%s", message);
 }
 
+void source_docs_uncount(struct source_docs *docs)
+{
+    set_own(docs, &(struct source_load){0});
+}
+
+static void count_again(struct source_docs *docs)
+{
+    struct source_load own = {.bytes = docs->text_bytes};
+    for (size_t i = 0; i < docs->app_count; i++) {
+        own.workloads += docs->apps[i]->workload_count;
+    }
+    set_own(docs, &own);
+}
+
 void source_docs_refuse(struct source_docs *docs, struct events *events, const char *sentence)
 {
     source_docs_forget_problems(docs);
@@ -66,6 +89,7 @@ void source_docs_refuse(struct source_docs *docs, struct events *events, const c
         xasprintf("'%s' %s; what it said before stays in force", docs->origin, sentence);
     strv_add(add_problem(docs, NULL), message);
     say_rejected(events, NULL, message, message);
+    count_again(docs);
 }
 
 static void join_errors(const struct diag *diag, struct buf *text, struct strv *lines)
@@ -117,37 +141,58 @@ static void replace_apps(struct source_docs *docs, struct app_docs *parsed, bool
 {
     keep_missing = keep_missing || parsed->diag.error_count > 0;
     struct app_spec **apps = xcalloc(parsed->count + docs->app_count, sizeof(struct app_spec *));
-    size_t count = 0;
+    size_t app_count = 0;
     for (size_t i = 0; i < parsed->count; i++) {
         struct app_doc *doc = &parsed->docs[i];
         struct app_spec *old = doc->name != NULL ? take_old(docs, doc->name) : NULL;
         if (doc->spec != NULL) {
-            apps[count++] = steal_ptr(&doc->spec);
+            apps[app_count++] = steal_ptr(&doc->spec);
             app_spec_free(old);
         } else if (old != NULL) {
-            apps[count++] = old;
+            apps[app_count++] = old;
         }
         keep_missing = keep_missing || (doc->spec == NULL && doc->name == NULL);
     }
     for (size_t i = 0; i < docs->app_count && keep_missing; i++) {
         if (docs->apps[i] != NULL) {
-            apps[count++] = steal_ptr(&docs->apps[i]);
+            apps[app_count++] = steal_ptr(&docs->apps[i]);
         }
     }
     free_apps(docs->apps, docs->app_count);
     docs->apps = apps;
-    docs->app_count = count;
+    docs->app_count = app_count;
+    docs->text_bytes = parsed->text_bytes;
+}
+
+static size_t workloads_elsewhere(const struct source_docs *docs)
+{
+    return docs->load->workloads - docs->own.workloads;
+}
+
+bool source_docs_has_room(const struct source_docs *docs)
+{
+    return docs->is_short_of_room && workloads_elsewhere(docs) < docs->no_room_beside;
+}
+
+void source_docs_parse(const struct source_docs *docs, const char *text, size_t len,
+                       struct app_docs *ret)
+{
+    ret->workload_count = workloads_elsewhere(docs);
+    appspec_parse(docs->origin, text, len, ret);
 }
 
 void source_docs_take(struct source_docs *docs, struct events *events, struct app_docs *parsed,
                       bool keep_missing)
 {
+    docs->is_short_of_room = parsed->has_too_many_workloads;
+    docs->no_room_beside = workloads_elsewhere(docs);
     source_docs_forget_problems(docs);
     say_diag(docs, events, NULL, &parsed->diag);
     for (size_t i = 0; i < parsed->count; i++) {
         say_diag(docs, events, parsed->docs[i].name, &parsed->docs[i].diag);
     }
     replace_apps(docs, parsed, keep_missing);
+    count_again(docs);
     docs->is_known = docs->is_known || !keep_missing;
 }
 

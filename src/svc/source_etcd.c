@@ -97,7 +97,7 @@ static struct source_docs *get_docs(struct source_etcd *s, const char *key)
     struct source_docs *docs = map_get(s->docs, key);
     if (docs == NULL) {
         docs = xcalloc(1, sizeof(*docs));
-        source_docs_init(docs, key);
+        source_docs_init(docs, key, &s->base.load);
         map_put(s->docs, key, docs);
     }
     return docs;
@@ -159,7 +159,14 @@ static void take_value(struct source_etcd *s, const struct etcd_kv *kv)
     if (s->base.trust != NULL && check_trust(s, docs, kv, &len) < 0) {
         return;
     }
-    appspec_parse(kv->key, kv->value, len, &parsed);
+    if (s->base.load.bytes - docs->own.bytes + len > MAX_VALUES_BYTES) {
+        CLEANUP(free)
+        char *reason =
+            xasprintf("would make all documents have more than %lu MiB", MAX_VALUES_BYTES >> 20);
+        source_docs_refuse(docs, s->base.params.events, reason);
+        return;
+    }
+    source_docs_parse(docs, kv->value, len, &parsed);
     bool is_set = s->base.trust != NULL;
     if (!is_set && parsed.count == 0 && parsed.diag.error_count == 0) {
         source_docs_refuse(docs, s->base.params.events,
@@ -297,11 +304,6 @@ static int take_changes(struct source_etcd *s, const struct etcd_answer *answer)
         s->is_compacted = true; /* or the store is another one: the range tells */
         return err_set(&s->watch_end, ERR_REMOTE, "etcd is behind what was known already");
     }
-    if (map_count(s->docs) + answer->count > 2UL * APPSPEC_MAX_DOCUMENTS) {
-        s->revision = 0;
-        return err_set(&s->watch_end, ERR_REMOTE, "there are more than %d documents",
-                       APPSPEC_MAX_DOCUMENTS);
-    }
     for (size_t i = 0; i < answer->count; i++) {
         const struct etcd_kv *kv = &answer->kvs[i];
         if (!is_document(s, kv)) {
@@ -310,8 +312,12 @@ static int take_changes(struct source_etcd *s, const struct etcd_answer *answer)
         taken++;
         if (kv->is_deleted) {
             forget_key(s, kv->key);
-        } else {
+        } else if (map_has(s->docs, kv->key) || map_count(s->docs) < APPSPEC_MAX_DOCUMENTS) {
             take_value(s, kv);
+        } else { /* one of them may be deleted by now, which only the range can tell */
+            s->revision = 0;
+            return err_set(&s->watch_end, ERR_REMOTE, "there are more than %d documents",
+                           APPSPEC_MAX_DOCUMENTS);
         }
     }
     s->revision = answer->revision > s->revision ? answer->revision : s->revision;
@@ -330,6 +336,7 @@ static int on_line(void *arg, const char *line, size_t len)
         s->revision = 0;
         return -1;
     }
+    source_link_plan(&s->session.link, SILENCE_MS);
     return take_changes(s, &answer);
 }
 
@@ -337,7 +344,6 @@ static int on_watch_data(void *arg, const char *data, size_t len)
 {
     struct source_etcd *s = arg;
     struct err err = {0};
-    source_link_plan(&s->session.link, SILENCE_MS);
     if (etcd_stream_feed(&s->stream, data, len, on_line, s, &err) < 0) {
         s->watch_end = s->watch_end.code != 0 ? s->watch_end : err;
         return -1;
@@ -361,7 +367,7 @@ static void on_watch_end(void *arg, const struct http_answer *http, const struct
     } else if (s->is_compacted && loop_now() - s->read_at > STRANGE_PAUSE_MS) {
         source_link_plan(&s->session.link, 0);
     } else { /* the endpoint is well; what was read is not, or is so again and again */
-        source_link_lost(&s->session.link, STRANGE_PAUSE_MS, "%s", err.msg);
+        etcd_session_pause(&s->session, STRANGE_PAUSE_MS, err.msg);
     }
 }
 

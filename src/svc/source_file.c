@@ -15,12 +15,13 @@
 /* The same where it cannot be known whether it is open. */
 #define QUIET_UNKNOWN_MS 2000
 
-struct source_file *source_file_new(const char *directory, const char *name)
+struct source_file *source_file_new(const char *directory, const char *name,
+                                    struct source_load *load)
 {
     struct source_file *file = xcalloc(1, sizeof(*file));
     file->name = xstrdup(name);
     CLEANUP(free) char *path = xasprintf("%s/%s", directory, name);
-    source_docs_init(&file->docs, path);
+    source_docs_init(&file->docs, path, load);
     return file;
 }
 
@@ -130,7 +131,7 @@ static void load(struct source_file *file, const struct source *source, const ch
         return;
     }
     CLEANUP(app_docs) struct app_docs docs = {0};
-    appspec_parse(file->docs.origin, data, len, &docs);
+    source_docs_parse(&file->docs, data, len, &docs);
     if (docs.is_empty) {
         say_trouble(file, events, ENODATA,
                     "is empty; to remove its applications remove the file, or write []");
@@ -173,7 +174,8 @@ enum source_read source_file_refresh(struct source_file *file, const struct sour
     if (!S_ISREG(st.st_mode)) {
         return cannot_read(file, events, EINVAL);
     }
-    if (file->is_read && is_same_file(&st, &file->seen)) {
+    bool is_wanted = !file->is_read || source_docs_has_room(&file->docs);
+    if (!is_wanted && is_same_file(&st, &file->seen)) {
         return SOURCE_READ_SAME;
     }
     if (!is_same_file(&st, &file->seen)) {

@@ -30,7 +30,9 @@ enum source_read {
     SOURCE_READ_WAIT,   /* somebody writes to it: ask again soon */
 };
 
-struct source_file *source_file_new(const char *directory, const char *name);
+/* load counts the documents of all files of the source, and outlives it. */
+struct source_file *source_file_new(const char *directory, const char *name,
+                                    struct source_load *load);
 void source_file_free(struct source_file *file);
 
 /* Reads it where it changed and is complete. Says what is wrong, once. */

@@ -159,7 +159,7 @@ static void take_answer(struct source_https *s, const struct http_answer *answer
         return;
     }
     free(steal_ptr(&s->untrusted));
-    appspec_parse(s->docs.origin, buf_str(&answer->body), len, &parsed);
+    source_docs_parse(&s->docs, buf_str(&answer->body), len, &parsed);
     CLEANUP(free) char *why = judge(answer, &parsed);
     if (why != NULL) {
         source_link_lost(&s->link, -1, "'%s': %s", s->docs.origin, why);
@@ -413,7 +413,7 @@ struct source *source_https_open(const struct source_params *params, struct err 
     struct source_https *s = xcalloc(1, sizeof(*s));
     s->base = (struct source){.ops = &https_ops, .params = *params};
     CLEANUP(free) char *url = make_url(s, "applications");
-    source_docs_init(&s->docs, url);
+    source_docs_init(&s->docs, url, &s->base.load);
     struct reporter_params reports = {
         .source = &s->base.params,
         .self = &s->base,

@@ -74,8 +74,13 @@ void source_link_stop(struct source_link *link)
 
 void source_link_found(struct source_link *link)
 {
-    link->last_contact = loop_now();
     link_fsm_on_success(&link->fsm);
+    source_link_touched(link);
+}
+
+void source_link_touched(struct source_link *link)
+{
+    link->last_contact = loop_now();
     if (link->trouble != NULL) {
         free(steal_ptr(&link->trouble));
         struct event event = {.type = EVENT_SOURCE_BACK, .level = LOG_INFO};

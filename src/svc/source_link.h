@@ -41,6 +41,8 @@ void source_link_plan(struct source_link *link, mono_ms delay_ms);
 void source_link_stop(struct source_link *link);
 /* There was an answer that could be used. */
 void source_link_found(struct source_link *link);
+/* There is contact, which may not last: what failed before still counts. */
+void source_link_touched(struct source_link *link);
 /* There was none. Says so where there was contact before, or where it is for another reason, and
  * plans the next try. retry_after_ms: what the server asks for; -1: nothing. */
 void source_link_lost(struct source_link *link, mono_ms retry_after_ms, const char *fmt, ...)

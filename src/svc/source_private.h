@@ -5,6 +5,7 @@
 #define EDGIBLE_SOURCE_PRIVATE_H
 
 #include "edgible/source.h"
+#include "source_docs.h"
 
 struct source_ops {
     void (*free)(struct source *source);
@@ -21,6 +22,7 @@ struct source {
     const struct source_ops *ops;
     struct source_params params;
     struct source_trust *trust; /* NULL: what comes need not be signed */
+    struct source_load load;    /* of all its documents */
     bool wait_said;
 };
 

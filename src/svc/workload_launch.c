@@ -73,9 +73,7 @@ struct pump_log workload_log(const struct workload *w, char **path)
     bool is_limited = w->spec.log_file != NULL && policy->has_write_paths;
     return (struct pump_log){
         .file = *path,
-        .max_size_bytes = w->spec.logs.max_size_bytes > ADMISSION_MIN_LOG_BYTES
-                              ? (uint64_t) w->spec.logs.max_size_bytes
-                              : ADMISSION_MIN_LOG_BYTES,
+        .max_size_bytes = (uint64_t) w->spec.logs.max_size_bytes,
         .max_files = (unsigned) w->spec.logs.max_files,
         .owner = workload_log_owner(w),
         .allowed = is_limited ? &policy->write_paths : NULL,

@@ -1,8 +1,11 @@
 """Desired state from etcd: real servers."""
 
+import contextlib
+import http.server
 import json
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -289,3 +292,84 @@ def test_what_is_deleted_while_the_agent_is_away_is_removed(cluster, make_agent)
     since = agent.mark()
     agent.start()
     agent.wait_event("removed", "web", since=since)
+
+
+# --- a gateway that is none ------------------------------------------------------------------------
+
+class Gateway(http.server.BaseHTTPRequestHandler):
+    """Answers range with no keys, and a watch as the test says."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        header = {"cluster_id": "1", "revision": "7"}
+        self.send_response(200)
+        self.end_headers()
+        if self.path == "/v3/kv/range":
+            self.wfile.write(json.dumps({"header": header, "kvs": self.server.kvs}).encode())
+        elif self.path == "/v3/watch":
+            self.server.watches += 1
+            created = {"result": {"header": header, "created": True}}
+            self.wfile.write(json.dumps(created).encode() + b"\n")
+            with contextlib.suppress(OSError):
+                self.server.watch(self.wfile)
+
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def gateway(watch, kvs=()):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
+    server.daemon_threads = True
+    server.watch, server.kvs, server.watches = watch, list(kvs), 0
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server.endpoints = [f"http://127.0.0.1:{server.server_port}"]
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.once
+def test_a_watch_that_begins_well_and_goes_on_without_an_end_is_asked_ever_less_often(make_agent):
+    def endless(out):
+        while True:
+            out.write(b"x" * (1 << 20))
+
+    with gateway(endless) as server:
+        agent = point(make_agent(), server).start()
+        wait_for(lambda: server.watches >= 3, "three watches")
+        begin = server.watches
+        until = time.monotonic() + 10
+        wait_for(lambda: time.monotonic() > until, "ten seconds")
+        # Without growing pauses of at most a second each it would be 20 and more.
+        assert server.watches - begin <= 10
+        lost = agent.wait_event("source-lost")["reason"]
+        assert "line of more than 12 MiB" in lost
+
+
+@pytest.mark.once
+def test_what_a_watch_has_gathered_is_bounded(make_agent):
+    """Ten applications of 900 KB, of which the tenth no longer fits."""
+    sent = threading.Event()
+
+    def stream(out):
+        for number in range(1, 11):
+            app = agent.app(f"app-{number}", workload("w", SLEEP))
+            app["metadata"]["annotations"] = {"filler": "x" * 1000 * 900}
+            event = {"kv": {"key": encode(key(agent.device, f"app-{number}")),
+                            "value": encode(json.dumps(app)), "mod_revision": str(number + 7)}}
+            line = {"result": {"header": {"revision": str(number + 7)}, "events": [event]}}
+            out.write(json.dumps(line).encode() + b"\n")
+            out.flush()
+        sent.wait(600)
+
+    agent = make_agent()
+    with gateway(stream) as server:
+        point(agent, server).start()
+        agent.wait_started("app-9", "w")
+        refused = agent.wait(lambda: [e for e in agent.events("rejected")
+                                      if "app-10" in e["message"]], "the tenth")
+        assert "more than 8 MiB" in refused[0]["message"]
+        sent.set()

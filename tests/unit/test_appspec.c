@@ -336,6 +336,40 @@ static void an_alias_in_a_list_hides_no_error(void **state)
     }
 }
 
+/* Of any type: each takes memory. */
+static void the_workloads_of_a_source_are_bounded(void **state)
+{
+    (void) state;
+    CLEANUP(buf) struct buf text = {0};
+    for (int app = 0; app < 6; app++) {
+        buf_printf(&text,
+                   "---\napiVersion: v3\nkind: Application\nmetadata: {name: app-%d}\n"
+                   "spec: {workloads: [",
+                   app);
+        for (int i = 0; i < 999; i++) {
+            buf_printf(&text, "{name: w%d, type: other},", i);
+        }
+        buf_add_str(&text, "]}\n");
+    }
+    /* The source has 4 elsewhere: the sixth application does not fit. */
+    CLEANUP(app_docs) struct app_docs docs = {.workload_count = 4};
+    appspec_parse("many.yaml", text.data, text.len, &docs);
+    assert_int_equal(docs.count, 6);
+    for (size_t i = 0; i < 6; i++) {
+        assert_int_equal(docs.docs[i].diag.error_count, i < 5 ? 0 : 1);
+    }
+    const struct app_doc *last = &docs.docs[5];
+    assert_non_null(docs.docs[4].spec);
+    assert_null(last->spec);
+    assert_string_equal(last->name, "app-5");
+    assert_int_equal(docs.workload_count, 4 + 5 * 999);
+    for (size_t i = 0; i < last->diag.count; i++) {
+        if (last->diag.items[i].severity == DIAG_ERROR) {
+            assert_string_equal(last->diag.items[i].path, "spec.workloads");
+        }
+    }
+}
+
 static void no_data_at_all_is_empty(void **state)
 {
     (void) state;
@@ -524,6 +558,7 @@ int main(void)
         cmocka_unit_test(items_of_a_list_are_documents),
         cmocka_unit_test(a_double_key_costs_one_document_of_a_list),
         cmocka_unit_test(an_alias_in_a_list_hides_no_error),
+        cmocka_unit_test(the_workloads_of_a_source_are_bounded),
         cmocka_unit_test(no_data_at_all_is_empty),
         cmocka_unit_test(nothing_is_another_thing_than_an_empty_list),
         cmocka_unit_test(a_copy_is_the_same_and_its_own),

@@ -70,6 +70,27 @@ static void requests_are_what_the_gateway_reads(void **state)
               "{\"request_range\":{\"key\":\"L2E=\"}},{\"request_range\":{\"key\":\"L2I=\"}}]}\n");
 }
 
+static void an_answer_of_too_many_values_is_not_parsed(void **state)
+{
+    (void) state;
+    struct err err = {0};
+    struct etcd_answer a = {0};
+    CLEANUP(buf) struct buf text = {0};
+    buf_add_str(&text, "{\"header\":{\"revision\":\"7\"},\"kvs\":[{}");
+    for (size_t i = 0; i < ETCD_MAX_VALUES; i++) {
+        buf_add_str(&text, ",{}");
+    }
+    buf_add_str(&text, "]}");
+    assert_int_equal(etcd_answer_read(text.data, text.len, &a, &err), -1);
+    assert_non_null(strstr(err.msg, "more than 131072 values"));
+    assert_int_equal(a.count, 0);
+    etcd_answer_fini(&a);
+    static const char with_string[] = "[1,\"a,\\\",{\",2]";
+    assert_true(json_has_at_most(with_string, strlen(with_string), 4));
+    assert_false(json_has_at_most("[1,2,3,4]", 9, 4));
+    assert_true(json_has_at_most("\"\\", 2, 1));
+}
+
 static int read_text(const char *text, struct etcd_answer *answer, struct err *err)
 {
     *err = (struct err){0};
@@ -179,6 +200,7 @@ int main(void)
         cmocka_unit_test(base64_goes_there_and_back),
         cmocka_unit_test(what_is_no_base64_is_refused),
         cmocka_unit_test(requests_are_what_the_gateway_reads),
+        cmocka_unit_test(an_answer_of_too_many_values_is_not_parsed),
         cmocka_unit_test(answers_are_read),
         cmocka_unit_test(errors_are_told_apart),
         cmocka_unit_test(lines_may_be_cut_anywhere_and_have_a_bound),

@@ -140,6 +140,21 @@ static void a_text_that_is_no_record_is_refused_with_its_cause(void **state)
     }
 }
 
+static void what_an_older_version_accepted_is_no_error(void **state)
+{
+    (void) state;
+    static const char text[] =
+        "{\"version\":1,\"application\":\"a\",\"generation\":1,\"workload\":{"
+        "\"name\":\"w\",\"type\":\"managed-process\",\"command\":[\"x\"],"
+        "\"logFile\":\"/srv/../x.log\",\"logs\":{\"maxSize\":1,\"maxFiles\":1000}}}";
+    CLEANUP(unit) struct unit unit = {0};
+    struct err err = {0};
+    assert_int_equal(unit_read("u.json", text, strlen(text), &unit, &err), STATE_DOC_READ);
+    assert_int_equal(unit.spec->logs.max_size_bytes, 65536);
+    assert_int_equal(unit.spec->logs.max_files, 100);
+    assert_string_equal(unit.spec->log_file, "/srv/../x.log");
+}
+
 static void members_that_are_not_known_are_passed_over(void **state)
 {
     (void) state;
@@ -158,6 +173,7 @@ int main(void)
         cmocka_unit_test(an_application_record_keeps_all),
         cmocka_unit_test(a_unit_keeps_all),
         cmocka_unit_test(a_text_that_is_no_record_is_refused_with_its_cause),
+        cmocka_unit_test(what_an_older_version_accepted_is_no_error),
         cmocka_unit_test(members_that_are_not_known_are_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
