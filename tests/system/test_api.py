@@ -517,6 +517,24 @@ def test_promtool_finds_no_fault_with_the_metrics(agent, api):
     assert 'edgible_workload_last_exit_status{application="bad",workload="main"} 1' in text
     assert 'edgible_workload_healthy{application="checked",workload="main"} 1' in text
     assert "edgible_source_up 1" in text
+    assert "edgible_agent_loop_lag" not in text
+
+
+def test_reading_the_metrics_does_not_reset_the_longest_turn(agent, api):
+    agent.run("web", workload("main", SLEEP))
+
+    def read():
+        lines = (line.rsplit(" ", 1) for line in api.get("/metrics").splitlines())
+        return {name: float(value) for name, value in lines if name.startswith("edgible_loop_")}
+
+    first, second = read(), read()
+    for name in ("edgible_loop_lag_max_seconds", "edgible_loop_cpu_max_seconds"):
+        assert 0 < first[name] <= second[name]
+    assert second["edgible_loop_lag_seconds_count"] > first["edgible_loop_lag_seconds_count"]
+    for each in (first, second):
+        assert each['edgible_loop_lag_seconds_bucket{le="+Inf"}'] == \
+            each["edgible_loop_lag_seconds_count"]
+        assert each["edgible_loop_lag_seconds_sum"] >= each["edgible_loop_lag_max_seconds"]
 
 
 @pytest.mark.once
