@@ -13,7 +13,8 @@ import yaml
 
 from api import Api, Answer, Connection, connect
 from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, agent_binary, base_environment,
-                     cpu_seconds, free_port, is_alive, ordinary_account, python, sh, wait_for, workload)
+                     cpu_seconds, free_port, is_alive, ordinary_account, parse_record, python, sh, wait_for,
+                     workload)
 
 
 @pytest.fixture
@@ -407,6 +408,26 @@ def test_the_ring_is_bounded(agent, api):
     wait_for(lambda: api.get("/v1/agent")["lastEvent"] > 300, "300 events")
     events = api.get("/v1/events")
     assert len(events) <= 10000 and events[-1]["seq"] - events[0]["seq"] == len(events) - 1
+
+
+@pytest.mark.once
+def test_a_crash_loop_does_not_fill_the_agents_log_and_its_events_stay_complete(agent, api):
+    agent.deploy("web", workload("main", ["/bin/false"], restart={
+        **RESTART_AT_ONCE, "initialDelay": "1ms", "maxDelay": "1ms"}))
+    wait_for(lambda: api.get("/v1/agent")["lastEvent"] > 1040, "1,040 events")
+    agent.remove("web.yaml")
+    agent.wait_event("removed", "web")
+
+    # All have a number, each is in the ring, and what the log lacks is told of.
+    kept = [e for e in api.get("/v1/events") if e.get("workload")]
+    written = [e["seq"] for e in agent.events(application="web", workload="main")]
+    told = [r for r in map(parse_record, agent.lines()) if r and "leftOut" in r]
+    left_out = sum(int(r["leftOut"]) for r in told)
+    assert left_out > 0 and len(kept) == len(written) + left_out
+    assert told[0]["level"] == "warn" and "lines about web/main" in told[0]["message"]
+    by_type = {e["seq"]: e["type"] for e in kept}
+    missing = {type for seq, type in by_type.items() if str(seq) not in written}
+    assert missing <= {"starting", "started", "exited", "backoff"}
 
 
 # --- logs ----------------------------------------------------------------------------------------
