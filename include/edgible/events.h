@@ -1,12 +1,14 @@
 /*
- * events: what happened, in order. Each event is numbered, becomes one line of the log, and is kept
- * for a while (event_store). Numbers only grow, over restarts of the agent and reboots, too.
+ * events: what happened, in order. Each event is numbered, becomes one line of the log (log_quota:
+ * unless there were very many about its workload), and is kept for a while (event_store). Numbers
+ * only grow, over restarts of the agent and reboots, too.
  */
 #ifndef EDGIBLE_EVENTS_H
 #define EDGIBLE_EVENTS_H
 
 #include "edgible/event_store.h"
 #include "edgible/log.h"
+#include "edgible/loop.h"
 #include "edgible/mem.h"
 #include "edgible/persist.h"
 
@@ -49,10 +51,10 @@ struct event {
 
 struct events;
 
-/* Keeps events below runtime_dir. persist is borrowed, outlives it, and remembers up to which
- * number events may have been given out. */
-struct events *events_new(const char *runtime_dir, const char *boot_id, struct persist *persist,
-                          struct err *err);
+/* Keeps events below runtime_dir. loop and persist are borrowed and outlive it; persist
+ * remembers up to which number events may have been given out. */
+struct events *events_new(struct loop *loop, const char *runtime_dir, const char *boot_id,
+                          struct persist *persist, struct err *err);
 void events_free(struct events *events);
 DEFINE_CLEANUP(events, struct events, events_free)
 

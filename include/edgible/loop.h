@@ -35,12 +35,20 @@ void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 mono_ms loop_now(void);
 
-/* How late timers fired: the longest since the last call, and the sum of all. */
-struct loop_lag {
-    mono_ms longest_ms, sum_ms;
-    uint64_t timers;
+#define LOOP_BUCKETS 7
+/* The upper bounds of the buckets. */
+extern const int64_t loop_bucket_ns[LOOP_BUCKETS];
+
+/* How long turns took: from when the loop wakes up until it sleeps again, while nothing else is
+ * served. The longest are those since the loop was made. */
+struct loop_turns {
+    uint64_t buckets[LOOP_BUCKETS]; /* each without those below; longer ones are in none */
+    uint64_t count;
+    int64_t sum_ns, longest_ns;
+    int64_t longest_cpu_ns; /* in CPU time of the thread */
 };
-struct loop_lag loop_take_lag(struct loop *loop);
+/* The turn that runs is not counted yet. */
+const struct loop_turns *loop_turns(const struct loop *loop);
 
 /* Calls fn when fd is readable; fd stays the caller's and must outlive the watcher. */
 struct loop_io *loop_io_new(struct loop *loop, int fd, loop_io_fn fn, void *arg);

@@ -281,7 +281,8 @@ static int agent_open(struct agent *agent, struct err *err)
         open_persist(agent, err) < 0) {
         return -1;
     }
-    agent->events = events_new(agent->config->runtime_dir, agent->boot_id, agent->persist, err);
+    agent->events =
+        events_new(agent->loop, agent->config->runtime_dir, agent->boot_id, agent->persist, err);
     if (agent->events == NULL) {
         return -1;
     }

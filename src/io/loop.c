@@ -11,9 +11,18 @@
 #define STUCK_CALLS 1000
 #define STUCK_PAUSE_S 1.0
 
+/* A turn: from when the loop wakes up until it sleeps again. */
+struct turn {
+    bool is_open;
+    int64_t began_ns, cpu_ns;
+};
+
 struct loop {
     struct ev_loop *ev;
-    struct loop_lag lag;
+    ev_check wakes;
+    ev_prepare sleeps;
+    struct turn turn;
+    struct loop_turns turns;
 };
 
 struct loop_io {
@@ -28,7 +37,6 @@ struct loop_io {
 
 struct loop_timer {
     struct loop *loop;
-    mono_ms due;
     ev_timer watcher;
     loop_fn fn;
     void *arg;
@@ -55,6 +63,77 @@ mono_ms loop_now(void)
     return (mono_ms) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+const int64_t loop_bucket_ns[LOOP_BUCKETS] = {1000000,   5000000,   10000000,  50000000,
+                                              100000000, 500000000, 1000000000};
+
+static int64_t read_ns(clockid_t clock)
+{
+    struct timespec ts = {0};
+    (void) clock_gettime(clock, &ts);
+    return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static void begin_turn(struct loop *loop)
+{
+    loop->turn = (struct turn){
+        .is_open = true,
+        .began_ns = read_ns(CLOCK_MONOTONIC),
+        .cpu_ns = read_ns(CLOCK_THREAD_CPUTIME_ID),
+    };
+}
+
+static void end_turn(struct loop *loop)
+{
+    if (!loop->turn.is_open) {
+        return;
+    }
+    loop->turn.is_open = false;
+    struct loop_turns *turns = &loop->turns;
+    int64_t took = read_ns(CLOCK_MONOTONIC) - loop->turn.began_ns;
+    int64_t cpu = read_ns(CLOCK_THREAD_CPUTIME_ID) - loop->turn.cpu_ns;
+    size_t i = 0;
+    while (i < LOOP_BUCKETS && took > loop_bucket_ns[i]) {
+        i++;
+    }
+    if (i < LOOP_BUCKETS) {
+        turns->buckets[i]++;
+    }
+    turns->count++;
+    turns->sum_ns += took;
+    turns->longest_ns = took > turns->longest_ns ? took : turns->longest_ns;
+    turns->longest_cpu_ns = cpu > turns->longest_cpu_ns ? cpu : turns->longest_cpu_ns;
+}
+
+static void on_wake(struct ev_loop *ev, ev_check *watcher, int events)
+{
+    (void) ev;
+    (void) events;
+    begin_turn(watcher->data);
+}
+
+static void on_sleep(struct ev_loop *ev, ev_prepare *watcher, int events)
+{
+    (void) ev;
+    (void) events;
+    end_turn(watcher->data);
+}
+
+/* The first to be called after the sleep and the last before it. They do not keep the loop
+ * running. */
+static void watch_turns(struct loop *loop)
+{
+    ev_check_init(&loop->wakes, on_wake);
+    ev_set_priority(&loop->wakes, EV_MAXPRI);
+    loop->wakes.data = loop;
+    ev_check_start(loop->ev, &loop->wakes);
+    ev_unref(loop->ev);
+    ev_prepare_init(&loop->sleeps, on_sleep);
+    ev_set_priority(&loop->sleeps, EV_MINPRI);
+    loop->sleeps.data = loop;
+    ev_prepare_start(loop->ev, &loop->sleeps);
+    ev_unref(loop->ev);
+}
+
 struct loop *loop_new(struct err *err)
 {
     struct loop *loop = xcalloc(1, sizeof(*loop));
@@ -65,6 +144,7 @@ struct loop *loop_new(struct err *err)
         (void) err_set(err, ERR_HOST, "the event loop cannot be made");
         return NULL;
     }
+    watch_turns(loop);
     return loop;
 }
 
@@ -77,16 +157,15 @@ void loop_free(struct loop *loop)
     free(loop);
 }
 
-struct loop_lag loop_take_lag(struct loop *loop)
+const struct loop_turns *loop_turns(const struct loop *loop)
 {
-    struct loop_lag lag = loop->lag;
-    loop->lag.longest_ms = 0;
-    return lag;
+    return &loop->turns;
 }
 
 void loop_run(struct loop *loop)
 {
     (void) ev_run(loop->ev, 0);
+    end_turn(loop); /* the one that stopped it */
 }
 
 void loop_stop(struct loop *loop)
@@ -163,11 +242,6 @@ static void on_timer(struct ev_loop *ev, ev_timer *watcher, int events)
     (void) ev;
     (void) events;
     struct loop_timer *timer = watcher->data;
-    struct loop_lag *lag = &timer->loop->lag;
-    mono_ms late = loop_now() - timer->due;
-    lag->timers++;
-    lag->sum_ms += late > 0 ? late : 0;
-    lag->longest_ms = late > lag->longest_ms ? late : lag->longest_ms;
     timer->fn(timer->arg);
 }
 
@@ -193,7 +267,6 @@ void loop_timer_free(struct loop_timer *timer)
 void loop_timer_arm(struct loop_timer *timer, mono_ms at)
 {
     mono_ms now = loop_now();
-    timer->due = at > now ? at : now;
     struct ev_loop *ev = timer->loop->ev;
     ev_timer_stop(ev, &timer->watcher);
     /* libev counts from its cached time: without the update, a timer armed after long work would

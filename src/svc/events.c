@@ -3,6 +3,8 @@
 #include "edgible/clock.h"
 #include "edgible/json_doc.h"
 #include "edgible/list.h"
+#include "edgible/log_quota.h"
+#include "edgible/loop.h"
 #include "edgible/parse.h"
 #include "edgible/report.h"
 #include "edgible/state_doc.h"
@@ -27,6 +29,8 @@ struct events {
     uint64_t lost;
     uint64_t counts[EVENT_TYPE_COUNT];
     struct list watches;
+    struct log_quota *quota;
+    struct loop_timer *tell_timer; /* armed while lines were left out of the log */
 };
 
 struct events_watch {
@@ -61,6 +65,66 @@ const char *event_type_name(enum event_type type)
         [EVENT_POLICY_REFUSED] = "policy-refused",
     };
     return names[type];
+}
+
+/* --- the log ------------------------------------------------------------------------------------
+ */
+
+static void tell_left_out(const char *application, const char *workload, uint64_t count,
+                          mono_ms during)
+{
+    char text[24];
+    char time[48];
+    (void) snprintf(text, sizeof(text), "%" PRIu64, count);
+    struct log_field fields[] = {
+        {"application", application},
+        {"workload",             workload},
+        {"leftOut",text},
+        {0    },
+    };
+    log_line(LOG_WARN, "agent", fields,
+             "left out %s lines about %s/%s in the last %s; 'edgible application events -i %s' has "
+             "them",
+             text, application, workload, format_duration(during, time, sizeof(time)), application);
+}
+
+static void arm_tell_timer(void *arg)
+{
+    struct events *events = arg;
+    mono_ms next = log_quota_tell_due(events->quota, loop_now());
+    if (next >= 0) {
+        loop_timer_arm(events->tell_timer, next);
+    }
+}
+
+/* What a program that restarts again and again makes of lines. */
+static bool repeats(enum event_type type)
+{
+    return type == EVENT_STARTING || type == EVENT_STARTED || type == EVENT_EXITED ||
+           type == EVENT_BACKOFF;
+}
+
+static bool goes_to_log(struct events *events, const struct event *event)
+{
+    if (event->workload == NULL || event->application == NULL) {
+        return true;
+    }
+    if (event->level > log_get_level()) {
+        return false;
+    }
+    if (event->type == EVENT_FAILED || event->type == EVENT_STOPPED) { /* what repeated is over */
+        log_quota_flush(events->quota, event->application, event->workload, loop_now());
+    }
+    if (!repeats(event->type)) {
+        return true;
+    }
+    if (log_quota_take(events->quota, event->application, event->workload, loop_now())) {
+        return true;
+    }
+    if (!loop_timer_is_armed(events->tell_timer)) {
+        arm_tell_timer(events);
+    }
+    return false;
 }
 
 /* --- numbers ------------------------------------------------------------------------------------
@@ -98,12 +162,14 @@ static void set_aside(struct events *events)
     persist_put(events->persist, SEQ_RECORD, text);
 }
 
-struct events *events_new(const char *runtime_dir, const char *boot_id, struct persist *persist,
-                          struct err *err)
+struct events *events_new(struct loop *loop, const char *runtime_dir, const char *boot_id,
+                          struct persist *persist, struct err *err)
 {
     CLEANUP(free) char *dir = xasprintf("%s/events", runtime_dir);
     CLEANUP(events) struct events *events = xcalloc(1, sizeof(*events));
     list_init(&events->watches);
+    events->quota = log_quota_new(tell_left_out);
+    events->tell_timer = loop_timer_new(loop, arm_tell_timer, events);
     events->persist = persist;
     events->boot_id = xstrdup(boot_id);
     events->store = event_store_open(dir, err);
@@ -123,6 +189,8 @@ struct events *events_new(const char *runtime_dir, const char *boot_id, struct p
 void events_free(struct events *events)
 {
     if (events != NULL) {
+        loop_timer_free(events->tell_timer);
+        log_quota_free(events->quota, loop_now());
         event_store_close(events->store);
         free(events->boot_id);
         free(events);
@@ -265,7 +333,9 @@ void events_emit(struct events *events, const struct event *event, const char *f
     va_start(ap, fmt);
     CLEANUP(free) char *message = xvasprintf(fmt, ap);
     va_end(ap);
-    log_line(event->level, "event", all, "%s", message);
+    if (goes_to_log(events, event)) {
+        log_line(event->level, "event", all, "%s", message);
+    }
     events->counts[event->type]++;
     keep(events, event, message);
 }

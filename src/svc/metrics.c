@@ -266,10 +266,30 @@ static void print_source(const struct source *source, struct buf *out)
     }
 }
 
+static void print_loop(const struct loop_turns *turns, struct buf *out)
+{
+    const char *name = "edgible_loop_lag_seconds";
+    uint64_t below = 0;
+    add_family(out, name, "histogram", "How long turns of the agent's event loop took.");
+    for (size_t i = 0; i < LOOP_BUCKETS; i++) {
+        below += turns->buckets[i];
+        buf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
+                   (double) loop_bucket_ns[i] / 1e9, below);
+    }
+    buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, turns->count);
+    buf_printf(out, "%s_sum %.6f\n%s_count %" PRIu64 "\n", name, (double) turns->sum_ns / 1e9, name,
+               turns->count);
+    add_family(out, "edgible_loop_lag_max_seconds", "gauge",
+               "The longest turn since this agent began.");
+    buf_printf(out, "edgible_loop_lag_max_seconds %.6f\n", (double) turns->longest_ns / 1e9);
+    add_family(out, "edgible_loop_cpu_max_seconds", "gauge",
+               "The longest turn since this agent began, in CPU time of its thread.");
+    buf_printf(out, "edgible_loop_cpu_max_seconds %.6f\n", (double) turns->longest_cpu_ns / 1e9);
+}
+
 static void print_agent(const struct metrics_params *params, struct buf *out)
 {
     struct proc_self_usage self = proc_usage_read_self();
-    struct loop_lag lag = loop_take_lag(params->loop);
     add_family(out, "edgible_agent_info", "gauge", "The agent's version.");
     buf_printf(out, "edgible_agent_info{version=\"%s\"} 1\n", EDGIBLE_VERSION);
     add_family(out, "edgible_agent_start_time_seconds", "gauge", "When this agent began.");
@@ -282,17 +302,12 @@ static void print_agent(const struct metrics_params *params, struct buf *out)
     buf_printf(out, "edgible_agent_cpu_seconds_total %.3f\n", (double) self.cpu_ms / 1000);
     add_family(out, "edgible_agent_open_files", "gauge", "The agent's open descriptors.");
     buf_printf(out, "edgible_agent_open_files %zu\n", self.open_files);
-    add_family(out, "edgible_agent_loop_lag_max_seconds", "gauge",
-               "The longest that a timer was late since the last scrape.");
-    buf_printf(out, "edgible_agent_loop_lag_max_seconds %.3f\n", (double) lag.longest_ms / 1000);
-    add_family(out, "edgible_agent_loop_lag_seconds", "summary", "How late timers fired.");
-    buf_printf(out, "edgible_agent_loop_lag_seconds_sum %.3f\n", (double) lag.sum_ms / 1000);
-    buf_printf(out, "edgible_agent_loop_lag_seconds_count %" PRIu64 "\n", lag.timers);
 }
 
 void metrics_print(const struct metrics_params *params, struct buf *out)
 {
     print_agent(params, out);
+    print_loop(loop_turns(params->loop), out);
     print_source(params->source, out);
     print_applications(params->device, out);
     print_workloads(params->device, out);

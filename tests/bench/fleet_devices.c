@@ -77,9 +77,9 @@ static int open_device(struct device *device, struct loop *loop, const char *tex
         return -1;
     }
     device->persist = persist_new(&persist, err);
-    device->events = device->persist != NULL
-                         ? events_new(device->config->runtime_dir, BOOT_ID, device->persist, err)
-                         : NULL;
+    device->events = device->persist != NULL ? events_new(loop, device->config->runtime_dir,
+                                                          BOOT_ID, device->persist, err)
+                                             : NULL;
     if (device->events == NULL) {
         return -1;
     }

@@ -13,7 +13,8 @@ import yaml
 
 from api import Api, Answer, Connection, connect
 from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, agent_binary, base_environment,
-                     cpu_seconds, free_port, is_alive, ordinary_account, python, sh, wait_for, workload)
+                     cpu_seconds, free_port, is_alive, ordinary_account, parse_record, python, sh, wait_for,
+                     workload)
 
 
 @pytest.fixture
@@ -409,6 +410,26 @@ def test_the_ring_is_bounded(agent, api):
     assert len(events) <= 10000 and events[-1]["seq"] - events[0]["seq"] == len(events) - 1
 
 
+@pytest.mark.once
+def test_a_crash_loop_does_not_fill_the_agents_log_and_its_events_stay_complete(agent, api):
+    agent.deploy("web", workload("main", ["/bin/false"], restart={
+        **RESTART_AT_ONCE, "initialDelay": "1ms", "maxDelay": "1ms"}))
+    wait_for(lambda: api.get("/v1/agent")["lastEvent"] > 1040, "1,040 events")
+    agent.remove("web.yaml")
+    agent.wait_event("removed", "web")
+
+    # All have a number, each is in the ring, and what the log lacks is told of.
+    kept = [e for e in api.get("/v1/events") if e.get("workload")]
+    written = [e["seq"] for e in agent.events(application="web", workload="main")]
+    told = [r for r in map(parse_record, agent.lines()) if r and "leftOut" in r]
+    left_out = sum(int(r["leftOut"]) for r in told)
+    assert left_out > 0 and len(kept) == len(written) + left_out
+    assert told[0]["level"] == "warn" and "lines about web/main" in told[0]["message"]
+    by_type = {e["seq"]: e["type"] for e in kept}
+    missing = {type for seq, type in by_type.items() if str(seq) not in written}
+    assert missing <= {"starting", "started", "exited", "backoff"}
+
+
 # --- logs ----------------------------------------------------------------------------------------
 
 def test_the_last_lines_and_no_more(agent, api):
@@ -517,6 +538,24 @@ def test_promtool_finds_no_fault_with_the_metrics(agent, api):
     assert 'edgible_workload_last_exit_status{application="bad",workload="main"} 1' in text
     assert 'edgible_workload_healthy{application="checked",workload="main"} 1' in text
     assert "edgible_source_up 1" in text
+    assert "edgible_agent_loop_lag" not in text
+
+
+def test_reading_the_metrics_does_not_reset_the_longest_turn(agent, api):
+    agent.run("web", workload("main", SLEEP))
+
+    def read():
+        lines = (line.rsplit(" ", 1) for line in api.get("/metrics").splitlines())
+        return {name: float(value) for name, value in lines if name.startswith("edgible_loop_")}
+
+    first, second = read(), read()
+    for name in ("edgible_loop_lag_max_seconds", "edgible_loop_cpu_max_seconds"):
+        assert 0 < first[name] <= second[name]
+    assert second["edgible_loop_lag_seconds_count"] > first["edgible_loop_lag_seconds_count"]
+    for each in (first, second):
+        assert each['edgible_loop_lag_seconds_bucket{le="+Inf"}'] == \
+            each["edgible_loop_lag_seconds_count"]
+        assert each["edgible_loop_lag_seconds_sum"] >= each["edgible_loop_lag_max_seconds"]
 
 
 @pytest.mark.once
