@@ -148,7 +148,7 @@ struct app_docs {
                               those that the source has elsewhere */
     bool has_too_many_workloads; /* a document was refused, for there was no room for its own */
     size_t text_bytes;           /* of what was read */
-    bool is_empty;         /* nothing but white space was given: no answer, not an empty list */
+    bool is_empty; /* nothing but white space was given: no answer, not an empty list */
 };
 
 void cleanup_app_docs(struct app_docs *docs);

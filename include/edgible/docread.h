@@ -21,10 +21,10 @@ struct doc_reader {
     const char *file;
     struct diag *diag;
     enum diag_severity unknown_keys;
-    bool null_is_absent; /* `key: null` is as if the key were not there; else an error where the
-                            value is not a mapping */
-    bool is_record;      /* written by an agent, maybe of a version that accepted more: what was
-                            accepted once is no error, and logs get the nearest value within bounds */
+    bool null_is_absent;    /* `key: null` is as if the key were not there; else an error where the
+                               value is not a mapping */
+    bool is_record;         /* written by an agent, maybe of a version that accepted more: what was
+                               accepted once is no error, and logs get the nearest value within bounds */
     size_t *workload_count; /* NULL, or how many the source has so far, this document's included
                                where they fit */
     bool has_too_many_workloads; /* they did not fit */

@@ -17,6 +17,9 @@
 #define ETCD_MAX_BYTES (12UL * 1024 * 1024)
 /* Values of its JSON; a key has up to 8. */
 #define ETCD_MAX_VALUES 131072
+/* Of a range, empty ones as well: one more than it may have documents, which tells that there are
+ * too many. A line of a stream may change the same key often. */
+#define ETCD_MAX_KEYS 1001
 
 /* --- requests: JSON texts; the caller frees --- */
 

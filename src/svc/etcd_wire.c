@@ -217,6 +217,9 @@ static int read_kvs(const struct json *json, struct etcd_answer *ret, struct err
 {
     for (const struct json *kv = json_first(json_get(json, "kvs")); kv != NULL;
          kv = json_next(kv)) {
+        if (ret->count == ETCD_MAX_KEYS) {
+            return err_set(err, ERR_REMOTE, "it has more than %d keys", ETCD_MAX_KEYS);
+        }
         if (add_kv(ret, kv, false, err) < 0) {
             return -1;
         }

@@ -4,6 +4,7 @@
 #include "edgible/crypto.h"
 #include "edgible/map.h"
 #include "edgible/source_trust.h"
+#include "etcd_bounds.h"
 #include "etcd_online.h"
 #include "reporter.h"
 #include "source_docs.h"
@@ -15,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_VALUES_BYTES (8UL * 1024 * 1024)
 /* etcd tells of its progress each 10 minutes; a stream that says nothing for twice as long is not
  * trusted. */
 #define SILENCE_MS 1200000
@@ -159,13 +159,6 @@ static void take_value(struct source_etcd *s, const struct etcd_kv *kv)
     if (s->base.trust != NULL && check_trust(s, docs, kv, &len) < 0) {
         return;
     }
-    if (s->base.load.bytes - docs->own.bytes + len > MAX_VALUES_BYTES) {
-        CLEANUP(free)
-        char *reason =
-            xasprintf("would make all documents have more than %lu MiB", MAX_VALUES_BYTES >> 20);
-        source_docs_refuse(docs, s->base.params.events, reason);
-        return;
-    }
     source_docs_parse(docs, kv->value, len, &parsed);
     bool is_set = s->base.trust != NULL;
     if (!is_set && parsed.count == 0 && parsed.diag.error_count == 0) {
@@ -221,21 +214,6 @@ static void forget_absent(struct source_etcd *s, const struct etcd_answer *answe
     }
 }
 
-static int check_bounds(const struct etcd_answer *answer, struct err *err)
-{
-    size_t bytes = 0;
-    for (size_t i = 0; i < answer->count; i++) {
-        bytes += answer->kvs[i].value_len;
-    }
-    if (answer->has_more || answer->count > APPSPEC_MAX_DOCUMENTS) {
-        return err_set(err, ERR_REMOTE, "there are more than %d documents", APPSPEC_MAX_DOCUMENTS);
-    }
-    if (bytes > MAX_VALUES_BYTES) {
-        return err_set(err, EFBIG, "the documents have more than %lu MiB", MAX_VALUES_BYTES >> 20);
-    }
-    return 0;
-}
-
 /* Something is wrong with this endpoint, or with all. */
 static void fail(struct source_etcd *s, const struct err *err)
 {
@@ -245,23 +223,34 @@ static void fail(struct source_etcd *s, const struct err *err)
     reporter_start(s->reporter);
 }
 
+/* They are within the bounds together, so that none counts before all were taken. */
+static void take_all(struct source_etcd *s, const struct etcd_answer *answer)
+{
+    size_t at = 0;
+    void *value = NULL;
+    forget_absent(s, answer);
+    while (map_next(s->docs, &at, NULL, &value)) {
+        source_docs_uncount(value);
+    }
+    for (size_t i = 0; i < answer->count; i++) {
+        if (is_document(s, &answer->kvs[i])) {
+            take_value(s, &answer->kvs[i]);
+        }
+    }
+}
+
 static void on_range(void *arg, const struct http_answer *http, const struct err *http_err)
 {
     struct source_etcd *s = arg;
     CLEANUP(etcd_answer) struct etcd_answer answer = {0};
     struct err err = {0};
     if (etcd_session_read(&s->session, http, http_err, &answer, &err) < 0 ||
-        check_bounds(&answer, &err) < 0) {
+        etcd_bounds_check_range(&answer, &err) < 0) {
         fail(s, &err);
         return;
     }
     http_call_free(steal_ptr(&s->range));
-    for (size_t i = 0; i < answer.count; i++) {
-        if (is_document(s, &answer.kvs[i])) {
-            take_value(s, &answer.kvs[i]);
-        }
-    }
-    forget_absent(s, &answer);
+    take_all(s, &answer);
     s->revision = answer.revision;
     s->read_at = loop_now();
     etcd_session_found(&s->session);
@@ -285,6 +274,18 @@ static void begin_range(struct source_etcd *s)
 
 /* --- watch ---------------------------------------------------------------------------------------
  */
+
+static bool is_room_found(const struct source_etcd *s)
+{
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(s->docs, &at, NULL, &value)) {
+        if (source_docs_has_room(value)) {
+            return true;
+        }
+    }
+    return false;
+}
 
 /* Of the stream: -1 ends it, with the reason in watch_end. */
 static int take_changes(struct source_etcd *s, const struct etcd_answer *answer)
@@ -310,20 +311,25 @@ static int take_changes(struct source_etcd *s, const struct etcd_answer *answer)
             continue;
         }
         taken++;
+        const struct source_docs *old = map_get(s->docs, kv->key);
         if (kv->is_deleted) {
             forget_key(s, kv->key);
-        } else if (map_has(s->docs, kv->key) || map_count(s->docs) < APPSPEC_MAX_DOCUMENTS) {
+        } else if (etcd_bounds_check_change(&s->base.load, map_count(s->docs), old, kv,
+                                            &s->watch_end) == 0) {
             take_value(s, kv);
-        } else { /* one of them may be deleted by now, which only the range can tell */
+        } else { /* some of them may be deleted by now, which only the range can tell */
             s->revision = 0;
-            return err_set(&s->watch_end, ERR_REMOTE, "there are more than %d documents",
-                           APPSPEC_MAX_DOCUMENTS);
+            return -1;
         }
     }
     s->revision = answer->revision > s->revision ? answer->revision : s->revision;
     if (taken > 0) {
         give_view(s);
         set_desired(s);
+    }
+    if (is_room_found(s)) {
+        s->revision = 0;
+        return err_set(&s->watch_end, ERR_REMOTE, "documents that were refused may fit now");
     }
     return 0;
 }

@@ -297,7 +297,7 @@ def test_what_is_deleted_while_the_agent_is_away_is_removed(cluster, make_agent)
 # --- a gateway that is none ------------------------------------------------------------------------
 
 class Gateway(http.server.BaseHTTPRequestHandler):
-    """Answers range with no keys, and a watch as the test says."""
+    """Answers a range with the keys of the test, a watch as it says, and all else as done."""
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -312,6 +312,9 @@ class Gateway(http.server.BaseHTTPRequestHandler):
             self.wfile.write(json.dumps(created).encode() + b"\n")
             with contextlib.suppress(OSError):
                 self.server.watch(self.wfile)
+        else:
+            done = {"header": header, "ID": "7", "TTL": "60", "succeeded": True}
+            self.wfile.write(json.dumps(done).encode())
 
     def log_message(self, *args):
         pass
@@ -349,27 +352,94 @@ def test_a_watch_that_begins_well_and_goes_on_without_an_end_is_asked_ever_less_
         assert "line of more than 12 MiB" in lost
 
 
+def key_of(agent, name, revision, *workloads, filler=0):
+    app = agent.app(name, *workloads)
+    app["metadata"]["annotations"] = {"filler": "x" * filler}
+    return {"key": encode(key(agent.device, name)), "value": encode(json.dumps(app)),
+            "mod_revision": str(revision)}
+
+
+def send_event(out, kv, **event):
+    line = {"result": {"header": {"revision": kv["mod_revision"]}, "events": [{"kv": kv, **event}]}}
+    out.write(json.dumps(line).encode() + b"\n")
+    out.flush()
+
+
 @pytest.mark.once
 def test_what_a_watch_has_gathered_is_bounded(make_agent):
-    """Ten applications of 900 KB, of which the tenth no longer fits."""
-    sent = threading.Event()
+    """Ten applications of 900 KB, of which the tenth no longer fits until another one has gone."""
+    agent = make_agent()
+    kvs = [key_of(agent, f"app-{number}", number + 7, workload("w", SLEEP), filler=900 * 1000)
+           for number in range(1, 11)]
+    end = threading.Event()
 
     def stream(out):
-        for number in range(1, 11):
-            app = agent.app(f"app-{number}", workload("w", SLEEP))
-            app["metadata"]["annotations"] = {"filler": "x" * 1000 * 900}
-            event = {"kv": {"key": encode(key(agent.device, f"app-{number}")),
-                            "value": encode(json.dumps(app)), "mod_revision": str(number + 7)}}
-            line = {"result": {"header": {"revision": str(number + 7)}, "events": [event]}}
-            out.write(json.dumps(line).encode() + b"\n")
-            out.flush()
-        sent.wait(600)
+        for kv in kvs if server.watches == 1 else ():
+            server.kvs.append(kv)
+            send_event(out, kv)
+        end.wait(600)
 
-    agent = make_agent()
     with gateway(stream) as server:
         point(agent, server).start()
         agent.wait_started("app-9", "w")
-        refused = agent.wait(lambda: [e for e in agent.events("rejected")
-                                      if "app-10" in e["message"]], "the tenth")
-        assert "more than 8 MiB" in refused[0]["message"]
-        sent.set()
+        lost = agent.wait_event("source-lost")
+        assert "the documents have more than 8 MiB" in lost["reason"]
+        assert not agent.events("started", "app-10") and not agent.events("removed")
+        server.kvs.pop(0)
+        agent.wait_started("app-10", "w")
+        agent.wait_event("removed", "app-1")
+        end.set()
+
+
+@pytest.mark.once
+def test_documents_that_change_all_at_once_count_as_they_are_then(make_agent):
+    """One grows by what another one shrinks, and a third has another name."""
+    agent = make_agent()
+    big, small, w = 800 * 1000, 10, workload("w", SLEEP)
+    names = [f"app-{number}" for number in range(10)]
+    first = [key_of(agent, name, 7, w, filler=big if i else small) for i, name in enumerate(names)]
+    second = [key_of(agent, name, 8, w, workload("v", SLEEP), filler=small if i == 9 else big)
+              for i, name in enumerate(names[:8] + ["other", "app-9"])]
+    end = threading.Event()
+
+    def stream(out):
+        if server.watches == 1:
+            server.kvs = second
+            canceled = {"header": {"revision": "8"}, "canceled": True, "compact_revision": "8"}
+            out.write(json.dumps({"result": canceled}).encode() + b"\n")
+            return
+        end.wait(600)
+
+    with gateway(stream, first) as server:
+        point(agent, server).start()
+        for name in ["app-0", "app-9", "other"]:
+            agent.wait_started(name, "v")
+        agent.wait_event("removed", "app-8")
+        assert not agent.events("rejected")
+        end.set()
+
+
+def many(prefix):
+    return [{"name": f"{prefix}-{number}", "type": "other"} for number in range(1000)]
+
+
+@pytest.mark.once
+def test_an_application_that_did_not_fit_runs_when_others_are_gone(make_agent):
+    agent = make_agent()
+    kvs = [key_of(agent, f"app-{number}", 7, *many("w")) for number in range(5)]
+    kvs.append(key_of(agent, "late", 7, workload("w", SLEEP)))
+    end = threading.Event()
+
+    def stream(out):
+        if server.watches == 1:
+            agent.wait_event("rejected", "late")
+            server.kvs.pop(0)
+            send_event(out, {**kvs[0], "mod_revision": "8"}, type="DELETE")
+        end.wait(600)
+
+    with gateway(stream, kvs) as server:
+        point(agent, server).start()
+        errors = agent.wait_event("rejected", "late")["errors"]
+        assert "with these the source has more than 5000 workloads" in errors
+        agent.wait_started("late", "w")
+        end.set()

@@ -95,6 +95,20 @@ def test_names_that_are_not_read(agent, name):
 
 
 @pytest.mark.once
+def test_a_file_that_did_not_fit_is_read_when_another_one_is_gone(agent):
+    """Of workloads of any type there are 5,000 at most in all files together."""
+    others = [{"name": f"w-{number}", "type": "other"} for number in range(1000)]
+    for number in range(5):
+        agent.put(f"app-{number}.yaml", json.dumps(agent.app(f"app-{number}", *others)))
+        agent.wait_event("deployed", f"app-{number}")
+    agent.put("late.yaml", text_of(agent, "late", MAIN))
+    errors = agent.wait_event("rejected", "late")["errors"]
+    assert "with these the source has more than 5000 workloads" in errors
+    (agent.source / "app-3.yaml").unlink()
+    agent.wait_started("late", "main")
+
+
+@pytest.mark.once
 def test_a_sub_folder_is_not_read(agent):
     folder = agent.source / "disabled.yaml"
     folder.mkdir()

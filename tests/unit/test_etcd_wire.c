@@ -91,6 +91,26 @@ static void an_answer_of_too_many_values_is_not_parsed(void **state)
     assert_true(json_has_at_most("\"\\", 2, 1));
 }
 
+static void the_keys_of_an_answer_are_bounded_and_those_of_a_line_are_not(void **state)
+{
+    (void) state;
+    static const char *const lists[] = {"kvs", "events"};
+    static const char *const items[] = {"{}", "{\"kv\":{}}"};
+    for (size_t k = 0; k < 2; k++) {
+        struct err err = {0};
+        CLEANUP(etcd_answer) struct etcd_answer a = {0};
+        CLEANUP(buf) struct buf text = {0};
+        buf_printf(&text, "{\"header\":{\"revision\":\"7\"},\"%s\":[%s", lists[k], items[k]);
+        for (size_t i = 0; i < ETCD_MAX_KEYS; i++) {
+            buf_printf(&text, ",%s", items[k]);
+        }
+        buf_add_str(&text, "]}");
+        assert_int_equal(etcd_answer_read(text.data, text.len, &a, &err), k == 0 ? -1 : 0);
+        assert_int_equal(a.count, k == 0 ? ETCD_MAX_KEYS : ETCD_MAX_KEYS + 1);
+        assert_true(k == 1 || strstr(err.msg, "more than 1001 keys") != NULL);
+    }
+}
+
 static int read_text(const char *text, struct etcd_answer *answer, struct err *err)
 {
     *err = (struct err){0};
@@ -201,6 +221,7 @@ int main(void)
         cmocka_unit_test(what_is_no_base64_is_refused),
         cmocka_unit_test(requests_are_what_the_gateway_reads),
         cmocka_unit_test(an_answer_of_too_many_values_is_not_parsed),
+        cmocka_unit_test(the_keys_of_an_answer_are_bounded_and_those_of_a_line_are_not),
         cmocka_unit_test(answers_are_read),
         cmocka_unit_test(errors_are_told_apart),
         cmocka_unit_test(lines_may_be_cut_anywhere_and_have_a_bound),
