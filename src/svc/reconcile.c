@@ -109,6 +109,23 @@ static void refuse(struct reconcile *rec, struct accepted *a, const char *name,
                 sentence);
 }
 
+/* One line, however many they are. */
+static void say_unsupported(const struct app_spec *app)
+{
+    const struct workload_spec *first = NULL;
+    size_t count = 0;
+    for (size_t i = app->workload_count; i-- > 0;) {
+        bool is_one = !app->workloads[i].supported;
+        first = is_one ? &app->workloads[i] : first;
+        count += is_one ? 1 : 0;
+    }
+    if (first != NULL) {
+        log_warn("reconcile",
+                 "%s/%s: workloads of type '%s' are not run by this agent (%zu in all)", app->name,
+                 first->name, first->type, count);
+    }
+}
+
 static void say_accepted(struct reconcile *rec, const struct app_spec *app,
                          const struct accepted *a)
 {
@@ -126,12 +143,7 @@ static void say_accepted(struct reconcile *rec, const struct app_spec *app,
     };
     events_emit(rec->events, &event, "%s is %s, generation %" PRId64 ", %zu workloads", app->name,
                 a->generation == 1 ? "deployed" : "updated", a->generation, app->workload_count);
-    for (size_t i = 0; i < app->workload_count; i++) {
-        if (!app->workloads[i].supported) {
-            log_warn("reconcile", "%s/%s: workloads of type '%s' are not run by this agent",
-                     app->name, app->workloads[i].name, app->workloads[i].type);
-        }
-    }
+    say_unsupported(app);
 }
 
 /* --- one view ------------------------------------------------------------------------------------
