@@ -391,7 +391,7 @@ def test_reexec_leaks_nothing(make_agent):
     first = upgrade()
     for _ in range(10):
         last = upgrade()
-    assert abs(last - first) <= 2
+    assert last - first <= 2  # connections come and go
 
 
 @pytest.mark.parametrize("content", [b"", b"no program", b"#!/bin/sh\nexit 0\n",
