@@ -449,7 +449,8 @@ def numbers_of(lines):
 
 
 def test_followers_lose_and_double_nothing_over_rotations(agent, api):
-    agent.deploy("web", workload("main", sh(COUNT.replace("echo", "sleep 0.001; echo")),
+    wide = COUNT.replace("echo line $i", "printf 'line %0180d\\n' $i; sleep 0.001")
+    agent.deploy("web", workload("main", sh(wide),
                                  logs={"maxSize": "64KiB", "maxFiles": 3}))
     agent.wait_event("log-rotated", "web")
     followers = [api.follow("/v1/applications/web/workloads/main/logs?lines=20&follow=true")

@@ -179,9 +179,10 @@ def test_rotation_with_no_rotated_files_at_all(agent):
 
 def test_a_smaller_size_applies_to_a_log_that_is_being_written(agent):
     log = agent.log_file("app", "main")
-    agent.run("app", workload("main", COUNTING))
+    wide = sh("n=0; while :; do n=$((n + 1)); printf 'line %0300d\\n' $n; sleep 0.005; done")
+    agent.run("app", workload("main", wide))
     wait_for_more(agent, log)
-    agent.deploy("app", workload("main", COUNTING, logs={"maxSize": "64KiB", "maxFiles": 100}))
+    agent.deploy("app", workload("main", wide, logs={"maxSize": "64KiB", "maxFiles": 100}))
     agent.wait_event("log-rotated", "app", "main")
     wait_for_more(agent, log)
     assert_counts_without_a_gap(numbers_of(log))
