@@ -77,6 +77,10 @@ void docread_mismatch(struct doc_reader *reader, const struct doc_spot *spot, co
 const char *docread_suggest(const char *word, const char *const *names, size_t count, char *buf,
                             size_t size);
 
+/* Reads one of the words into *ret, owned by the caller; `kind` is what a word is ("mode"). */
+void docread_word(struct doc_reader *reader, const struct doc_spot *spot, const char *kind,
+                  const char *const *words, size_t count, char **ret);
+
 /* Reads a mapping's keys into the struct at target. Null is an empty mapping. */
 void docread_mapping(struct doc_reader *reader, const struct doc_spot *spot,
                      const struct doc_field *fields, void *target);

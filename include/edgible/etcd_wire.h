@@ -6,6 +6,7 @@
 #ifndef EDGIBLE_ETCD_WIRE_H
 #define EDGIBLE_ETCD_WIRE_H
 
+#include "edgible/appspec.h"
 #include "edgible/buf.h"
 #include "edgible/err.h"
 
@@ -19,7 +20,7 @@
 #define ETCD_MAX_VALUES 131072
 /* Of a range, empty ones as well: one more than it may have documents, which tells that there are
  * too many. A line of a stream may change the same key often. */
-#define ETCD_MAX_KEYS 1001
+#define ETCD_MAX_KEYS (APPSPEC_MAX_DOCUMENTS + 1)
 
 /* --- requests: JSON texts; the caller frees --- */
 

@@ -14,6 +14,7 @@
  * how somebody wrote it.
  */
 bool policy_pattern_matches(const char *pattern, const char *path);
+bool policy_matches_any(const struct strv *patterns, const char *path);
 
 /* How much of the pattern is no pattern: whole parts, without a slash at the end ("/opt" of
  * "/opt/a*b", all of "/usr/bin/env"). 0 where there is none. */

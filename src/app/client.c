@@ -30,19 +30,14 @@ int client_fail(int code, const char *fmt, ...)
 
 char *client_clean(const char *text)
 {
-    CLEANUP(buf) struct buf out = {0};
-    size_t len = strlen(text);
-    for (size_t at = 0; at < len;) {
-        bool is_bad = false;
-        size_t n = utf8_shown_len(text + at, len - at, &is_bad);
-        if (is_bad || (unsigned char) text[at] < 0x20) {
-            buf_add_char(&out, '?');
-        } else {
-            buf_add(&out, text + at, n);
+    char *clean = xstrdup(text);
+    clean[utf8_make_shown(clean, strlen(clean))] = '\0';
+    for (char *c = clean; *c != '\0'; c++) {
+        if (*c == '\n' || *c == '\t') {
+            *c = '?';
         }
-        at += n;
     }
-    return out.len > 0 ? buf_steal(&out) : xstrdup("");
+    return clean;
 }
 
 /* --- which agent ---------------------------------------------------------------------------------

@@ -52,12 +52,7 @@ static bool is_allowed(const struct strv *commands, const char *folder, const ch
 {
     CLEANUP(free) char *path = xasprintf("%s/%s", folder, name);
     CLEANUP(free) char *real = realpath(path, NULL);
-    for (size_t i = 0; i < commands->count && real != NULL; i++) {
-        if (policy_pattern_matches(commands->items[i], real)) {
-            return true;
-        }
-    }
-    return false;
+    return real != NULL && policy_matches_any(commands, real);
 }
 
 static void find_in_folder(const struct strv *commands, const char *folder, struct strv *names)

@@ -38,35 +38,33 @@ static bool is_begun(const char *text, size_t len)
     return true;
 }
 
+/* How many bytes at the end may be the beginning of a character. */
+static size_t begun_length(const char *data, size_t len)
+{
+    for (size_t n = 1; n < CHAR_MAX_BYTES && n <= len; n++) {
+        if (is_begun(data + len - n, n)) {
+            return n;
+        }
+    }
+    return 0;
+}
+
 /* The stream's function: takes all, as a character may end with what comes next. */
 static ssize_t write_filtered(void *cookie, const char *data, size_t len)
 {
     struct filter *f = cookie;
     CLEANUP(buf) struct buf in = {0};
-    CLEANUP(buf) struct buf out = {0};
     buf_add(&in, f->begun, f->begun_len);
     buf_add(&in, data, len);
     f->begun_len = 0;
     if (f->is_raw) {
         return fd_write_all(f->fd, buf_str(&in), in.len, NULL) == 0 ? (ssize_t) len : 0;
     }
-    for (size_t at = 0; at < in.len;) {
-        bool is_bad = false;
-        size_t left = in.len - at;
-        if (is_begun(in.data + at, left)) {
-            (void) memcpy(f->begun, in.data + at, left);
-            f->begun_len = left;
-            break;
-        }
-        size_t n = utf8_shown_len(in.data + at, left, &is_bad);
-        if (is_bad) {
-            buf_add_char(&out, '?');
-        } else {
-            buf_add(&out, in.data + at, n);
-        }
-        at += n;
-    }
-    return fd_write_all(f->fd, buf_str(&out), out.len, NULL) == 0 ? (ssize_t) len : 0;
+    size_t whole = in.len - begun_length(in.data, in.len);
+    f->begun_len = in.len - whole;
+    (void) memcpy(f->begun, buf_str(&in) + whole, f->begun_len);
+    size_t shown = utf8_make_shown(in.data, whole);
+    return fd_write_all(f->fd, buf_str(&in), shown, NULL) == 0 ? (ssize_t) len : 0;
 }
 
 /* NULL where it is no terminal. */

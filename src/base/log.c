@@ -158,24 +158,6 @@ static bool write_line(const char *data, size_t len)
     return true;
 }
 
-/* What a terminal must not get becomes `?`; the length stays or falls. */
-static size_t filter_line(char *data, size_t len)
-{
-    size_t out = 0;
-    for (size_t at = 0; at < len;) {
-        bool is_bad = false;
-        size_t n = utf8_shown_len(data + at, len - at, &is_bad);
-        if (is_bad) {
-            data[out++] = '?';
-        } else {
-            (void) memmove(data + out, data + at, n);
-            out += n;
-        }
-        at += n;
-    }
-    return out;
-}
-
 static void emit(const char *data, size_t len)
 {
     if (the_log.dropped > 0) {
@@ -210,7 +192,7 @@ void log_line(enum log_level level, const char *subsystem, const struct log_fiel
         buf_add_char(&line, '\n');
         log_keep(level, subsystem, &line);
         bool is_terminal = isatty(STDERR_FILENO) == 1;
-        emit(line.data, is_terminal ? filter_line(line.data, line.len) : line.len);
+        emit(line.data, is_terminal ? utf8_make_shown(line.data, line.len) : line.len);
     }
     (void) pthread_mutex_unlock(&the_log.lock);
     va_end(ap);

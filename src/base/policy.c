@@ -38,6 +38,16 @@ bool policy_pattern_matches(const char *pattern, const char *path)
     return true;
 }
 
+bool policy_matches_any(const struct strv *patterns, const char *path)
+{
+    for (size_t i = 0; i < patterns->count; i++) {
+        if (policy_pattern_matches(patterns->items[i], path)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 size_t policy_plain_length(const char *pattern)
 {
     size_t len = strcspn(pattern, "*?");

@@ -1,6 +1,7 @@
 #include "edgible/utf8.h"
 
 #include <stdint.h>
+#include <string.h>
 
 static bool is_continuation(unsigned char c)
 {
@@ -68,4 +69,21 @@ size_t utf8_shown_len(const char *text, size_t len, bool *ret_is_bad)
     size_t n = utf8_char_len(text, len);
     *ret_is_bad = n == 0 || is_control(code_point(text, n));
     return n > 0 ? n : 1;
+}
+
+size_t utf8_make_shown(char *text, size_t len)
+{
+    size_t out = 0;
+    for (size_t at = 0; at < len;) {
+        bool is_bad = false;
+        size_t n = utf8_shown_len(text + at, len - at, &is_bad);
+        if (is_bad) {
+            text[out++] = '?';
+        } else {
+            (void) memmove(text + out, text + at, n);
+            out += n;
+        }
+        at += n;
+    }
+    return out;
 }

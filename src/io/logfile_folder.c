@@ -57,10 +57,8 @@ static int judge(const struct logfile *lf, int dir, const char *rest, struct err
     }
     name[n] = '\0';
     CLEANUP(free) char *path = xasprintf("%s/%s", n == 1 ? "" : name, rest);
-    for (size_t i = 0; i < lf->allowed.count; i++) {
-        if (policy_pattern_matches(lf->allowed.items[i], path)) {
-            return 0;
-        }
+    if (policy_matches_any(&lf->allowed, path)) {
+        return 0;
     }
     return err_set(err, ERR_SPEC,
                    "refused by the policy: '%s' is not among the policy.writePaths of this device",

@@ -77,18 +77,7 @@ void appspec_read_auth_mode(struct doc_reader *reader, const struct doc_spot *sp
     static const char *const modes[] = {"none",   "api-key", "basic", "bearer",      "jwt",
                                         "oauth",  "oauth2",  "oidc",  "mtls",        "saml",
                                         "public", "private", "org",   "organization"};
-    const char *text = docread_text(reader, spot);
-    char **ret = target;
-    char hint[64];
-    if (text == NULL) {
-        return;
-    }
-    if (!is_among(text, modes, ARRAY_LEN(modes))) {
-        docread_error(reader, spot, "unknown mode '%.40s'%s", text,
-                      docread_suggest(text, modes, ARRAY_LEN(modes), hint, sizeof(hint)));
-        return;
-    }
-    *ret = xstrdup(text);
+    docread_word(reader, spot, "mode", modes, ARRAY_LEN(modes), target);
 }
 
 static void read_auth(struct doc_reader *reader, const struct doc_spot *spot, void *target)

@@ -41,12 +41,6 @@ static void read_read_paths(struct doc_reader *reader, const struct doc_spot *sp
     docread_paths(reader, spot, &policy->read_paths);
 }
 
-static void read_env_names(struct doc_reader *reader, const struct doc_spot *spot, void *target)
-{
-    struct policy_config *policy = target;
-    docread_strings(reader, spot, &policy->env);
-}
-
 /* Reads a mapping that limits something. A null one would limit nothing, which is not what the
  * person who wrote the key can have meant. */
 static void read_limiting_mapping(struct doc_reader *reader, const struct doc_spot *spot,
@@ -120,20 +114,7 @@ static void read_remote_action(struct doc_reader *reader, const struct doc_spot 
 {
     static const char *const actions[] = {"restart", "suspend", "resume", "reload",
                                           "signal",  "logs",    "why",    "events"};
-    const char *text = docread_text(reader, spot);
-    char **ret = target;
-    char hint[64];
-    if (text == NULL) {
-        return;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
-        if (strcmp(text, actions[i]) == 0) {
-            *ret = xstrdup(text);
-            return;
-        }
-    }
-    docread_error(reader, spot, "unknown action '%.40s'%s", text,
-                  docread_suggest(text, actions, ARRAY_LEN(actions), hint, sizeof(hint)));
+    docread_word(reader, spot, "action", actions, ARRAY_LEN(actions), target);
 }
 
 static void read_remote_actions(struct doc_reader *reader, const struct doc_spot *spot,
@@ -157,7 +138,7 @@ void config_read_policy(struct doc_reader *reader, const struct doc_spot *spot, 
 {
     static const struct doc_field fields[] = {
         DOC_FIELD_OF_ALL("commands", read_commands),
-        DOC_FIELD_OF_ALL("env", read_env_names),
+        DOC_FIELD(struct policy_config, env, "env", docread_strings),
         DOC_FIELD_OF_ALL("users", read_users),
         DOC_FIELD_OF_ALL("groups", read_groups),
         DOC_FIELD_OF_ALL("writePaths", read_write_paths),

@@ -83,6 +83,24 @@ const char *docread_suggest(const char *word, const char *const *names, size_t c
     return buf;
 }
 
+void docread_word(struct doc_reader *reader, const struct doc_spot *spot, const char *kind,
+                  const char *const *words, size_t count, char **ret)
+{
+    const char *text = docread_text(reader, spot);
+    char hint[64];
+    if (text == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *ret = xstrdup(text);
+            return;
+        }
+    }
+    docread_error(reader, spot, "unknown %s '%.40s'%s", kind, text,
+                  docread_suggest(text, words, count, hint, sizeof(hint)));
+}
+
 static size_t count_fields(const struct doc_field *fields)
 {
     size_t count = 0;

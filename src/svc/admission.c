@@ -66,19 +66,9 @@ struct app_spec *admission_complete(const struct config *config, const struct ap
 /* --- paths -------------------------------------------------------------------------------------
  */
 
-static bool matches_any(const struct strv *patterns, const char *path)
-{
-    for (size_t i = 0; i < patterns->count; i++) {
-        if (policy_pattern_matches(patterns->items[i], path)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 char *admission_program_refusal(const struct policy_config *policy, const char *path)
 {
-    if (!policy->has_commands || matches_any(&policy->commands, path)) {
+    if (!policy->has_commands || policy_matches_any(&policy->commands, path)) {
         return NULL;
     }
     return xasprintf("'%s' is not among the policy.commands of this device", path);
@@ -86,7 +76,7 @@ char *admission_program_refusal(const struct policy_config *policy, const char *
 
 char *admission_write_refusal(const struct policy_config *policy, const char *path)
 {
-    if (!policy->has_write_paths || matches_any(&policy->write_paths, path)) {
+    if (!policy->has_write_paths || policy_matches_any(&policy->write_paths, path)) {
         return NULL;
     }
     return xasprintf("'%s' is not among the policy.writePaths of this device", path);
@@ -159,7 +149,7 @@ static bool is_allowed_folder(const struct policy_config *policy, const char *fo
 {
     CLEANUP(free) char *real = folder[0] == '/' ? resolve_path(folder, NULL) : NULL;
     CLEANUP(free) char *any = real != NULL ? xasprintf("%s/%s", real, NO_COMMAND) : NULL;
-    return any != NULL && matches_any(&policy->commands, any);
+    return any != NULL && policy_matches_any(&policy->commands, any);
 }
 
 static bool is_allowed_search_path(const struct policy_config *policy, const char *text)
@@ -181,10 +171,8 @@ static void check_variable(struct asked *a, const char *variable)
 {
     size_t len = strcspn(variable, "=");
     CLEANUP(free) char *name = xstrndup(variable, len);
-    for (size_t i = 0; i < a->policy->env.count; i++) {
-        if (policy_pattern_matches(a->policy->env.items[i], name)) {
-            return;
-        }
+    if (policy_matches_any(&a->policy->env, name)) {
+        return;
     }
     if (policy_is_loading_variable(name)) {
         buf_printf(a->why,
@@ -228,7 +216,7 @@ static void check_read_path(struct asked *a, const char *field, const char *give
     CLEANUP(free) char *path = resolve_path(given, &err);
     if (path == NULL) {
         buf_printf(a->why, "%s '%s': policy.readPaths: %s", field, given, err.msg);
-    } else if (!matches_any(&a->policy->read_paths, path)) {
+    } else if (!policy_matches_any(&a->policy->read_paths, path)) {
         buf_printf(a->why, "%s '%s': '%s' is not among the policy.readPaths of this device", field,
                    given, path);
     }

@@ -221,19 +221,44 @@ static void print_applications(const struct device_report *device, struct buf *o
     }
 }
 
+struct histogram {
+    const int64_t *bounds;   /* of the buckets, `size` of them */
+    const uint64_t *buckets; /* each without those below */
+    size_t size;
+    uint64_t count;
+    int64_t sum;
+    double per_second; /* of the unit of bounds and sum */
+    int decimals;      /* of the sum */
+};
+
+static void print_histogram(struct buf *out, const char *name, const char *help,
+                            const struct histogram *h)
+{
+    uint64_t below = 0;
+    add_family(out, name, "histogram", help);
+    for (size_t i = 0; i < h->size; i++) {
+        below += h->buckets[i];
+        buf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
+                   (double) h->bounds[i] / h->per_second, below);
+    }
+    buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, h->count);
+    buf_printf(out, "%s_sum %.*f\n%s_count %" PRIu64 "\n", name, h->decimals,
+               (double) h->sum / h->per_second, name, h->count);
+}
+
 static void print_stops(const struct stop_times *times, struct buf *out)
 {
-    const char *name = "edgible_stop_duration_seconds";
-    uint64_t below = 0;
-    add_family(out, name, "histogram", "From the stop signal until nothing was left.");
-    for (size_t i = 0; i < STOP_BUCKETS; i++) {
-        below += times->buckets[i];
-        buf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
-                   (double) stop_bucket_ms[i] / 1000, below);
-    }
-    buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, times->count);
-    buf_printf(out, "%s_sum %.3f\n%s_count %" PRIu64 "\n", name, (double) times->sum_ms / 1000,
-               name, times->count);
+    const struct histogram histogram = {
+        .bounds = stop_bucket_ms,
+        .buckets = times->buckets,
+        .size = STOP_BUCKETS,
+        .count = times->count,
+        .sum = times->sum_ms,
+        .per_second = 1000,
+        .decimals = 3,
+    };
+    print_histogram(out, "edgible_stop_duration_seconds",
+                    "From the stop signal until nothing was left.", &histogram);
 }
 
 static void print_events(const struct events *events, struct buf *out)
@@ -268,17 +293,17 @@ static void print_source(const struct source *source, struct buf *out)
 
 static void print_loop(const struct loop_turns *turns, struct buf *out)
 {
-    const char *name = "edgible_loop_lag_seconds";
-    uint64_t below = 0;
-    add_family(out, name, "histogram", "How long turns of the agent's event loop took.");
-    for (size_t i = 0; i < LOOP_BUCKETS; i++) {
-        below += turns->buckets[i];
-        buf_printf(out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name,
-                   (double) loop_bucket_ns[i] / 1e9, below);
-    }
-    buf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, turns->count);
-    buf_printf(out, "%s_sum %.6f\n%s_count %" PRIu64 "\n", name, (double) turns->sum_ns / 1e9, name,
-               turns->count);
+    const struct histogram histogram = {
+        .bounds = loop_bucket_ns,
+        .buckets = turns->buckets,
+        .size = LOOP_BUCKETS,
+        .count = turns->count,
+        .sum = turns->sum_ns,
+        .per_second = 1e9,
+        .decimals = 6,
+    };
+    print_histogram(out, "edgible_loop_lag_seconds",
+                    "How long turns of the agent's event loop took.", &histogram);
     add_family(out, "edgible_loop_lag_max_seconds", "gauge",
                "The longest turn since this agent began.");
     buf_printf(out, "edgible_loop_lag_max_seconds %.6f\n", (double) turns->longest_ns / 1e9);

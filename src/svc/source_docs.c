@@ -36,9 +36,14 @@ static void set_own(struct source_docs *docs, const struct source_load *own)
     docs->own = *own;
 }
 
-void source_docs_fini(struct source_docs *docs)
+void source_docs_uncount(struct source_docs *docs)
 {
     set_own(docs, &(struct source_load){0});
+}
+
+void source_docs_fini(struct source_docs *docs)
+{
+    source_docs_uncount(docs);
     free_apps(docs->apps, docs->app_count);
     source_docs_forget_problems(docs);
     free(docs->origin);
@@ -65,11 +70,6 @@ static void say_rejected(struct events *events, const char *application, const c
         .fields = (struct log_field[]){{"status", "rejected"}, {"errors", errors}, {0}},
     };
     events_emit(events, &event, "%s", message);
-}
-
-void source_docs_uncount(struct source_docs *docs)
-{
-    set_own(docs, &(struct source_load){0});
 }
 
 static void count_again(struct source_docs *docs)

@@ -263,7 +263,7 @@ static void on_range(void *arg, const struct http_answer *http, const struct err
 static void begin_range(struct source_etcd *s)
 {
     struct err err = {0};
-    CLEANUP(free) char *body = etcd_range_text(s->prefix, APPSPEC_MAX_DOCUMENTS + 1);
+    CLEANUP(free) char *body = etcd_range_text(s->prefix, ETCD_MAX_KEYS);
     struct etcd_request request = {
         .path = "/v3/kv/range", .body = body, .done = on_range, .arg = s};
     s->range = etcd_session_call(&s->session, &request, &err);

@@ -137,10 +137,8 @@ static int check_allowed(const char *path, int fd, const struct strv *allowed, s
     if (real == NULL) {
         return err_prefix(err, "'%s'", path);
     }
-    for (size_t i = 0; i < allowed->count; i++) {
-        if (policy_pattern_matches(allowed->items[i], real)) {
-            return 0;
-        }
+    if (policy_matches_any(allowed, real)) {
+        return 0;
     }
     return err_set(err, ERR_SPEC, "'%s' is not among the policy.readPaths of this device", real);
 }
