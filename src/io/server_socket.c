@@ -13,7 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 128
+/* The kernel bounds it by net.core.somaxconn. A small one is filled by a few processes. */
+#define BACKLOG 4096
 
 /* The folder of the path, and the name in it. */
 static int open_folder(const char *path, const char **ret_name, struct err *err)
