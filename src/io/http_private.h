@@ -55,8 +55,7 @@ struct http_transfer {
     http_data_fn on_data;
     void *arg;
     unsigned redirects;
-    int connect_errno; /* of a Unix socket; 0: none */
-    bool has_begun;    /* the answer has */
+    bool has_begun; /* the answer has */
     bool is_too_big, is_cancelled;
     char trouble[CURL_ERROR_SIZE]; /* libcurl's sentence */
 };
