@@ -84,11 +84,12 @@ static char *resolve_pattern(const char *pattern)
 
 static void resolve_patterns(struct strv *patterns)
 {
+    struct strv resolved = {0};
     for (size_t i = 0; i < patterns->count; i++) {
-        char *resolved = resolve_pattern(patterns->items[i]);
-        free(patterns->items[i]);
-        patterns->items[i] = resolved;
+        strv_add_take(&resolved, resolve_pattern(patterns->items[i]));
     }
+    strv_fini(patterns);
+    *patterns = resolved;
 }
 
 struct config *config_file_load(const char *path, struct diag *diag, struct err *err)

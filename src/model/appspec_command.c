@@ -28,6 +28,7 @@ static void read_array(struct doc_reader *reader, const struct doc_spot *spot, s
         struct doc_spot item = docread_item(spot, i);
         read_word(reader, &item, ret);
     }
+    strv_pack(ret);
     if (spot->node->count == 0) {
         docread_error(reader, spot, "is empty");
     } else if (ret->count > 0 && *ret->items[0] == '\0') {

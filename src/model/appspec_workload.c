@@ -78,6 +78,7 @@ static void read_env(struct doc_reader *reader, const struct doc_spot *spot, voi
             strv_add_take(target, xasprintf("%s=%s", name, node->items[i]->value));
         }
     }
+    strv_pack(target);
 }
 
 static void read_protocol(struct doc_reader *reader, const struct doc_spot *spot, void *target)
