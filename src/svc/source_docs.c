@@ -174,11 +174,12 @@ bool source_docs_has_room(const struct source_docs *docs)
     return docs->is_short_of_room && workloads_elsewhere(docs) < docs->no_room_beside;
 }
 
-void source_docs_parse(const struct source_docs *docs, const char *text, size_t len,
-                       struct app_docs *ret)
+struct source_text source_docs_text(const struct source_docs *docs, const char *text, size_t len)
 {
-    ret->workload_count = workloads_elsewhere(docs);
-    appspec_parse(docs->origin, text, len, ret);
+    return (struct source_text){.origin = xstrdup(docs->origin),
+                                .text = text,
+                                .len = len,
+                                .own_workloads = docs->own.workloads};
 }
 
 void source_docs_take(struct source_docs *docs, struct events *events, struct app_docs *parsed,
