@@ -141,7 +141,7 @@ static int open_component(int folder, const char *name)
 }
 
 /* One component further. */
-static int step(struct walk *walk, struct doc_path_spot *spot, struct err *err)
+static int step(struct walk *walk, const struct doc_path_spot *spot, struct err *err)
 {
     const struct doc_path_rules *rules = walk->rules;
     CLEANUP(close_fd) int next = open_component(walk->at, spot->name);
@@ -159,15 +159,16 @@ static int step(struct walk *walk, struct doc_path_spot *spot, struct err *err)
     if (next < 0 || fstat(next, &st) < 0) {
         return err_set(err, errno, "open '%s'", walk->path);
     }
-    spot->st = &st;
+    struct doc_path_spot here = *spot;
+    here.st = &st;
     if (spot->place != NULL && rules->on_own != NULL &&
-        rules->on_own(rules->context, spot, err) < 0) {
+        rules->on_own(rules->context, &here, err) < 0) {
         return -1;
     }
     walk->rest += strlen(spot->name);
     walk->own_left = spot->place != NULL ? strlen(walk->rest) : walk->own_left;
     if (S_ISLNK(st.st_mode)) {
-        return follow_link(walk, spot, next, err);
+        return follow_link(walk, &here, next, err);
     }
     fd_close(&walk->at);
     walk->at = steal_fd(&next);
@@ -207,6 +208,7 @@ static int walk_all(struct walk *walk, struct err *err)
 static int begin_walk(struct walk *walk, struct err *err)
 {
     struct stat top;
+    walk->rest = ""; /* nothing to go, until all is well */
     if (walk->path[0] != '/') {
         return err_set(err, EINVAL, "'%s' is not an absolute path", walk->path);
     }
