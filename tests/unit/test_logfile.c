@@ -110,7 +110,7 @@ static void what_the_workloads_user_may_not_write_is_no_log(void **state)
     assert_int_equal(symlink(roots, link), 0);
     assert_int_equal(lchown(link, 4711, 4712), 0);
     const char *const paths[] = {file, path, up, "/proc/self/cwd/x.log"};
-    const int codes[] = {EACCES, EACCES, ERR_SPEC, ELOOP};
+    const int codes[] = {EACCES, EACCES, ERR_SPEC, ERR_SPEC};
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
         CLEANUP(logfile) struct logfile *lf = NULL;
         assert_int_equal(open_as(paths[i], &other_user, &lf), codes[i]);
@@ -231,7 +231,7 @@ static void a_link_that_the_workload_made_is_not_followed(void **state)
     assert_int_equal(symlink(real, link), 0);
     assert_int_equal(open_fails(path, (uid_t) -1), 0);
     assert_int_equal(lchown(link, 4711, 4711), 0);
-    assert_int_equal(open_fails(path, 4711), ELOOP);
+    assert_int_equal(open_fails(path, 4711), ERR_SPEC);
 }
 
 /* Lines of 1..60 bytes, written in random pieces: nothing lost, no file too large or torn. */
