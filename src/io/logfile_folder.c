@@ -1,7 +1,8 @@
 /*
  * logfile: the way to the file's folder, one component at a time, so that what is judged and used
- * is what was opened. Links are followed only where root, the agent or the log's owner made them,
- * never those of /proc, and none below the agent's own log folder.
+ * is what was opened. Links are followed only where root, the agent or the log's owner made them
+ * (with the agent's rights only where nobody else can move them), never those of /proc, and none
+ * below the agent's own log folder.
  */
 #include "edgible/fd.h"
 #include "edgible/policy.h"
@@ -104,16 +105,35 @@ static int take_folder(const struct logfile *lf, int at, const char *name, const
 static int walk(struct way *way, int from, const char *path, const char *end, bool is_target,
                 int *ret_fd, struct err *err);
 
+/* Whether nobody but root and the agent's user can put another thing under a name of theirs in the
+ * folder. */
+static bool is_closed(int dir)
+{
+    struct stat st;
+    return fstat(dir, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()) &&
+           ((st.st_mode & (S_IWGRP | S_IWOTH)) == 0 || (st.st_mode & S_ISVTX) != 0);
+}
+
+/* A link in folder `at`. One of the agent's own that another user can move counts only where that
+ * user's rights are all that it could use, or the owner's configuration named it. */
+static bool is_trusted(const struct logfile *lf, int at, const struct stat *link)
+{
+    if (lf->owner.is_user && link->st_uid == lf->owner.uid) {
+        return true;
+    }
+    bool is_ours = link->st_uid == 0 || link->st_uid == geteuid();
+    return is_ours && (lf->owner.is_user || lf->owner.own_len > 0 || is_closed(at));
+}
+
 static int follow_link(struct way *way, int at, int link_fd, const char *name,
                        const struct stat *st, int *ret_fd, struct err *err)
 {
     const struct logfile *lf = way->lf;
     char target[PATH_MAX];
     struct statfs fs;
-    bool is_trusted = st->st_uid == 0 || st->st_uid == geteuid() ||
-                      (lf->owner.is_user && st->st_uid == lf->owner.uid);
-    if (!is_trusted) {
-        return err_set(err, ELOOP, "'%s' of '%s' is a link of another user", name, lf->path);
+    if (!is_trusted(lf, at, st)) {
+        return err_set(err, ELOOP, "'%s' of '%s' is a link that another user made or can move",
+                       name, lf->path);
     }
     /* The links of /proc lead to what another process has open or works in. */
     if (fstatfs(link_fd, &fs) < 0 || fs.f_type == PROC_SUPER_MAGIC) {
