@@ -44,6 +44,7 @@ enum op {
 struct shared {
     uint32_t arena;  /* enum arena: where the agent is at work */
     uint32_t folder; /* the folder of its log there: in fs_log_folders */
+    uint32_t file;   /* and the log's name: in fs_log_names */
     uint32_t is_stopping;
     uint64_t done[OP_COUNT]; /* mutations that succeeded */
 };
@@ -64,6 +65,8 @@ extern const char *const op_names[OP_COUNT];
 /* Relative to the arena. The first two are in all of them. */
 #define FS_LOG_FOLDERS 6
 extern const char *const fs_log_folders[FS_LOG_FOLDERS];
+#define FS_LOG_NAMES 2
+extern const char *const fs_log_names[FS_LOG_NAMES];
 
 /* Below limit. */
 uint32_t fs_random(struct ground *ground, uint32_t limit);

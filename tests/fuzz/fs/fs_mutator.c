@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #define SWEEP_EVERY 60 /* of the times that it is chosen */
-#define FLIPS_MAX 60
+#define FLIPS_MAX 100
 
 static const char *const folders[] = {"a", "b", "c", "a/b", "b/a", "c/b", "a/c", "r1", "r1/b"};
 static const char *const names[] = {"a",       "b",       "c",       "x.log",   "y.log",
@@ -138,12 +138,14 @@ static int do_exchange(const struct spot *spot)
 static int do_flip(const struct spot *spot)
 {
     int rc = -1;
+    uint32_t file = __atomic_load_n(&spot->ground->shared->file, __ATOMIC_RELAXED);
+    const char *name = fs_chance(spot->ground, 50) ? fs_log_names[file % FS_LOG_NAMES] : spot->name;
     (void) unlinkat(spot->dir, "q", 0);
     if (symlinkat(canary_some_target(spot->ground, spot->arena), spot->dir, "q") < 0) {
         return -1;
     }
     for (uint32_t i = fs_random(spot->ground, FLIPS_MAX); i > 0; i--) {
-        if (syscall(SYS_renameat2, spot->dir, spot->name, spot->dir, "q", RENAME_EXCHANGE) < 0) {
+        if (syscall(SYS_renameat2, spot->dir, name, spot->dir, "q", RENAME_EXCHANGE) < 0) {
             break;
         }
         rc = 0;

@@ -7,8 +7,6 @@
 #include "edgible/logfile.h"
 #include "edgible/mem.h"
 #include "edgible/pump.h"
-#include "edgible/resolve.h"
-#include "edgible/trusted.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,7 +37,7 @@ static void wait_us(uint32_t us)
     (void) nanosleep(&pause, NULL);
 }
 
-static void say_fault(struct counts *counts, const char *what, const char *path)
+void fs_say_fault(struct counts *counts, const char *what, const char *path)
 {
     (void) fprintf(stderr, "FAULT: %s: '%s'\n", what, path);
     counts->faults++;
@@ -50,8 +48,10 @@ static char *some_log_path(struct ground *ground, enum arena arena)
     uint32_t folder = fs_random(ground, arena == ARENA_LOGS ? 2 : FS_LOG_FOLDERS);
     __atomic_store_n(&ground->shared->arena, (uint32_t) arena, __ATOMIC_RELAXED);
     __atomic_store_n(&ground->shared->folder, folder, __ATOMIC_RELAXED);
+    uint32_t file = fs_chance(ground, 70) ? 0 : 1;
+    __atomic_store_n(&ground->shared->file, file, __ATOMIC_RELAXED);
     return xasprintf("%s/%s/%s/%s", ground->base, arena_names[arena], fs_log_folders[folder],
-                     fs_chance(ground, 70) ? "x.log" : "y.log");
+                     fs_log_names[file]);
 }
 
 static struct log_owner make_owner(const struct ground *ground, enum arena arena)
@@ -85,8 +85,7 @@ static void plant(struct ground *ground, enum arena arena)
         return;
     }
     const char *name = fs_some_name(ground);
-    bool has_links = arena == ARENA_PLAIN || arena == ARENA_LIMITED;
-    if (has_links && fs_chance(ground, 40)) {
+    if (fs_chance(ground, 40)) {
         (void) !symlinkat(canary_some_target(ground, arena), dir, name);
     } else {
         (void) !linkat(AT_FDCWD, canary_some_hard_link(ground, arena), dir, name, 0);
@@ -121,7 +120,7 @@ static void give_folders(struct ground *ground)
     wait_us(fs_random(ground, 1500));
 }
 
-static void prepare(struct ground *ground, enum arena arena)
+void fs_prepare(struct ground *ground, enum arena arena)
 {
     if (!ground->is_root) {
         return;
@@ -144,7 +143,7 @@ static void check_secret(struct session *s, const char *data, size_t len, const 
     /* Where both are one user, links within the policy's folder may lead a reader anywhere. */
     bool is_free = !s->ground->is_root && s->arena == ARENA_LIMITED;
     if (!is_free && canary_is_secret(s->ground, data, len)) {
-        say_fault(s->counts, where, s->log.file);
+        fs_say_fault(s->counts, where, s->log.file);
     }
 }
 
@@ -176,7 +175,7 @@ static void read_back(struct session *s)
                                        .notify = ignore};
     CLEANUP(log_reader) struct log_reader *reader = log_reader_new(&params, &err);
     if (reader == NULL) {
-        say_fault(s->counts, err.msg, s->log.file);
+        fs_say_fault(s->counts, err.msg, s->log.file);
         return;
     }
     ssize_t n = 0;
@@ -188,7 +187,7 @@ static void read_back(struct session *s)
             wait_us(100);
         }
         if (tries == READ_TRIES) {
-            say_fault(s->counts, "a reader hangs", s->log.file);
+            fs_say_fault(s->counts, "a reader hangs", s->log.file);
             break;
         }
     }
@@ -264,7 +263,7 @@ void session_run_log(struct ground *ground, enum arena arena, struct counts *cou
                               .max_files = fs_random(ground, 4),
                               .owner = make_owner(ground, arena),
                               .allowed = arena == ARENA_LIMITED ? &s.allowed : NULL};
-    prepare(ground, arena);
+    fs_prepare(ground, arena);
     s.lf = logfile_new(&s.log);
     s.place = log_place_new();
     logfile_set_place(s.lf, s.place);
@@ -281,118 +280,4 @@ void session_run_log(struct ground *ground, enum arena arena, struct counts *cou
     logfile_free(s.lf);
     log_place_unref(s.place);
     strv_fini(&s.allowed);
-}
-
-/* --- paths ---------------------------------------------------------------------------------------
- */
-
-static bool starts_with(const char *text, const char *start)
-{
-    return strncmp(text, start, strlen(start)) == 0;
-}
-
-static char *some_path(struct ground *ground, enum arena arena)
-{
-    if (arena == ARENA_PUBLIC) {
-        return xasprintf("%s/public/%s/%s", ground->base,
-                         fs_log_folders[fs_random(ground, FS_LOG_FOLDERS)], fs_some_name(ground));
-    }
-    static const char *const starts[] = {"plain/a/b/", "plain/a/",      "plain/b/a/", "plain/",
-                                         "links/in/",  "links/in/a/b/", "links/deep/"};
-    return xasprintf("%s/%s%s", ground->base, starts[fs_random(ground, ARRAY_LEN(starts))],
-                     fs_some_name(ground));
-}
-
-/* No link that the user can have made or moved was followed: so it is in the arena itself. */
-static void check_trusted(const struct ground *ground, enum arena within, struct counts *counts,
-                          const char *path, int fd)
-{
-    char link[48];
-    char name[4096];
-    struct stat st;
-    (void) snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, name, sizeof(name) - 1);
-    CLEANUP(free) char *arena = fs_path(ground, arena_names[within]);
-    name[n > 0 ? n : 0] = '\0';
-    if (fstat(fd, &st) < 0 || canary_is_outside(&st) || S_ISLNK(st.st_mode) ||
-        !starts_with(name, arena)) {
-        say_fault(counts, "trusted_open() followed a link out of the arena", path);
-        (void) fprintf(stderr, "       to '%s'\n", name);
-    }
-}
-
-static void try_trusted(struct ground *ground, enum arena within, struct counts *counts,
-                        const char *path)
-{
-    CLEANUP(free) char *arena = fs_path(ground, arena_names[within]);
-    struct err err = {0};
-    struct stat st;
-    if (stat(arena, &st) < 0) {
-        fs_die(arena);
-    }
-    struct trusted_folder folder = {.dev = st.st_dev, .ino = st.st_ino};
-    /* Where both are one user, only the bounds tell whose links are not followed. */
-    bool has_bounds = !ground->is_root || fs_chance(ground, 50);
-    struct trusted_bounds bounds = {.folders = &folder, .count = has_bounds ? 1 : 0};
-    CLEANUP(close_fd) int fd = trusted_open(path, &bounds, &err);
-    if (fd >= 0) {
-        counts->trusted++;
-        check_trusted(ground, within, counts, path, fd);
-    } else {
-        counts->untrusted += err.code == ERR_SPEC;
-    }
-}
-
-/* A settled path leads to what was opened, now and later. */
-static void check_settled(struct ground *ground, struct counts *counts,
-                          const struct resolved *resolved)
-{
-    struct stat st;
-    CLEANUP(free) char *plain = fs_path(ground, "plain");
-    CLEANUP(free) char *public = fs_path(ground, "public");
-    bool is_within = starts_with(resolved->path, plain) || starts_with(resolved->path, public);
-    if (!resolve_is_settled(resolved->path) || (is_within && !ground->is_root)) {
-        return;
-    }
-    counts->settled++;
-    bool is_theirs =
-        is_within && strcmp(resolved->path, plain) != 0 && strcmp(resolved->path, public) != 0;
-    if (is_theirs || lstat(resolved->path, &st) < 0 || st.st_dev != resolved->st.st_dev ||
-        st.st_ino != resolved->st.st_ino) {
-        say_fault(counts, "a settled path leads elsewhere", resolved->path);
-    }
-}
-
-static void try_resolve(struct ground *ground, struct counts *counts, const char *path)
-{
-    struct err err = {0};
-    struct resolved resolved = {.fd = -1};
-    struct stat st;
-    if (resolve_open(path, &resolved, &err) == 0) {
-        counts->resolved++;
-        if (resolved.path[0] != '/' || fstat(resolved.fd, &st) < 0 ||
-            st.st_ino != resolved.st.st_ino || st.st_dev != resolved.st.st_dev) {
-            say_fault(counts, "what was opened is not what was looked at", path);
-        }
-        check_settled(ground, counts, &resolved);
-        resolved_fini(&resolved);
-    }
-    CLEANUP(free) char *real = resolve_path(path, &err);
-    if (real != NULL && (real[0] != '/' || strstr(real, "/../") != NULL)) {
-        say_fault(counts, "resolve_path() gave a path that is not resolved", real);
-    }
-}
-
-void session_run_paths(struct ground *ground, struct counts *counts)
-{
-    enum arena arena = fs_chance(ground, 70) ? ARENA_PLAIN : ARENA_PUBLIC;
-    __atomic_store_n(&ground->shared->arena, (uint32_t) arena, __ATOMIC_RELAXED);
-    prepare(ground, arena);
-    for (int i = 0; i < 40; i++) {
-        CLEANUP(free) char *path = some_path(ground, arena);
-        __atomic_store_n(&ground->shared->folder, fs_random(ground, FS_LOG_FOLDERS),
-                         __ATOMIC_RELAXED);
-        try_trusted(ground, arena, counts, path);
-        try_resolve(ground, counts, path);
-    }
 }
