@@ -2,6 +2,8 @@
 
 #include "edgible/buf.h"
 #include "edgible/creds.h"
+#include "edgible/doc_path.h"
+#include "edgible/fd.h"
 #include "edgible/policy.h"
 #include "edgible/sandbox.h"
 #include "edgible/spawn.h"
@@ -113,6 +115,20 @@ static const char *own_path(const struct workload_spec *w)
     return SPAWN_DEFAULT_PATH;
 }
 
+/* Where a path leads just now. It is judged again when it is opened, which knows whose links are
+ * followed. NULL with err. */
+static char *find_path(const char *path, bool *ret_exists, struct err *err)
+{
+    static const struct doc_path_rules rules = {.any_owner = true};
+    struct doc_path found = {.fd = -1};
+    if (doc_path_find(path, &rules, &found, err) < 0) {
+        return NULL;
+    }
+    *ret_exists = found.fd >= 0;
+    fd_close(&found.fd);
+    return found.path;
+}
+
 static void check_program(struct asked *a, const char *field, const char *program)
 {
     const char *folder = a->workload->working_dir != NULL ? a->workload->working_dir : "/";
@@ -123,10 +139,10 @@ static void check_program(struct asked *a, const char *field, const char *progra
         struct err err = {0};
         CLEANUP(free)
         char *absolute = item[0] == '/' ? xstrdup(item) : xasprintf("%s/%s", folder, item);
-        CLEANUP(free) char *path = resolve_path(absolute, &err);
-        struct stat st;
+        bool exists = false;
+        CLEANUP(free) char *path = find_path(absolute, &exists, &err);
         bool is_bare = strchr(program, '/') == NULL;
-        if (is_bare && (path == NULL || stat(path, &st) < 0)) {
+        if (is_bare && !exists) {
             continue; /* another folder of PATH has it, or none: a launch judges that */
         }
         CLEANUP(free)
@@ -147,7 +163,8 @@ static void check_program(struct asked *a, const char *field, const char *progra
 /* Every program of that folder is one that the policy allows. */
 static bool is_allowed_folder(const struct policy_config *policy, const char *folder)
 {
-    CLEANUP(free) char *real = folder[0] == '/' ? resolve_path(folder, NULL) : NULL;
+    bool exists = false;
+    CLEANUP(free) char *real = find_path(folder, &exists, NULL);
     CLEANUP(free) char *any = real != NULL ? xasprintf("%s/%s", real, NO_COMMAND) : NULL;
     return any != NULL && policy_matches_any(&policy->commands, any);
 }
@@ -200,7 +217,8 @@ static void check_path(struct asked *a, const char *field, const char *given)
         return;
     }
     struct err err = {0};
-    CLEANUP(free) char *path = resolve_path(given, &err);
+    bool exists = false;
+    CLEANUP(free) char *path = find_path(given, &exists, &err);
     CLEANUP(free)
     char *refusal = path != NULL ? admission_write_refusal(a->policy, path)
                                  : xasprintf("policy.writePaths: %s", err.msg);
@@ -213,7 +231,8 @@ static void check_path(struct asked *a, const char *field, const char *given)
 static void check_read_path(struct asked *a, const char *field, const char *given)
 {
     struct err err = {0};
-    CLEANUP(free) char *path = resolve_path(given, &err);
+    bool exists = false;
+    CLEANUP(free) char *path = find_path(given, &exists, &err);
     if (path == NULL) {
         buf_printf(a->why, "%s '%s': policy.readPaths: %s", field, given, err.msg);
     } else if (!policy_matches_any(&a->policy->read_paths, path)) {

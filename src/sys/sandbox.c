@@ -1,9 +1,9 @@
 #include "edgible/sandbox.h"
 
+#include "edgible/doc_path.h"
 #include "edgible/fd.h"
 #include "edgible/mem.h"
 #include "edgible/policy.h"
-#include "edgible/resolve.h"
 #include "edgible/trusted.h"
 
 #include <errno.h>
@@ -133,7 +133,7 @@ static int check_program(const char *path, int fd, struct err *err)
 /* What was opened, and not what the path led to at some other time. */
 static int check_allowed(const char *path, int fd, const struct strv *allowed, struct err *err)
 {
-    CLEANUP(free) char *real = resolve_descriptor(fd, err);
+    CLEANUP(free) char *real = doc_path_of(fd, err);
     if (real == NULL) {
         return err_prefix(err, "'%s'", path);
     }

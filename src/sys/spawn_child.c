@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -210,11 +211,37 @@ static int set_uid(const struct child_plan *plan)
     return real == uid && effective == uid && saved == uid ? 0 : EPERM;
 }
 
+/* No path of a document leads through a link of /proc. Everything else that it leads through is
+ * bounded by the rights that the child has by now. -1 with errno; ENOSYS where the kernel cannot
+ * say (before Linux 5.6, or a filter). */
+static int open_path(const char *path, unsigned flags)
+{
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC | flags, .resolve = RESOLVE_NO_MAGICLINKS};
+    long fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+    if (fd < 0 && errno == EPERM) {
+        errno = ENOSYS;
+    }
+    return (int) fd;
+}
+
+static int enter_dir(const char *path)
+{
+    int fd = open_path(path, O_DIRECTORY);
+    if (fd < 0) {
+        return errno == ENOSYS ? chdir(path) : -1;
+    }
+    int rc = fchdir(fd);
+    int error = errno;
+    (void) close(fd);
+    errno = error;
+    return rc;
+}
+
 static int change_dir(const struct child_plan *plan)
 {
     const struct spawn_request *request = plan->request;
     struct stat st;
-    if (chdir(request->working_dir != NULL ? request->working_dir : "/") < 0) {
+    if (enter_dir(request->working_dir != NULL ? request->working_dir : "/") < 0) {
         return errno;
     }
     if (!request->is_dir_known) {
@@ -270,6 +297,19 @@ static int execute_fd(const struct spawn_request *request)
     return errno;
 }
 
+/* -1 with errno. */
+static int execute_path(const struct spawn_request *request, const char *path)
+{
+    int fd = open_path(path, 0);
+    if (fd < 0 && errno == ELOOP) {
+        return -1;
+    }
+    if (fd >= 0) {
+        (void) close(fd);
+    }
+    return execve(path, request->argv, request->envp);
+}
+
 /* As execvp(3), but that ENOEXEC is final: no shell is tried on what is no program. */
 static int execute(const struct child_plan *plan)
 {
@@ -285,7 +325,7 @@ static int execute(const struct child_plan *plan)
     bool forbidden = false;
     int last = ENOENT;
     for (char *const *path = request->paths; *path != NULL; path++) {
-        (void) execve(*path, request->argv, request->envp);
+        (void) execute_path(request, *path);
         last = errno;
         if (last == EACCES) {
             forbidden = true;

@@ -214,12 +214,13 @@ def test_what_the_policy_allows_runs(world):
                                "env": ["PATH"]})
     agent.start()
     (r / "data/here").mkdir()
+    (r / "data/here/bin").symlink_to(r / "allowed")
     mark = world.marker / "ok"
     agent.run("app",
               workload("script", [f"{r}/alias/touch", str(mark)], logFile=f"{r}/data/new/x.log"),
               workload("bare", ["sleep", "1000000"], env={"PATH": f"{r}/nothing:{r}/allowed"}),
               workload("system", ["sleep", "1000000"]),
-              workload("relative", ["../../allowed/sleep", "1000000"],
+              workload("relative", ["bin/sleep", "1000000"],
                        workingDir=f"{r}/data/here"))
     wait_for(mark.exists, "the script")
     assert (r / "data/new/x.log").exists()
@@ -285,6 +286,33 @@ def test_a_working_directory_that_leads_elsewhere_is_refused_at_the_next_start(w
     os.kill(pid, signal.SIGKILL)
     event = agent.wait_event("failed", "app", "w", since)
     assert "policy.writePaths" in event["reason"]
+
+
+@pytest.mark.as_root
+def test_links_of_third_users_are_refused_and_those_of_the_workloads_user_followed(world):
+    agent, r = world.agent, world.root
+    user = ordinary_account()
+    (r / "data/here").mkdir()
+    for name, uid in (("theirs", 54321), ("users", user.uid)):
+        (r / "data" / name).symlink_to(r / "allowed")
+        (r / f"data/{name}-data").symlink_to(r / "data/here")
+        for link in (r / "data" / name, r / f"data/{name}-data"):
+            os.chown(link, uid, uid, follow_symlinks=False)
+    agent.write_config(policy={**world.policy, "users": [user.name]})
+    agent.start()
+    good = [f"{r}/allowed/sleep", "1000000"]
+    for name, link, fields in (
+            ("command", "theirs", {"command": [f"{r}/data/theirs/sleep", "1000000"]}),
+            ("folder", "theirs-data", {"command": good, "workingDir": f"{r}/data/theirs-data"}),
+            ("log", "theirs-data", {"command": good, "logFile": f"{r}/data/theirs-data/new/x"})):
+        agent.put(f"{name}.yaml", agent.app(name, {**workload("w", good, restart=FAIL_AT_ONCE),
+                                                   "user": user.name, **fields}))
+        reason = agent.wait_event("failed", name)["reason"]
+        assert f"the link '{r}/data/{link}' is not followed" in reason, reason
+        assert "the user with ID 54321" in reason and "policy." in reason, reason
+    assert not [e for e in agent.events() if e["type"] == "started"]
+    agent.run("users", workload("w", [f"{r}/data/users/sleep", "1000000"], user=user.name,
+                                workingDir=f"{r}/data/users-data"))
 
 
 def test_swapping_the_program_while_it_starts_never_runs_the_other(world):

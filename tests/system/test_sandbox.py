@@ -174,7 +174,7 @@ def test_links_of_others_and_in_folders_of_others_are_not_followed(agent):
     (work / "open").chmod(0o777)
     (work / "open/by-root").symlink_to("/etc")
     work.chmod(0o755)
-    for number, (path, why) in enumerate((("by-them/data", "belongs neither to root"),
+    for number, (path, why) in enumerate((("by-them/data", "and not to root or the agent's user"),
                                           ("theirs/by-root", "others can write"),
                                           ("open/by-root/passwd", "others can write"))):
         reason = refusal_of(agent, f"app{number}", user=user.name,
@@ -187,9 +187,8 @@ def test_who_may_write_everywhere_is_started_by_any_link(agent):
     assert told[1] == "ok"
 
 
-def test_links_of_proc_and_parts_that_go_up_are_refused(agent):
+def test_links_of_proc_are_refused(agent):
     assert "/proc" in refusal_of(agent, "proc", sandbox={"write": ["/proc/self/root/tmp"]})
-    assert "'..'" in refusal_of(agent, "up", sandbox={"read": [f"{agent.work}/../x"]})
 
 
 def test_links_of_the_device_are_followed(agent):
@@ -264,7 +263,6 @@ def test_documents_have_read_what_the_policy_lets_them(reading):
             ("read", {"sandbox": {"read": [f"{work}/in", f"{work}/secret"]}}, "sandbox.read[1]"),
             ("write", {"sandbox": {"write": [f"{work}/secret/file"]}}, "sandbox.write[0]"),
             ("link", {"sandbox": {"read": [f"{work}/in/link"]}}, f"'{work}/secret' is not among"),
-            ("up", {"sandbox": {"read": [f"{work}/in/../secret"]}}, f"'{work}/secret' is not"),
             ("all", {"sandbox": {"read": ["/"]}}, "'/' is not among"),
             ("dir", {"sandbox": {}, "workingDir": f"{work}/secret"}, "workingDir")):
         agent.deploy(name, workload("main", ["/bin/true"], **fields))

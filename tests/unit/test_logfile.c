@@ -110,7 +110,7 @@ static void what_the_workloads_user_may_not_write_is_no_log(void **state)
     assert_int_equal(symlink(roots, link), 0);
     assert_int_equal(lchown(link, 4711, 4712), 0);
     const char *const paths[] = {file, path, up, "/proc/self/cwd/x.log"};
-    const int codes[] = {EACCES, EACCES, ERR_SPEC, ELOOP};
+    const int codes[] = {EACCES, EACCES, ERR_SPEC, ERR_SPEC};
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
         CLEANUP(logfile) struct logfile *lf = NULL;
         assert_int_equal(open_as(paths[i], &other_user, &lf), codes[i]);
@@ -231,7 +231,7 @@ static void a_link_that_the_workload_made_is_not_followed(void **state)
     assert_int_equal(symlink(real, link), 0);
     assert_int_equal(open_fails(path, (uid_t) -1), 0);
     assert_int_equal(lchown(link, 4711, 4711), 0);
-    assert_int_equal(open_fails(path, 4711), ELOOP);
+    assert_int_equal(open_fails(path, 4711), ERR_SPEC);
 }
 
 /* A link of root's in a folder of another user's: that user can move it to any name there. */
@@ -247,17 +247,17 @@ static void a_link_that_another_user_can_move_is_not_followed(void **state)
     CLEANUP(free) char *path = in_scratch("theirs/link/x.log");
     assert_int_equal(mkdir(real, 0755), 0);
     assert_int_equal(symlink(real, link), 0);
-    assert_int_equal(open_fails(path, 0), ELOOP);
+    assert_int_equal(open_fails(path, 0), ERR_SPEC);
     assert_int_equal(chown(dir, 0, 0), 0);
     assert_int_equal(open_fails(path, 0), 0);
     const struct {
         mode_t mode;
         int code;
     } cases[] = {
-        {0775,  ELOOP},
-        {0757,  ELOOP},
-        {01777, 0    },
-        {0755,  0    }
+        {0775,  ERR_SPEC},
+        {0757,  ERR_SPEC},
+        {01777, 0       },
+        {0755,  0       }
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         assert_int_equal(chmod(dir, cases[i].mode), 0);

@@ -1,6 +1,6 @@
 /* fs_fuzz: paths that are opened while the mutator is at work on them. */
+#include "edgible/doc_path.h"
 #include "edgible/mem.h"
-#include "edgible/resolve.h"
 #include "edgible/trusted.h"
 #include "fs_session.h"
 
@@ -68,13 +68,13 @@ static void try_trusted(struct ground *ground, enum arena within, struct counts 
 
 /* A settled path leads to what was opened, now and later. */
 static void check_settled(struct ground *ground, struct counts *counts,
-                          const struct resolved *resolved)
+                          const struct doc_path *resolved)
 {
     struct stat st;
     CLEANUP(free) char *plain = fs_path(ground, "plain");
     CLEANUP(free) char *public = fs_path(ground, "public");
     bool is_within = starts_with(resolved->path, plain) || starts_with(resolved->path, public);
-    if (!resolve_is_settled(resolved->path) || (is_within && !ground->is_root)) {
+    if (!doc_path_is_settled(resolved->path) || (is_within && !ground->is_root)) {
         return;
     }
     counts->settled++;
@@ -89,20 +89,23 @@ static void check_settled(struct ground *ground, struct counts *counts,
 static void try_resolve(struct ground *ground, struct counts *counts, const char *path)
 {
     struct err err = {0};
-    struct resolved resolved = {.fd = -1};
+    const struct doc_path_rules rules = {.any_owner = true};
+    struct doc_path resolved = {.fd = -1};
     struct stat st;
-    if (resolve_open(path, &resolved, &err) == 0) {
+    if (doc_path_open(path, &rules, &resolved, &err) == 0) {
         counts->resolved++;
         if (resolved.path[0] != '/' || fstat(resolved.fd, &st) < 0 ||
             st.st_ino != resolved.st.st_ino || st.st_dev != resolved.st.st_dev) {
             fs_say_fault(counts, "what was opened is not what was looked at", path);
         }
         check_settled(ground, counts, &resolved);
-        resolved_fini(&resolved);
+        doc_path_fini(&resolved);
     }
-    CLEANUP(free) char *real = resolve_path(path, &err);
-    if (real != NULL && (real[0] != '/' || strstr(real, "/../") != NULL)) {
-        fs_say_fault(counts, "resolve_path() gave a path that is not resolved", real);
+    if (doc_path_find(path, &rules, &resolved, &err) == 0) {
+        if (resolved.path[0] != '/' || strstr(resolved.path, "/../") != NULL) {
+            fs_say_fault(counts, "doc_path_find() gave a path that is not resolved", resolved.path);
+        }
+        doc_path_fini(&resolved);
     }
 }
 
