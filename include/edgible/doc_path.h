@@ -44,6 +44,9 @@ struct doc_path_rules {
     doc_path_fn *make;    /* a component of the path itself that is missing: makes it */
 };
 
+/* Fills err with ERR_SPEC, where the link is and why it is not followed; -1. */
+int doc_path_refuse_link(const struct doc_path_spot *spot, const char *why, struct err *err);
+
 /* What was opened. */
 struct doc_path {
     int fd;         /* O_PATH, the caller closes; -1: nothing is there */

@@ -67,6 +67,9 @@ void logfile_begin_run(struct logfile *lf, bool continues);
 /* Adds the last lines of the run, at most PUMP_TAIL_LINES and PUMP_TAIL_BYTES. */
 void logfile_tail(const struct logfile *lf, struct strv *lines);
 
+/* Watches the folder that the file is in, as its owner finds it: inotify_add_watch(2), or -1. */
+int logfile_watch_folder(const struct logfile *lf, int inotify_fd, uint32_t mask);
+
 const char *logfile_path(const struct logfile *lf);
 /* With whose rights; borrowed. */
 const struct log_owner *logfile_owner(const struct logfile *lf);

@@ -62,8 +62,7 @@ static bool is_trusted_user(const struct walk *walk, uid_t uid)
     return uid == 0 || uid == geteuid() || uid == walk->top;
 }
 
-/* Where the link is, for a message. */
-static int refuse_link(const struct doc_path_spot *spot, const char *why, struct err *err)
+int doc_path_refuse_link(const struct doc_path_spot *spot, const char *why, struct err *err)
 {
     CLEANUP(free) char *folder = doc_path_of(spot->folder, NULL);
     const char *front = folder == NULL || strcmp(folder, "/") == 0 ? "" : folder;
@@ -84,7 +83,7 @@ static int check_owner(const struct walk *walk, const struct doc_path_spot *spot
                           (unsigned) owner,
                           rules->has_user ? "root, the agent's user or the workload's user"
                                           : "root or the agent's user");
-    return refuse_link(spot, why, err);
+    return doc_path_refuse_link(spot, why, err);
 }
 
 static int check_link(const struct walk *walk, const struct doc_path_spot *spot, struct err *err)
@@ -95,14 +94,15 @@ static int check_link(const struct walk *walk, const struct doc_path_spot *spot,
         return err_set(err, errno, "look at the folder of '%s' in '%s'", spot->name, walk->path);
     }
     if (fs.f_type == PROC_SUPER_MAGIC) {
-        return refuse_link(spot, "what a link of /proc leads to depends on who follows it", err);
+        return doc_path_refuse_link(spot, "what a link of /proc leads to depends on who follows it",
+                                    err);
     }
     if (check_owner(walk, spot, err) < 0) {
         return -1;
     }
     bool is_open = (folder.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (folder.st_mode & S_ISVTX) == 0;
     if (walk->rules->closed_folders && (is_open || !is_trusted_user(walk, folder.st_uid))) {
-        return refuse_link(spot, "others can write to the folder that it is in", err);
+        return doc_path_refuse_link(spot, "others can write to the folder that it is in", err);
     }
     return walk->rules->on_link != NULL ? walk->rules->on_link(walk->rules->context, spot, err) : 0;
 }

@@ -9,7 +9,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -108,6 +110,20 @@ static int check_own(const void *context, const struct doc_path_spot *spot, stru
         return err_set(err, is_link ? ELOOP : ENOTDIR, "'%s' of '%s'", spot->name, lf->path);
     }
     return own == OWN_NOT ? 0 : take_folder(lf, spot, err);
+}
+
+int logfile_watch_folder(const struct logfile *lf, int inotify_fd, uint32_t mask)
+{
+    struct log_owner_before before;
+    CLEANUP(close_fd) int dir = -1;
+    char path[48];
+    if (log_owner_enter(&lf->owner, &before, NULL) < 0) {
+        return -1;
+    }
+    int rc = logfile_open_dir(lf, false, &dir, NULL);
+    log_owner_leave(&before);
+    (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", dir);
+    return rc == 0 ? inotify_add_watch(inotify_fd, path, mask) : -1;
 }
 
 int logfile_open_dir(const struct logfile *lf, bool make, int *ret_fd, struct err *err)

@@ -46,9 +46,7 @@ static int check_bounds(const void *context, const struct doc_path_spot *spot, s
     if (!is_in_bounds(context, spot->folder)) {
         return 0;
     }
-    return err_set(err, ERR_SPEC,
-                   "the link '%s' is not followed: it is in a folder that the sandbox may write to",
-                   spot->name);
+    return doc_path_refuse_link(spot, "it is in a folder that the sandbox may write to", err);
 }
 
 int trusted_open(const char *path, const struct trusted_bounds *bounds, struct err *err)

@@ -13,7 +13,8 @@ CALL = re.compile(
     r"(?<![\w.>])(f?open(?:at2?)?|l?stat|fstatat|statx|chdir|rename(?:at2?)?|unlink(?:at)?"
     r"|l?chown|fchownat|f?chmod(?:at)?|mkdir(?:at)?|rmdir|link(?:at)?|symlink(?:at)?"
     r"|readlink(?:at)?|opendir|realpath|access|faccessat|truncate|execve(?:at)?"
-    r"|fd_read_(?:regular_)?file|fd_make_dirs)\s*\(|\bSYS_(openat2?|execveat)\b"
+    r"|fd_read_(?:regular_)?file|fd_make_dirs|scandir|inotify_add_watch|statv?fs|l?[gs]etxattr|mk(?:fifo|nod)(?:at)?"
+    r"|utimensat|execvp?e?|posix_spawnp?)\s*\(|\bSYS_(openat2?|execveat)\b"
 )
 NOISE = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.S)
 
@@ -24,8 +25,8 @@ ALLOWED = {
     # The same path is looked at for its identity and device: nothing is opened by it.
     "src/io/logfile.c": "lstat stat",
     # Names in a log's folder that doc_path.c opened.
-    "src/io/log_reader_file.c": "openat",
-    "src/io/logfile_folder.c": "fchmod mkdirat openat",
+    "src/io/log_reader_file.c": "inotify_add_watch openat",
+    "src/io/logfile_folder.c": "fchmod inotify_add_watch mkdirat openat",
     "src/io/logfile_open.c": "fchmod fstatat openat unlinkat",
     "src/io/logfile_ours.c": "fstatat openat",
     "src/io/logfile_rotate.c": "fstatat openat renameat unlinkat",
@@ -39,12 +40,13 @@ ALLOWED = {
     "src/sys/spawn_child.c": "SYS_execveat SYS_openat2 chdir execve open openat stat",
     # --- Paths of the owner: command line, configuration, its folders ---
     "src/app/agent.c": "fd_make_dirs open stat",
-    "src/app/check.c": "fd_read_file",
+    "src/app/check.c": "fd_read_file scandir",
     "src/app/cmd_stack.c": "fd_read_file",
     "src/app/config_file.c": "fd_read_file lstat realpath",
-    "src/app/config_warn.c": "realpath",
+    "src/app/config_warn.c": "realpath scandir",
     "src/app/documents.c": "fd_read_file",
     "src/app/plane.c": "realpath",
+    "src/io/watch.c": "inotify_add_watch",
     "src/io/server.c": "lstat unlink",
     "src/io/server_socket.c": "fchmodat fchownat fstatat open renameat unlinkat",
     "src/svc/source_deploy.c": "fchmod lstat mkdir open openat opendir rename renameat rmdir stat unlinkat",
@@ -53,7 +55,7 @@ ALLOWED = {
     "src/sys/secret.c": "open stat",
     "src/sys/trusted_folder.c": "lstat open",
     # --- Files of the agent: stateDir, runtimeDir, its own executable ---
-    "src/app/agent_upgrade.c": "readlink",
+    "src/app/agent_upgrade.c": "execv posix_spawn readlink",
     "src/io/pump_journal.c": "fstatat open unlink",
     "src/svc/event_store.c": "fd_make_dirs fd_read_regular_file open opendir truncate unlink",
     "src/svc/persist.c": "fd_make_dirs fd_read_regular_file open opendir rmdir unlink",
@@ -62,9 +64,9 @@ ALLOWED = {
     # --- /proc, /sys and /dev ---
     "src/io/pump_pipe.c": "open",
     "src/sys/census.c": "fstatat open openat opendir",
-    "src/sys/cgroup.c": "faccessat fd_read_file mkdirat open openat unlinkat",
+    "src/sys/cgroup.c": "faccessat fd_read_file getxattr mkdirat open openat unlinkat",
     "src/sys/check_mark.c": "fd_read_file",
-    "src/sys/host.c": "fd_read_file",
+    "src/sys/host.c": "fd_read_file statvfs",
     "src/sys/net_ports.c": "fopen opendir readlinkat stat",
     "src/sys/oom.c": "fd_read_file open",
     "src/sys/peer.c": "fd_read_file",

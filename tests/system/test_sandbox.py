@@ -153,7 +153,7 @@ def test_a_link_that_it_made_does_not_widen_the_sandbox(agent):
             sandbox[member] = [*sandbox.get(member, []), path]
             reason = refusal_of(agent, f"{label}-{member}", sandbox=sandbox)
             assert f"sandbox.{member}[{len(sandbox[member]) - 1}]: " in reason
-            assert "the link 'link'" in reason and path in reason
+            assert f"the link '{path.removesuffix('/secret')}'" in reason
     assert "sandbox: workingDir: " in refusal_of(
         agent, "folder", workingDir=f"{own}/link", sandbox={"write": [own]})
     assert "sandbox: command[0]: " in refusal_of(
