@@ -105,13 +105,12 @@ static int take_folder(const struct logfile *lf, int at, const char *name, const
 static int walk(struct way *way, int from, const char *path, const char *end, bool is_target,
                 int *ret_fd, struct err *err);
 
-/* Whether nobody but root and the agent's user can put another thing under a name of theirs in the
- * folder. */
+/* Whether nobody but root and the agent's user can make or move names in the folder. */
 static bool is_closed(int dir)
 {
     struct stat st;
     return fstat(dir, &st) == 0 && (st.st_uid == 0 || st.st_uid == geteuid()) &&
-           ((st.st_mode & (S_IWGRP | S_IWOTH)) == 0 || (st.st_mode & S_ISVTX) != 0);
+           (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 /* A link in folder `at`. One of the agent's own that another user can move counts only where that

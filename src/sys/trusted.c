@@ -84,7 +84,9 @@ static int check_link(const struct walk *walk, const char *name, const struct st
     if (!is_trusted_user(walk, link->st_uid)) {
         return refuse(walk, name, "it belongs neither to root nor to the agent's user", err);
     }
-    bool is_open = (folder.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (folder.st_mode & S_ISVTX) == 0;
+    /* Sticky or not: the owner of a link tells who made it, and not who moved it there from a
+     * folder of its own. */
+    bool is_open = (folder.st_mode & (S_IWGRP | S_IWOTH)) != 0;
     if (is_open || !is_trusted_user(walk, folder.st_uid)) {
         return refuse(walk, name, "others can write to the folder that it is in", err);
     }
