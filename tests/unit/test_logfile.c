@@ -256,7 +256,7 @@ static void a_link_that_another_user_can_move_is_not_followed(void **state)
     } cases[] = {
         {0775,  ERR_SPEC},
         {0757,  ERR_SPEC},
-        {01777, 0       },
+        {01777, ERR_SPEC},
         {0755,  0       }
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

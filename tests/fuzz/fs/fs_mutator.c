@@ -134,23 +134,42 @@ static int do_exchange(const struct spot *spot)
                          RENAME_EXCHANGE);
 }
 
-/* The attack itself: what is there and a link take turns under one name, as fast as they can. */
-static int do_flip(const struct spot *spot)
+/* What is there and a link take turns under one name, as fast as they can. */
+static int flip(const struct spot *spot, int dir, const char *name)
 {
     int rc = -1;
-    uint32_t file = __atomic_load_n(&spot->ground->shared->file, __ATOMIC_RELAXED);
-    const char *name = fs_chance(spot->ground, 50) ? fs_log_names[file % FS_LOG_NAMES] : spot->name;
-    (void) unlinkat(spot->dir, "q", 0);
-    if (symlinkat(canary_some_target(spot->ground, spot->arena), spot->dir, "q") < 0) {
+    (void) unlinkat(dir, "q", 0);
+    if (symlinkat(canary_some_target(spot->ground, spot->arena), dir, "q") < 0) {
         return -1;
     }
     for (uint32_t i = fs_random(spot->ground, FLIPS_MAX); i > 0; i--) {
-        if (syscall(SYS_renameat2, spot->dir, name, spot->dir, "q", RENAME_EXCHANGE) < 0) {
+        if (syscall(SYS_renameat2, dir, name, dir, "q", RENAME_EXCHANGE) < 0) {
             break;
         }
         rc = 0;
     }
     return rc;
+}
+
+/* The attack itself: on the log of this moment, on its folder, or on anything. */
+static int do_flip(const struct spot *spot)
+{
+    const struct shared *shared = spot->ground->shared;
+    uint32_t folder = __atomic_load_n(&shared->folder, __ATOMIC_RELAXED) % FS_LOG_FOLDERS;
+    uint32_t file = __atomic_load_n(&shared->file, __ATOMIC_RELAXED) % FS_LOG_NAMES;
+    uint32_t kind = fs_random(spot->ground, 5);
+    if (kind == 0) {
+        return flip(spot, spot->dir, spot->name);
+    }
+    CLEANUP(free) char *path = xstrdup(fs_log_folders[folder]);
+    const char *name = fs_log_names[file];
+    if (kind < 3) {
+        char *slash = strrchr(path, '/');
+        name = slash != NULL ? slash + 1 : fs_log_folders[folder];
+        *(slash != NULL ? slash : path) = '\0';
+    }
+    CLEANUP(close_fd) int dir = open_beneath(spot->root, path[0] != '\0' ? path : ".");
+    return dir >= 0 ? flip(spot, dir, name) : -1;
 }
 
 static int do_fifo(const struct spot *spot)

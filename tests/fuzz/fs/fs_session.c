@@ -84,8 +84,9 @@ static void plant(struct ground *ground, enum arena arena)
     if (dir < 0 || fstat(dir, &st) < 0 || st.st_uid != ground->uid) {
         return;
     }
-    const char *name = fs_some_name(ground);
-    if (fs_chance(ground, 40)) {
+    static const char *const folders[] = {"a", "b"};
+    const char *name = fs_chance(ground, 50) ? folders[fs_random(ground, 2)] : fs_some_name(ground);
+    if (fs_chance(ground, 60)) {
         (void) !symlinkat(canary_some_target(ground, arena), dir, name);
     } else {
         (void) !linkat(AT_FDCWD, canary_some_hard_link(ground, arena), dir, name, 0);
