@@ -15,12 +15,11 @@
  * O_NOFOLLOW with the look before it, second names (logfile_open.c, logfile_ours.c, log_reader),
  * O_NOFOLLOW of the reader, O_NONBLOCK of the reader, a descriptor that is not closed, the owner of
  * a link, its folder, the bounds and O_NOFOLLOW in trusted.c, the owner of a folder in
- * resolve_is_settled(). In some of the runs: links in a folder of another user, and links of root's
- * that were moved into a sticky one (which this program found first, in trusted.c). Not found,
- * since other guards stand before them: O_NOFOLLOW of the opener alone (the look before it leaves
- * some microseconds), O_NOFOLLOW and the comparison of inodes in take_folder(), a chown by the
- * log's path, and a stat() by path in resolve_open(). The guard against links of /proc was not
- * tried.
+ * resolve_is_settled(). In some of the runs: links in a folder of
+ * another user; in one of four: links in a sticky folder (trusted.c). Not found, since other guards
+ * stand before them: O_NOFOLLOW of the opener alone (the look before it leaves some microseconds),
+ * O_NOFOLLOW and the comparison of inodes in take_folder(), a chown by the log's path, and a stat()
+ * by path in resolve_open(). The guard against links of /proc was not tried.
  */
 #include "edgible/mem.h"
 #include "fs_session.h"
