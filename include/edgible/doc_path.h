@@ -36,7 +36,7 @@ struct doc_path_rules {
     bool any_owner; /* links of all users are followed: for what is only told, and judged again */
     bool has_user;
     uid_t user;           /* whose links are followed, too */
-    bool closed_folders;  /* none in a folder in which others can replace it */
+    bool closed_folders;  /* none in a folder that others can write to, sticky or not */
     const char *end;      /* in the path: no component from here on is opened; NULL: all are */
     const void *context;  /* of the functions, each of which may be NULL */
     doc_path_fn *on_link; /* one that would be followed */

@@ -100,7 +100,9 @@ static int check_link(const struct walk *walk, const struct doc_path_spot *spot,
     if (check_owner(walk, spot, err) < 0) {
         return -1;
     }
-    bool is_open = (folder.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (folder.st_mode & S_ISVTX) == 0;
+    /* Sticky or not: the owner of a link tells who made it, and not who moved it there from a
+     * folder of its own. */
+    bool is_open = (folder.st_mode & (S_IWGRP | S_IWOTH)) != 0;
     if (walk->rules->closed_folders && (is_open || !is_trusted_user(walk, folder.st_uid))) {
         return doc_path_refuse_link(spot, "others can write to the folder that it is in", err);
     }

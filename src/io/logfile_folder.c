@@ -1,6 +1,6 @@
 /*
  * logfile: the way to the file's folder (doc_path.h). Links of the log's owner are followed, too,
- * and none below the agent's own log folder.
+ * with the agent's rights none that others can move, and none below the agent's own log folder.
  */
 #include "edgible/doc_path.h"
 #include "edgible/fd.h"
@@ -131,6 +131,9 @@ int logfile_open_dir(const struct logfile *lf, bool make, int *ret_fd, struct er
     const struct doc_path_rules rules = {
         .has_user = lf->owner.is_user,
         .user = lf->owner.uid,
+        /* With the user's rights such a link is no harm; the way to the agent's own folder was
+         * named by the configuration. */
+        .closed_folders = !lf->owner.is_user && lf->owner.own_len == 0,
         .end = logfile_base(lf),
         .context = lf,
         .on_own = check_own,

@@ -234,6 +234,43 @@ static void a_link_that_the_workload_made_is_not_followed(void **state)
     assert_int_equal(open_fails(path, 4711), ERR_SPEC);
 }
 
+/* A link of root's in a folder of another user's: that user can move it to any name there. */
+static void a_link_that_another_user_can_move_is_not_followed(void **state)
+{
+    (void) state;
+    if (geteuid() != 0) {
+        skip(); /* needs another user */
+    }
+    CLEANUP(free) char *dir = make_users_folder("theirs");
+    CLEANUP(free) char *real = in_scratch("ours");
+    CLEANUP(free) char *link = in_scratch("theirs/link");
+    CLEANUP(free) char *path = in_scratch("theirs/link/x.log");
+    assert_int_equal(mkdir(real, 0755), 0);
+    assert_int_equal(symlink(real, link), 0);
+    assert_int_equal(open_fails(path, 0), ERR_SPEC);
+    assert_int_equal(chown(dir, 0, 0), 0);
+    assert_int_equal(open_fails(path, 0), 0);
+    const struct {
+        mode_t mode;
+        int code;
+    } cases[] = {
+        {0775,  ERR_SPEC},
+        {0757,  ERR_SPEC},
+        {01777, ERR_SPEC},
+        {0755,  0       }
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(chmod(dir, cases[i].mode), 0);
+        assert_int_equal(open_fails(path, 0), cases[i].code);
+    }
+    /* With that user's rights it is no harm. */
+    CLEANUP(logfile) struct logfile *lf = NULL;
+    assert_int_equal(chown(dir, 4711, 4712), 0);
+    assert_int_equal(chown(real, 4711, 4712), 0);
+    CLEANUP(free) char *other = in_scratch("theirs/link/y.log");
+    assert_int_equal(open_as(other, &other_user, &lf), 0);
+}
+
 /* Lines of 1..60 bytes, written in random pieces: nothing lost, no file too large or torn. */
 static void rotation_is_exact_to_the_line(void **state)
 {
@@ -630,6 +667,7 @@ int main(void)
         cmocka_unit_test(rotation_leaves_others_files_alone),
         cmocka_unit_test(only_regular_files_are_opened),
         cmocka_unit_test(a_link_that_the_workload_made_is_not_followed),
+        cmocka_unit_test(a_link_that_another_user_can_move_is_not_followed),
         cmocka_unit_test(rotation_is_exact_to_the_line),
         cmocka_unit_test(the_oldest_goes),
         cmocka_unit_test(with_no_rotated_files_the_file_is_cut_off),
