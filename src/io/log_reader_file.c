@@ -72,7 +72,7 @@ static int open_number_entered(const struct log_files *files, uint64_t n, struct
     if (!S_ISREG(st.st_mode) || st.st_nlink > 1) {
         return err_set(err, EINVAL, "'%s' is not a log file of its own", files->path);
     }
-    return steal_fd(&fd);
+    return logfile_check_storage(files->way, fd, err) < 0 ? -1 : steal_fd(&fd);
 }
 
 /* -1 with errno where it is not there or cannot be read with its owner's rights. */

@@ -97,6 +97,20 @@ def test_existing_files_are_not_taken_for_logs(make_agent):
         assert (folder / name).read_text() == "precious\n"
 
 
+def test_a_file_of_the_kernel_is_no_log(make_agent):
+    """Directly, and by a link of the user's. The program prints what the file says already."""
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    (folder / "logs").symlink_to("/proc/sys/kernel")
+    give(agent, folder / "logs")
+    agent.start()
+    for name, where in (("plain", "/proc/sys/kernel"), ("linked", folder / "logs")):
+        agent.deploy(name, workload("main", ["/bin/cat", "/proc/sys/kernel/domainname"],
+                                    logFile=f"{where}/domainname", restart=FAIL_AT_ONCE,
+                                    **fields_of(agent)))
+        assert "holds no data, such as /proc" in agent.wait_event("failed", name)["message"]
+
+
 def test_a_refused_launch_touches_no_file(make_agent):
     agent = make_agent()
     folder = make_folder(agent, "own")
