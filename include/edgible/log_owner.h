@@ -44,6 +44,7 @@ struct log_owner_before {
     uint32_t effective[2]; /* capabilities */
 };
 
+bool log_owner_equals(const struct log_owner *a, const struct log_owner *b);
 /* The calling thread alone becomes the owner for its file operations. Does not nest. */
 int log_owner_enter(const struct log_owner *owner, struct log_owner_before *ret_before,
                     struct err *err) MUST_CHECK;

@@ -92,9 +92,10 @@ int pump_channel_fd(const struct pump_channel *channel);
 struct pump_channel *pump_open(struct pump *pump, const struct pump_log *log, void *owner);
 /* Tries once more after PUMP_EV_OPEN_FAILED, with the same answers. */
 void pump_reopen(struct pump_channel *channel);
-/* Changes file or rotation; the pipe's content so far goes to the old file. Answered like
- * pump_open() where the file changes. */
-void pump_configure(struct pump_channel *channel, const struct pump_log *log);
+/* Changes file or rotation; the pipe's content so far goes to the old file. Where the file, its
+ * owner or what is allowed changes, it is opened anew, which is answered like pump_open(), and the
+ * result is true. */
+bool pump_configure(struct pump_channel *channel, const struct pump_log *log);
 /* Reads from take_fd (non-blocking) from now on. What the pipe before holds is written first; then
  * that one is closed. `run` numbers the workload's runs: a tail is of one run. One that continues
  * goes on where an earlier pump left it, perhaps within a line. */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -56,6 +57,13 @@ static int read_own_groups(struct log_owner_before *before, struct err *err)
     }
     before->group_count = (size_t) count;
     return 0;
+}
+
+bool log_owner_equals(const struct log_owner *a, const struct log_owner *b)
+{
+    return a->is_user == b->is_user && a->uid == b->uid && a->gid == b->gid &&
+           a->own_len == b->own_len && a->group_count == b->group_count &&
+           memcmp(a->groups, b->groups, a->group_count * sizeof(a->groups[0])) == 0;
 }
 
 int log_owner_enter(const struct log_owner *owner, struct log_owner_before *ret_before,

@@ -146,11 +146,13 @@ int logfile_open_at(struct logfile *lf, int dir, struct err *err)
     }
     fd_close(&lf->fd);
     lf->fd = fd;
+    if (lf->dev != st.st_dev || lf->ino != st.st_ino || lf->size != (uint64_t) st.st_size) {
+        lf->run_bytes = 0;
+    }
     lf->dev = st.st_dev;
     lf->ino = st.st_ino;
     lf->size = (uint64_t) st.st_size;
     lf->line_start = logfile_find_line_start(fd, lf->size);
-    lf->run_bytes = 0;
     lf->was_ours = is_ours;
     return 0;
 }

@@ -38,6 +38,7 @@ struct pump_command {
     enum pump_command_type type;
     struct pump_log log; /* of CONFIGURE; log.file is owned */
     struct strv allowed; /* of CONFIGURE; what log.allowed points to */
+    bool is_anew;        /* of CONFIGURE: the file is to be opened anew */
     int fd;              /* of ATTACH; owned */
     uint64_t run;
     bool continues; /* of ATTACH */
@@ -51,6 +52,10 @@ struct pump_queued_event {
 struct pump_channel {
     struct pump *pump;
     void *owner;
+
+    /* the loop's own: what was asked for last */
+    struct pump_log asked; /* file is owned */
+    struct strv asked_allowed;
 
     /* guarded by the lock */
     struct pump_lane *lane;
@@ -137,6 +142,10 @@ struct pump {
 };
 
 int64_t pump_now_ms(void);
+
+/* pump.c */
+/* Of a copy: file and patterns are owned. */
+void pump_log_fini(struct pump_log *log, struct strv *allowed);
 
 /* pump_event.c */
 struct pump_queued_event *pump_event_new(struct pump_channel *ch, enum pump_event_type type);

@@ -154,17 +154,26 @@ void workload_launch(struct workload *w)
     workload_open_log(w);
 }
 
+void workload_configure_log(struct workload *w)
+{
+    CLEANUP(free) char *path = NULL;
+    struct pump_log log = workload_log(w, &path);
+    if (w->channel != NULL && w->log != LOG_CLOSING && pump_configure(w->channel, &log)) {
+        w->log = LOG_OPENING;
+    }
+}
+
 void workload_open_log(struct workload *w)
 {
     CLEANUP(free) char *path = NULL;
     if (w->log == LOG_CLOSING) {
         return; /* PUMP_EV_CLOSED goes on */
     }
-    struct pump_log log = workload_log(w, &path);
     if (w->channel == NULL) {
+        struct pump_log log = workload_log(w, &path);
         w->channel = pump_open(w->ctx->pump, &log, w);
     } else {
-        pump_configure(w->channel, &log);
+        workload_configure_log(w);
     }
     if (w->log == LOG_OPEN) {
         w->wants_spawn = false;

@@ -147,6 +147,34 @@ def test_a_log_is_read_back_with_the_users_rights(make_agent):
     assert "secret" not in answer.text
 
 
+@pytest.mark.as_root
+def test_a_new_user_of_a_workload_has_not_the_log_of_the_one_before(make_agent):
+    agent = make_agent()
+    folder = agent.work / "roots"
+    folder.mkdir()
+    folder.chmod(0o700)
+    log = folder / "x.log"
+    agent.start()
+    agent.run("app", workload("main", sh("echo first; exec sleep 1000000"), logFile=str(log)))
+    wait_for(lambda: log.exists() and log.read_text() == "first\n", "the log")
+    agent.deploy("app", workload("main", sh("echo second; exec sleep 1000000"), logFile=str(log),
+                                 user=ordinary_account().name, restart=FAIL_AT_ONCE))
+    assert "cannot open its log" in agent.wait_event("failed", "app")["message"]
+    assert log.read_text() == "first\n"
+
+
+def test_a_log_that_a_new_policy_does_not_allow_is_closed(make_agent):
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    log = folder / "x.log"
+    with_policy(agent, f"{folder}/**").start()
+    agent.run("app", workload("main", SLEEP, logFile=str(log), **fields_of(agent)))
+    wait_for(log.exists, "the log")
+    with_policy(agent, "/nowhere/**").send(1)
+    agent.wait(lambda: str(log) not in open_files(agent), "the log to be closed")
+    assert agent.events("exited", "app") == []
+
+
 def test_what_others_wrote_is_no_output_of_a_workload(make_agent):
     """Without a policy an existing file is appended to; what it held is nobody's output."""
     agent = make_agent()
