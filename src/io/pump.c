@@ -36,15 +36,20 @@ static void free_pump(struct pump *pump)
     (void) pthread_cond_destroy(&pump->all_done);
     (void) pthread_cond_destroy(&pump->unpaused);
     free(pump->journal_dir);
+    strv_fini(&pump->allowed);
     (void) pthread_mutex_destroy(&pump->lock);
     free(pump);
 }
 
-struct pump *pump_new(const char *journal_dir, void (*notify)(void *arg), void *arg,
-                      struct err *err)
+struct pump *pump_new(const char *journal_dir, const struct strv *allowed,
+                      void (*notify)(void *arg), void *arg, struct err *err)
 {
     struct pump *pump = xcalloc(1, sizeof(*pump));
     pump->journal_dir = xstrdup_or_null(journal_dir);
+    pump->is_limited = allowed != NULL;
+    if (allowed != NULL) {
+        strv_copy(&pump->allowed, allowed);
+    }
     pump->drains = true;
     pump->notify = notify;
     pump->arg = arg;

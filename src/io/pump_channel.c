@@ -40,8 +40,8 @@ void pump_channel_hang_up(const struct pump_lane *lane, struct pump_channel *ch)
 static size_t carry_batch(struct pump_lane *lane, struct pump_channel *ch, size_t max)
 {
     pump_journal_map(&lane->journal);
-    pump_journal_begin(&lane->journal, ch->file);
-    ssize_t n = read(ch->fd, lane->journal.batch, max);
+    size_t want = pump_journal_begin(&lane->journal, ch->file, ch->fd, max);
+    ssize_t n = read(ch->fd, lane->journal.batch, want);
     FAULT_POINT("log-read");
     pump_journal_hold(&lane->journal, ch->file, n > 0 ? (size_t) n : 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {

@@ -129,10 +129,12 @@ struct pump {
     bool watchdog_sleeps;
     bool watchdog_done;
     char *journal_dir; /* owned; NULL: batches are in plain memory */
-    bool recovered;    /* of the first lane: what an earlier agent's batches held is written */
-    bool quitting;     /* lanes write what the pipes hold and end */
-    bool pausing;      /* lanes stop before their next batch */
-    unsigned parked;   /* lanes that have */
+    bool is_limited;   /* what an earlier agent left goes to `allowed` alone */
+    struct strv allowed;
+    bool recovered;  /* of the first lane: what an earlier agent's batches held is written */
+    bool quitting;   /* lanes write what the pipes hold and end */
+    bool pausing;    /* lanes stop before their next batch */
+    unsigned parked; /* lanes that have */
     pthread_cond_t unpaused;
     bool drains;   /* of quitting: what the pipes hold is written first */
     bool orphaned; /* pump_free() has given up: threads end as soon as they can and tell nobody */
