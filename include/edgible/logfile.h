@@ -20,6 +20,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* A line may grow to this even where files are smaller, and the file with it; only a longer one is
+ * split. */
+#define LOGFILE_LINE_BYTES ((size_t) 1024 * 1024)
+
 struct logfile;
 struct pump_log; /* where it goes and how it is rotated: edgible/pump.h */
 

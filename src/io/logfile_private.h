@@ -10,8 +10,6 @@
 
 #include <sys/stat.h>
 
-/* A line may grow to this even where files are smaller; only a longer one is split. */
-#define LOGFILE_LINE_BYTES ((size_t) 1024 * 1024)
 #define LOGFILE_RETRY_MS 1000
 #define LOGFILE_CHECK_MS 500
 
