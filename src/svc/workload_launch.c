@@ -66,17 +66,22 @@ struct log_owner workload_log_owner(const struct workload *w)
                               .own_len = own_length(w->ctx->log_dir, path)};
 }
 
-struct pump_log workload_log(const struct workload *w, char **path)
+const struct strv *workload_log_allowed(const struct workload *w)
 {
     const struct policy_config *policy = w->ctx->policy;
-    *path = workload_log_file(w);
     bool is_limited = w->spec.log_file != NULL && policy->has_write_paths;
+    return is_limited ? &policy->write_paths : NULL;
+}
+
+struct pump_log workload_log(const struct workload *w, char **path)
+{
+    *path = workload_log_file(w);
     return (struct pump_log){
         .file = *path,
         .max_size_bytes = (uint64_t) w->spec.logs.max_size_bytes,
         .max_files = (unsigned) w->spec.logs.max_files,
         .owner = workload_log_owner(w),
-        .allowed = is_limited ? &policy->write_paths : NULL,
+        .allowed = workload_log_allowed(w),
     };
 }
 

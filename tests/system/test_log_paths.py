@@ -175,6 +175,31 @@ def test_a_log_that_a_new_policy_does_not_allow_is_closed(make_agent):
     assert agent.events("exited", "app") == []
 
 
+def test_reading_a_log_is_judged_like_writing_it(make_agent):
+    """The folder of a log becomes a link to one of the same user's outside of writePaths; then the
+    log a file that no agent wrote."""
+    agent = make_agent()
+    folder, secrets = make_folder(agent, "own"), make_folder(agent, "secrets")
+    log = folder / "logs/x.log"
+    with_policy(agent, f"{folder}/**").start()
+    agent.run("app", workload("main", sh("echo hello; exec sleep 1000000"), logFile=str(log),
+                              **fields_of(agent)))
+    wait_for(lambda: log.exists() and log.read_text() == "hello\n", "the log")
+    logs = "/v1/applications/app/workloads/main/logs"
+    assert "hello" in Api(agent).request("GET", logs).text
+    (secrets / "x.log").write_text("secret\n")
+    give(agent, secrets / "x.log", 0o600)
+    log.parent.rename(folder / "old")
+    log.parent.symlink_to(secrets)
+    give(agent, log.parent)
+    assert "secret" not in Api(agent).request("GET", logs).text
+    log.parent.unlink()
+    (secrets / "x.log").rename(folder / "x.log")
+    log.parent.symlink_to(folder)
+    give(agent, log.parent)
+    assert "secret" not in Api(agent).request("GET", logs).text
+
+
 def test_what_others_wrote_is_no_output_of_a_workload(make_agent):
     """Without a policy an existing file is appended to; what it held is nobody's output."""
     agent = make_agent()
