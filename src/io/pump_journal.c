@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,7 +43,8 @@ struct journal_head {
         owner; /* zeroes in what agents before 0.2 left: uid and gid above are it then */
     uint32_t is_limited;
     uint32_t expected; /* of JOURNAL_READING: the length, if it has happened; 0: not known */
-    uint32_t first;    /* the batch's first byte until then */
+    uint32_t mark_len; /* how the batch begins until then */
+    char mark[PUMP_JOURNAL_MARK];
 };
 _Static_assert(sizeof(struct journal_head) <= HEAD_BYTES, "the head fits");
 
@@ -101,7 +103,9 @@ void pump_journal_map(struct pump_journal *journal)
         barrier();
         journal->head->magic = JOURNAL_MAGIC;
         journal->dirty = PUMP_BATCH_BYTES;
-        if (pipe2(journal->side, O_CLOEXEC | O_NONBLOCK) < 0) {
+        ssize_t len = (ssize_t) sizeof(journal->random);
+        if (getrandom(journal->random, sizeof(journal->random), GRND_NONBLOCK) != len ||
+            pipe2(journal->side, O_CLOEXEC | O_NONBLOCK) < 0) {
             journal->side[0] = journal->side[1] = -1;
         }
     }
@@ -121,23 +125,35 @@ void pump_journal_unmap(struct pump_journal *journal)
     }
 }
 
-/* What a read of at most max bytes brings, and the first of them; 0: that cannot be told. */
-static size_t look_ahead(const struct pump_journal *journal, int fd, size_t max, char *ret_first)
+/* What a read of at most max bytes brings; 0: that cannot be told. Notes how the batch is to begin
+ * until then. */
+static size_t look_ahead(const struct pump_journal *journal, int fd, size_t max)
 {
+    struct journal_head *head = journal->head;
     int held = 0;
-    if (journal->side[0] < 0 || ioctl(fd, FIONREAD, &held) < 0 || held <= 0 ||
-        tee(fd, journal->side[1], 1, SPLICE_F_NONBLOCK) != 1 ||
-        read(journal->side[0], ret_first, 1) != 1) {
+    char first = 0;
+    if (journal->side[0] < 0 || ioctl(fd, FIONREAD, &held) < 0 || held <= 0) {
         return 0;
     }
-    return (size_t) held < max ? (size_t) held : max;
+    size_t expected = (size_t) held < max ? (size_t) held : max;
+    if (expected >= sizeof(head->mark)) {
+        memcpy(head->mark, journal->random, sizeof(head->mark));
+        head->mark_len = sizeof(head->mark);
+        return expected;
+    }
+    if (tee(fd, journal->side[1], 1, SPLICE_F_NONBLOCK) != 1 ||
+        read(journal->side[0], &first, 1) != 1) {
+        return 0;
+    }
+    head->mark[0] = (char) ~first;
+    head->mark_len = 1;
+    return expected;
 }
 
 size_t pump_journal_begin(struct pump_journal *journal, struct logfile *lf, int fd, size_t max)
 {
     struct journal_head *head = journal->head;
-    char first = 0;
-    size_t expected = look_ahead(journal, fd, max, &first);
+    size_t expected = look_ahead(journal, fd, max);
     if (journal->dirty > 0) {
         memset(journal->batch, JOURNAL_FILL, journal->dirty);
         journal->dirty = 0;
@@ -154,8 +170,9 @@ size_t pump_journal_begin(struct pump_journal *journal, struct logfile *lf, int 
     head->starts_line = lf->starts_line;
     head->progress = (struct logfile_progress){0};
     head->expected = (uint32_t) expected;
-    head->first = expected > 0 && (unsigned char) first == JOURNAL_FILL ? 0 : JOURNAL_FILL;
-    journal->batch[0] = (char) head->first;
+    if (expected > 0) {
+        memcpy(journal->batch, head->mark, head->mark_len);
+    }
     barrier();
     head->state = JOURNAL_READING;
     return expected > 0 ? expected : max;
@@ -172,7 +189,7 @@ static void follow(struct logfile *lf, struct journal_head *head, const char *ba
 void pump_journal_hold(struct pump_journal *journal, struct logfile *lf, size_t len)
 {
     struct journal_head *head = journal->head;
-    journal->dirty = len;
+    journal->dirty = len > PUMP_JOURNAL_MARK ? len : PUMP_JOURNAL_MARK;
     head->len = (uint32_t) len;
     barrier();
     head->state = len > 0 ? JOURNAL_HELD : JOURNAL_EMPTY;
@@ -197,7 +214,7 @@ static size_t find_length(const struct journal_head *head, const unsigned char *
         return head->len;
     }
     if (head->expected > 0) {
-        return batch[0] != head->first ? head->expected : 0;
+        return memcmp(batch, head->mark, head->mark_len) != 0 ? head->expected : 0;
     }
     size_t len = PUMP_BATCH_BYTES;
     while (len > 0 && batch[len - 1] == JOURNAL_FILL) {
@@ -258,7 +275,8 @@ static bool is_sane(const struct journal_head *head)
 {
     return head->magic == JOURNAL_MAGIC && head->state != JOURNAL_EMPTY &&
            memchr(head->path, '\0', sizeof(head->path)) != NULL && head->path[0] == '/' &&
-           head->len <= PUMP_BATCH_BYTES && head->expected <= PUMP_BATCH_BYTES;
+           head->len <= PUMP_BATCH_BYTES && head->expected <= PUMP_BATCH_BYTES &&
+           head->mark_len <= sizeof(head->mark);
 }
 
 /* An agent before 0.2 acted as itself; what it left is written with the workload's rights. */

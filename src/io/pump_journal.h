@@ -6,8 +6,9 @@
  * is told by a head: nothing; being read, length not known yet; or held, and how much of it the log
  * file has already. A read that the agent's death cut off has either happened whole or not at all
  * (the kernel copies to a pipe's reader without a break). Its length is known before, since nobody
- * else reads from the pipe. Whether it has happened is told by the batch's first byte, which is
- * made to differ from the pipe's: tee(2) shows that without taking it.
+ * else reads from the pipe. Whether it has happened is told by the batch's beginning: random bytes
+ * before, or, where less is read than those, a byte that differs from the pipe's first one, which
+ * tee(2) shows without taking it.
  */
 #ifndef EDGIBLE_IO_PUMP_JOURNAL_H
 #define EDGIBLE_IO_PUMP_JOURNAL_H
@@ -18,6 +19,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define PUMP_JOURNAL_MARK 16
+
 struct journal_head;
 struct pump;
 
@@ -27,6 +30,7 @@ struct pump_journal {
     char *batch;               /* behind the head */
     size_t dirty;              /* bytes at its start that are not JOURNAL_FILL */
     int side[2];               /* a pipe for the first byte; -1: none */
+    char random[PUMP_JOURNAL_MARK];
 };
 
 /* dir may be NULL. Opens nothing yet. */

@@ -211,7 +211,13 @@ static char *make_journal_folder(const char *name)
 static void every_byte_of_a_batch_comes_back(void **state)
 {
     (void) state;
-    static const char *const texts[] = {"\xff", "a\xff\xff", "\xff\xff\n\xff", "line\n"};
+    static const char *const texts[] = {
+        "\xff",
+        "a\xff\xff",
+        "\xff\xff\n\xff",
+        "line\n",
+        "a line of more than 16 bytes\xff",
+        "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"};
     CLEANUP(free) char *dir = make_journal_folder("bytes");
     CLEANUP(free) char *file = in_scratch("bytes.log");
     const struct pump_log log = {.file = file, .max_size_bytes = 1000, .max_files = 1, NOBODY_ELSE};
