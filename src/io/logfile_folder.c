@@ -32,9 +32,12 @@ int logfile_take_file(const struct logfile *lf, int fd, struct err *err)
     return 0;
 }
 
-/* The place of an open folder and what follows in it, as the policy sees it. */
+/* Whether a log may lie in an open folder: as its file system and the policy see it. */
 static int judge(const struct logfile *lf, int dir, const char *rest, struct err *err)
 {
+    if (logfile_check_storage(lf, dir, err) < 0) {
+        return -1;
+    }
     if (!lf->is_limited) {
         return 0;
     }

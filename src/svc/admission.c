@@ -4,6 +4,7 @@
 #include "edgible/creds.h"
 #include "edgible/doc_path.h"
 #include "edgible/fd.h"
+#include "edgible/logfile.h"
 #include "edgible/policy.h"
 #include "edgible/sandbox.h"
 #include "edgible/spawn.h"
@@ -397,10 +398,11 @@ static int64_t add_bytes(int64_t a, int64_t b)
     return a > INT64_MAX - b ? INT64_MAX : a + b;
 }
 
-/* The file that is written, and the rotated ones. */
+/* The file that is written, and the rotated ones; each may hold one long line. */
 static int64_t log_bytes(const struct log_policy *logs)
 {
     int64_t size = logs->max_size_bytes, files = logs->max_files + 1;
+    size = size > (int64_t) LOGFILE_LINE_BYTES ? size : (int64_t) LOGFILE_LINE_BYTES;
     return size > INT64_MAX / files ? INT64_MAX : size * files;
 }
 
@@ -448,7 +450,8 @@ static char *load_refusal(const struct policy_config *policy, const struct app_s
     }
     if (policy->max_log_bytes != UNSET &&
         add_bytes(others->log_bytes, own.log_bytes) > policy->max_log_bytes) {
-        return xasprintf("its logs can take %" PRId64 " bytes (maxSize times maxFiles and one) and "
+        return xasprintf("its logs can take %" PRId64 " bytes (maxSize, but 1 MiB at least, "
+                         "times maxFiles and one) and "
                          "those of others %" PRId64 ", together more than the %" PRId64
                          " bytes of policy.logs.maxTotal of this device",
                          own.log_bytes, others->log_bytes, policy->max_log_bytes);

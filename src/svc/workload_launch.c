@@ -67,17 +67,22 @@ struct log_owner workload_log_owner(const struct workload *w)
                               .own_len = own_length(w->ctx->log_dir, path)};
 }
 
-struct pump_log workload_log(const struct workload *w, char **path)
+const struct strv *workload_log_allowed(const struct workload *w)
 {
     const struct policy_config *policy = w->ctx->policy;
-    *path = workload_log_file(w);
     bool is_limited = w->spec.log_file != NULL && policy->has_write_paths;
+    return is_limited ? &policy->write_paths : NULL;
+}
+
+struct pump_log workload_log(const struct workload *w, char **path)
+{
+    *path = workload_log_file(w);
     return (struct pump_log){
         .file = *path,
         .max_size_bytes = (uint64_t) w->spec.logs.max_size_bytes,
         .max_files = (unsigned) w->spec.logs.max_files,
         .owner = workload_log_owner(w),
-        .allowed = is_limited ? &policy->write_paths : NULL,
+        .allowed = workload_log_allowed(w),
     };
 }
 
@@ -155,17 +160,26 @@ void workload_launch(struct workload *w)
     workload_open_log(w);
 }
 
+void workload_configure_log(struct workload *w)
+{
+    CLEANUP(free) char *path = NULL;
+    struct pump_log log = workload_log(w, &path);
+    if (w->channel != NULL && w->log != LOG_CLOSING && pump_configure(w->channel, &log)) {
+        w->log = LOG_OPENING;
+    }
+}
+
 void workload_open_log(struct workload *w)
 {
     CLEANUP(free) char *path = NULL;
     if (w->log == LOG_CLOSING) {
         return; /* PUMP_EV_CLOSED goes on */
     }
-    struct pump_log log = workload_log(w, &path);
     if (w->channel == NULL) {
+        struct pump_log log = workload_log(w, &path);
         w->channel = pump_open(w->ctx->pump, &log, w);
     } else {
-        pump_configure(w->channel, &log);
+        workload_configure_log(w);
     }
     if (w->log == LOG_OPEN) {
         w->wants_spawn = false;

@@ -490,6 +490,16 @@ def test_the_logs_of_all_documents_together_are_bounded(make_agent):
     agent.wait_started("c", "w", since)
 
 
+def test_long_lines_count_for_the_bound_of_all_logs(make_agent):
+    """A file is as large as one line of 1 MiB may make it, however small maxSize is."""
+    agent = make_agent(policy={"logs": {"maxTotal": "2MiB"}}).start()
+    small = {"maxSize": "64KiB", "maxFiles": 2}
+    agent.deploy("a", workload("w", SLEEP, logs=small))
+    reason = agent.wait_event("policy-refused", "a")["reason"]
+    assert str(3 * MIB) in reason, reason
+    agent.run("b", workload("w", SLEEP, logs={**small, "maxFiles": 1}))
+
+
 def test_logs_that_a_rollback_brings_back_stay_counted(make_agent):
     agent = make_agent(policy={"logs": {"maxTotal": "8MiB"}}).start()
 

@@ -118,6 +118,42 @@ static void what_the_workloads_user_may_not_write_is_no_log(void **state)
     assert_file(file, "root's\n");
 }
 
+/* /proc/sys asks for the effective user, whatever that of the file system is. */
+static void whoever_is_entered_cannot_change_the_kernel(void **state)
+{
+    (void) state;
+    if (geteuid() != 0) {
+        skip(); /* only root can act as another */
+    }
+    struct log_owner_before before;
+    assert_int_equal(log_owner_enter(&other_user, &before, NULL), 0);
+    CLEANUP(close_fd) int fd = open("/proc/sys/kernel/domainname", O_WRONLY | O_CLOEXEC);
+    uid_t real = getuid();
+    uid_t effective = geteuid();
+    gid_t group = getegid();
+    log_owner_leave(&before);
+    assert_int_equal(fd, -1);
+    assert_int_equal(real, 0);
+    assert_int_equal(effective, 4711);
+    assert_int_equal(group, 4712);
+    assert_int_equal(geteuid(), 0);
+    assert_int_equal(getegid(), 0);
+    assert_int_equal(access("/root", R_OK), 0);
+}
+
+static void a_file_of_the_kernel_is_no_log(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *link = in_scratch("kernel");
+    CLEANUP(free) char *linked = in_scratch("kernel/domainname");
+    CLEANUP(free) char *made = in_scratch("kernel/sub/x.log");
+    assert_int_equal(symlink("/proc/sys/kernel", link), 0);
+    const char *const paths[] = {"/proc/sys/kernel/domainname", linked, made, "/sys/power/state"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        assert_int_equal(open_fails(paths[i], (uid_t) -1), ERR_SPEC);
+    }
+}
+
 static void a_program_or_a_second_name_is_no_log(void **state)
 {
     (void) state;
@@ -661,6 +697,8 @@ int main(void)
         cmocka_unit_test(folders_and_file_are_made_with_their_modes),
         cmocka_unit_test(a_log_outside_is_made_and_rotated_by_the_workloads_user),
         cmocka_unit_test(what_the_workloads_user_may_not_write_is_no_log),
+        cmocka_unit_test(whoever_is_entered_cannot_change_the_kernel),
+        cmocka_unit_test(a_file_of_the_kernel_is_no_log),
         cmocka_unit_test(a_program_or_a_second_name_is_no_log),
         cmocka_unit_test(under_a_policy_content_of_others_is_no_log),
         cmocka_unit_test(the_policy_judges_each_opening),
