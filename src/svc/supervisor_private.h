@@ -65,7 +65,7 @@ struct supervisor {
     struct loop_signal *child_signal;
     mono_ms last_orphans;
     /* Of the agent's end; the timers are NULL before. */
-    struct loop_timer *end_timer, *give_up_timer;
+    struct loop_timer *end_timer, *give_up_timer, *grace_timer;
     mono_ms shutdown_began, end_began, end_pause_ms;
     bool end_term_sent, end_hurries, has_given_up;
 };
@@ -96,7 +96,8 @@ void gate_end_renewal(struct supervisor *sup, struct member *m);
 void gate_init(struct supervisor *sup);
 void gate_fini(struct supervisor *sup);
 
-/* end_sweep.c: from now on gives up members that have been stuck for too long. */
+/* end_sweep.c: from now on gives up members that have been stuck for too long, and skips all
+ * grace periods once policy.maxGracePeriod is over. */
 void end_sweep_watch_members(struct supervisor *sup);
 /* True where a member is left that is not given up. */
 bool end_sweep_has_awaited(const struct supervisor *sup);

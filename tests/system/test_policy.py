@@ -325,6 +325,24 @@ def test_the_policy_bounds_the_grace_period_and_the_delay(make_agent):
     agent.stop()
 
 
+def test_all_ranks_together_get_the_grace_period_of_the_policy(make_agent):
+    """Each waits for the one before. The last is asked to stop only when all time is gone."""
+    count = 4
+    agent = make_agent(policy={"maxGracePeriod": "1s"}).start()
+    script = "trap '' TERM; echo > {}; sleep 1000000 & while :; do wait; done"
+    agent.run("app", *(
+        workload(f"w{i}", sh(script.format(agent.work / f"ready{i}")),
+                 stop={"gracePeriod": "8000h"}, **({"dependsOn": [f"w{i - 1}"]} if i else {}))
+        for i in range(count)))
+    for i in range(count):
+        agent.wait_file(f"ready{i}", "\n")
+    agent.stop()
+    assert any("policy.maxGracePeriod is over" in line for line in agent.lines())
+    over = [line for line in agent.lines() if "is killed: its grace period" in line and
+            "is over" in line]
+    assert len(over) <= 1, over
+
+
 def test_the_number_of_workloads_is_bounded(world):
     agent, r = world.agent, world.root
     agent.write_config(policy={**world.policy, "maxWorkloads": 3})
