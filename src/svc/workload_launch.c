@@ -351,6 +351,7 @@ static int open_sandbox(const struct workload *w, struct launch *launch, struct 
                                       .working_dir = w->spec.working_dir,
                                       .allowed =
                                           policy->has_read_paths ? &policy->read_paths : NULL};
+    w->ctx->on_sandbox(w->ctx->arg, w->creds->uid, false);
     launch->has_filter = syscall_filter_is_available();
     syscall_filter_make(&launch->filter, request.limit_connect);
     launch->sandbox_fd = sandbox_open(&request, err);

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from api import Api
-from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, is_alive, ordinary_account, python,
-                     read_proc, workload)
+from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, is_alive, kill_and_wait,
+                     ordinary_account, python, read_proc, wait_for, workload)
 
 SYS_LANDLOCK_CREATE_RULESET = 444
 VERSION = max(0, ctypes.CDLL(None).syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, 1))
@@ -403,6 +403,70 @@ time.sleep(1000)
     for name, status, last in (("in", "403", "403"), ("out", "200", orphan)):
         text = agent.wait_logged("app", name, "orphan")
         assert text.split() == ["itself", status, "session", status, "orphan", last]
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["ended", "removed"])
+def test_an_orphan_of_an_earlier_agent_stays_refused_without_its_leader(agent, removed):
+    """Made while no agent ran: a child of init, of no session that any agent knows."""
+    orphan = f"""
+import os, socket, time
+{CALL.format(path=str(Api(agent).socket))}
+for name in ("first", "second"):
+    while not os.path.exists({str(agent.work)!r} + "/ask-" + name):
+        time.sleep(0.01)
+    with open({str(agent.work)!r} + "/said-" + name, "w") as file:
+        file.write(call() + " " + str(os.getpid()) + "\\n")
+time.sleep(1000)
+"""
+    leader = f"""
+import os, sys, time
+agent = os.getppid()
+open({str(agent.work)!r} + "/ready", "w").write("ready")
+if os.fork() == 0:
+    while os.path.exists(f"/proc/{{agent}}"):
+        time.sleep(0.01)
+    os.setsid()
+    if os.fork() == 0:
+        null = os.open("/dev/null", os.O_RDWR)
+        for number in range(3):
+            os.dup2(null, number)
+        os.execve(sys.executable, [sys.executable, "-c", sys.argv[1]], {{}})
+    open({str(agent.work)!r} + "/left", "w").write("left")
+    os._exit(0)
+time.sleep(1000)
+"""
+    pid, = agent.run("app", workload("main", python(leader, orphan), restart={"policy": "never"},
+                                     sandbox={"write": [str(agent.work)]}))
+    agent.wait_file("ready", "ready")
+    agent.send(signal.SIGKILL)
+    agent.wait_exit()
+    wait_for((agent.work / "left").exists, "the orphan to be left")
+    agent.start()
+    agent.wait_event("adopted", "app", "main")
+    Api(agent)
+    (agent.work / "ask-first").touch()
+    status, orphan_pid = agent.wait_file("said-first", "\n").split()
+    try:
+        assert status == "403"
+        if removed:
+            agent.remove("app.yaml")
+            agent.wait_event("removed", "app")
+            agent.send(signal.SIGKILL)
+            agent.wait_exit()
+            agent.start()
+            Api(agent)
+        else:
+            os.kill(pid, signal.SIGKILL)
+            agent.wait_event("exited", "app", "main")
+        (agent.work / "ask-second").touch()
+        said = agent.work / "said-second"
+        # Where it is in the workload's cgroup it goes with that.
+        agent.wait(lambda: (said.exists() and "\n" in said.read_text()) or
+                   not is_alive(int(orphan_pid)), "the second answer")
+        assert not said.exists() or said.read_text() in ("", f"403 {orphan_pid}\n")
+    finally:
+        if is_alive(int(orphan_pid)):
+            kill_and_wait(int(orphan_pid))
 
 
 def test_an_orphan_is_not_believed_what_its_environment_says(agent):
