@@ -1,6 +1,7 @@
 """The owner's policy: what a document may not do, however it is written."""
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -158,6 +159,10 @@ class World:
             {"command": ["link-out", "{mark}"], "env": {"PATH": f"{r}/allowed"}},
             {"command": ["./touch", "{mark}"], "workingDir": f"{r}/data/out"},
             {"allowNewPrivileges": True},
+            {"env": {"TAR_OPTIONS": "--checkpoint-action=exec=touch {mark}"}},
+            {"env": {"HOME": str(self.marker)}},
+            {"env": {"HOME": ""}},
+            {"env": {"XDG_CONFIG_HOME": str(self.marker)}},
         ], good
 
     def attempts(self):
@@ -238,6 +243,19 @@ def test_variables_that_run_things_are_allowed_where_the_policy_lists_them(world
     wait_for(lambda: [e for e in agent.events() if e.get("application") == "other"
                       and e["type"] in ("policy-refused", "rejected")
                       and "env.PERL5OPT" in e["reason"]], "the refusal")
+
+
+def test_a_workload_may_name_the_home_of_its_user(world):
+    agent, r = world.agent, world.root
+    agent.start()
+    own, other = world.marker / "own", world.marker / "other"
+    home = pwd.getpwuid(agent.account.uid).pw_dir
+    agent.run("own", workload("w", [f"{r}/allowed/touch", str(own)], env={"HOME": home}))
+    wait_for(own.exists, "the program with the home of its user")
+    agent.write_config(policy={**world.policy, "env": ["HOME"]})
+    agent.send(signal.SIGHUP)
+    agent.run("other", workload("w", [f"{r}/allowed/touch", str(other)], env={"HOME": "/x"}))
+    wait_for(other.exists, "the program with a home that the policy allows")
 
 
 @pytest.mark.parametrize("key, why", [("commands", "policy.commands"),
