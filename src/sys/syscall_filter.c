@@ -77,7 +77,7 @@ static const struct {
 #define GREATER (BPF_JMP | BPF_JGT | BPF_K)
 #define AT_LEAST (BPF_JMP | BPF_JGE | BPF_K)
 #define HAS_BIT (BPF_JMP | BPF_JSET | BPF_K)
-#define ARGUMENT(n) (offsetof(struct seccomp_data, args) + 8U * (n))
+#define ARGUMENT(n) ((uint32_t) offsetof(struct seccomp_data, args) + 8U * (n))
 #define ARGUMENT_HIGH(n) (ARGUMENT(n) + 4U)
 
 /*

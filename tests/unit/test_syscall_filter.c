@@ -203,12 +203,27 @@ static void the_kernel_answers_so(void **state)
     assert_int_equal(status, 0);
 }
 
+static void a_kernel_without_filters_is_told(void **state)
+{
+    (void) state;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        static const int numbers[] = {SYS_seccomp, -1};
+        _exit(deny_syscalls(numbers, ENOSYS) == 0 && !syscall_filter_is_available() ? 0 : 1);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_are_judged_by_their_arguments),
         cmocka_unit_test(other_architectures_may_call_nothing),
         cmocka_unit_test(the_kernel_answers_so),
+        cmocka_unit_test(a_kernel_without_filters_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
