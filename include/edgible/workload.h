@@ -62,6 +62,8 @@ struct workload_ctx {
     void (*request_sweep)(void *arg, struct workload *workload);
     /* An exec check has ended: what it left behind is ended soon. */
     void (*on_check_end)(void *arg);
+    /* A process of the user is about to be started in a sandbox, or was by an earlier agent. */
+    void (*on_sandbox)(void *arg, uid_t uid, bool is_adopted);
     /* The workload has come to rest. */
     void (*on_rest)(void *arg, struct workload *workload);
     /* It is in another state, or in another state of health. */

@@ -185,6 +185,15 @@ static bool is_allowed_search_path(const struct policy_config *policy, const cha
     }
 }
 
+/* Programs look there for settings, and some for code: it is the user's own, or one that could be
+ * filled with what the document wants. */
+static bool is_own_home(const struct asked *a, const char *folder)
+{
+    const char *user = a->workload->user != NULL ? a->workload->user : a->own_user;
+    CLEANUP(creds) struct creds *creds = creds_lookup(user, NULL, NULL);
+    return creds != NULL && strcmp(creds->home, folder) == 0;
+}
+
 static void check_variable(struct asked *a, const char *variable)
 {
     size_t len = strcspn(variable, "=");
@@ -201,6 +210,10 @@ static void check_variable(struct asked *a, const char *variable)
                !is_allowed_search_path(a->policy, variable + len + 1)) {
         buf_add_str(a->why, "env.PATH: it names a folder whose programs policy.commands of this "
                             "device does not allow, and policy.env does not list PATH");
+    } else if (strcmp(name, "HOME") == 0 && variable[len] == '=' &&
+               !is_own_home(a, variable + len + 1)) {
+        buf_add_str(a->why, "env.HOME: it is not the home folder of the workload's user, and "
+                            "policy.env does not list HOME");
     }
 }
 

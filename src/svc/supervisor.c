@@ -90,6 +90,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     check_mark_kill_old(sup->device_name);
     sup->health.max_under_way = checks_at_once(&params->open_files_now);
     sup->bury_timer = loop_timer_new(params->loop, on_bury, sup);
+    sandboxed_init(sup);
     sweep_init(sup);
     gate_init(sup);
     sup->ctx = (struct workload_ctx){
@@ -108,6 +109,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
         .health = &sup->health,
         .request_sweep = sweep_request,
         .on_check_end = sweep_orphans_soon,
+        .on_sandbox = sandboxed_note,
         .on_rest = on_rest,
         .on_change = on_change,
         .arg = sup,
@@ -137,6 +139,7 @@ void supervisor_free(struct supervisor *sup)
     free(sup->device_name);
     free(sup->log_dir);
     free(sup->boot_id);
+    free(sup->sandboxed.uids);
     creds_free(sup->own_creds);
     free(sup);
 }

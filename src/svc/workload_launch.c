@@ -247,7 +247,9 @@ struct launch {
     struct doc_path folder;  /* where it limits where to write */
     bool is_folder_known;    /* it works nowhere else, nor where nothing was to be opened */
     int sandbox_fd;          /* -1: none */
-    bool runs_fd;            /* program.fd is executed, as its path could lead elsewhere by then */
+    bool has_filter;         /* beside it */
+    struct syscall_filter filter;
+    bool runs_fd; /* program.fd is executed, as its path could lead elsewhere by then */
 };
 
 static void cleanup_launch(struct launch *launch)
@@ -393,6 +395,9 @@ static int open_sandbox(const struct workload *w, struct launch *launch, struct 
                                       .working_dir = w->spec.working_dir,
                                       .allowed =
                                           policy->has_read_paths ? &policy->read_paths : NULL};
+    w->ctx->on_sandbox(w->ctx->arg, w->creds->uid, false);
+    launch->has_filter = syscall_filter_is_available();
+    syscall_filter_make(&launch->filter, request.limit_connect);
     launch->sandbox_fd = sandbox_open(&request, err);
     return launch->sandbox_fd >= 0 ? 0 : -1;
 }
@@ -435,6 +440,7 @@ int workload_spawn(const struct workload *w, const struct strv *command, int out
         .open_files = w->ctx->open_files,
         .no_new_privs = w->creds->uid != 0 && !w->spec.allow_new_privileges,
         .sandbox_fd = launch.sandbox_fd,
+        .filter = launch.has_filter ? &launch.filter : NULL,
     };
     struct limits_spec limits = admission_start_limits(w->ctx->policy, &w->spec.limits);
     limits_apply(&limits, w->ctx->cgroups, group.fd, w->creds, &request, states);

@@ -267,6 +267,9 @@ static void take_process(struct workload *w, const struct run_state *state)
     w->is_child = proc_read_stat(w->pid, &stat, NULL) < 0 || stat.ppid == getpid();
     w->in_sandbox = w->spec.sandbox.present;
     w->creds = look_up_creds(w, (uid_t) state->uid);
+    if (w->in_sandbox) {
+        w->ctx->on_sandbox(w->ctx->arg, w->creds->uid, true);
+    }
     workload_apply_limits(w);
 }
 

@@ -276,14 +276,15 @@ int sandbox_open(const struct sandbox_request *request, struct err *err)
     return steal_fd(&ruleset);
 }
 
-void sandbox_describe(int version, bool limit_connect, char *buf, size_t size)
+void sandbox_describe(int version, bool has_filter, bool limit_connect, char *buf, size_t size)
 {
     if (version == 0) {
         (void) snprintf(buf, size, "none");
     } else {
         bool has_net = version >= VERSION_NET || !limit_connect;
         const char *lacks = version >= VERSION_SCOPE ? "" : ", without signals";
-        (void) snprintf(buf, size, "landlock %d%s", version,
-                        has_net ? lacks : ", without connect and signals");
+        (void) snprintf(buf, size, "landlock %d%s%s", version,
+                        has_net ? lacks : ", without connect and signals",
+                        has_filter ? "" : ", without system calls");
     }
 }

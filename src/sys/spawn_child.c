@@ -283,7 +283,7 @@ static int restrict_self(const struct child_plan *plan)
     if (has_sandbox && syscall(SYS_landlock_restrict_self, SANDBOX_FD, 0) < 0) {
         return errno;
     }
-    return 0;
+    return has_sandbox && plan->filter != NULL ? syscall_filter_enter(plan->filter) : 0;
 }
 
 /* What was opened is what runs. A script's interpreter is given its name as /dev/fd/4, which is

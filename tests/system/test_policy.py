@@ -1,6 +1,7 @@
 """The owner's policy: what a document may not do, however it is written."""
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -158,6 +159,10 @@ class World:
             {"command": ["link-out", "{mark}"], "env": {"PATH": f"{r}/allowed"}},
             {"command": ["./touch", "{mark}"], "workingDir": f"{r}/data/out"},
             {"allowNewPrivileges": True},
+            {"env": {"TAR_OPTIONS": "--checkpoint-action=exec=touch {mark}"}},
+            {"env": {"HOME": str(self.marker)}},
+            {"env": {"HOME": ""}},
+            {"env": {"XDG_CONFIG_HOME": str(self.marker)}},
         ], good
 
     def attempts(self):
@@ -239,6 +244,19 @@ def test_variables_that_run_things_are_allowed_where_the_policy_lists_them(world
     wait_for(lambda: [e for e in agent.events() if e.get("application") == "other"
                       and e["type"] in ("policy-refused", "rejected")
                       and "env.PERL5OPT" in e["reason"]], "the refusal")
+
+
+def test_a_workload_may_name_the_home_of_its_user(world):
+    agent, r = world.agent, world.root
+    agent.start()
+    own, other = world.marker / "own", world.marker / "other"
+    home = pwd.getpwuid(agent.account.uid).pw_dir
+    agent.run("own", workload("w", [f"{r}/allowed/touch", str(own)], env={"HOME": home}))
+    wait_for(own.exists, "the program with the home of its user")
+    agent.write_config(policy={**world.policy, "env": ["HOME"]})
+    agent.send(signal.SIGHUP)
+    agent.run("other", workload("w", [f"{r}/allowed/touch", str(other)], env={"HOME": "/x"}))
+    wait_for(other.exists, "the program with a home that the policy allows")
 
 
 @pytest.mark.parametrize("key, why", [("commands", "policy.commands"),
@@ -351,6 +369,24 @@ def test_the_policy_bounds_the_grace_period_and_the_delay(make_agent):
     backoff = agent.wait_event("backoff", "app", "rapid")
     assert int(backoff["delay_ms"]) >= 0.8 * 3600 * 1000  # less the jitter
     agent.stop()
+
+
+def test_all_ranks_together_get_the_grace_period_of_the_policy(make_agent):
+    """Each waits for the one before. The last is asked to stop only when all time is gone."""
+    count = 4
+    agent = make_agent(policy={"maxGracePeriod": "1s"}).start()
+    script = "trap '' TERM; echo > {}; sleep 1000000 & while :; do wait; done"
+    agent.run("app", *(
+        workload(f"w{i}", sh(script.format(agent.work / f"ready{i}")),
+                 stop={"gracePeriod": "8000h"}, **({"dependsOn": [f"w{i - 1}"]} if i else {}))
+        for i in range(count)))
+    for i in range(count):
+        agent.wait_file(f"ready{i}", "\n")
+    agent.stop()
+    assert any("policy.maxGracePeriod is over" in line for line in agent.lines())
+    over = [line for line in agent.lines() if "is killed: its grace period" in line and
+            "is over" in line]
+    assert len(over) <= 1, over
 
 
 def test_the_number_of_workloads_is_bounded(world):

@@ -90,6 +90,44 @@ static void variables_that_run_something_are_known(void **state)
     assert_false(policy_is_loading_variable("ENVIRONMENT"));
     assert_false(policy_is_loading_variable("PYTHONUNBUFFERED"));
     assert_false(policy_is_loading_variable("GIN_MODE"));
+    static const char *const loading[] = {"TAR_OPTIONS",
+                                          "XDG_CONFIG_HOME",
+                                          "RSYNC_RSH",
+                                          "SSH_ASKPASS",
+                                          "WGETRC",
+                                          "LESS",
+                                          "MAKEFLAGS",
+                                          "VIMINIT",
+                                          "R_LIBS_USER",
+                                          "GUILE_LOAD_PATH",
+                                          "OCAMLRUNPARAM",
+                                          "JAVA_OPTS",
+                                          "IBM_JAVA_OPTIONS",
+                                          "ES_JAVA_OPTS",
+                                          "KUBECONFIG",
+                                          "AWS_CONFIG_FILE",
+                                          "DOCKER_CONFIG",
+                                          "npm_config_prefix",
+                                          "PIP_INDEX_URL",
+                                          "KRB5_CONFIG",
+                                          "UBSAN_OPTIONS",
+                                          "BASH_LOADABLES_PATH",
+                                          "PS1",
+                                          "DBUS_SESSION_BUS_ADDRESS",
+                                          "WINEPREFIX"};
+    static const char *const others[] = {
+        "AWS_REGION", "GOMAXPROCS", "NODE_ENV", "MANAGER", "PSK",
+        "LESSON",     "HGT",        "PORT",     "",        "DOTNET_ENVIRONMENT"};
+    for (size_t i = 0; i < ARRAY_LEN(loading); i++) {
+        if (!policy_is_loading_variable(loading[i])) {
+            fail_msg("%s", loading[i]);
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+        if (policy_is_loading_variable(others[i])) {
+            fail_msg("%s", others[i]);
+        }
+    }
 }
 
 static void programs_that_run_what_their_arguments_say_are_known(void **state)
