@@ -59,7 +59,7 @@ int doc_path_check(const char *path, struct err *err)
 
 static bool is_trusted_user(const struct walk *walk, uid_t uid)
 {
-    return uid == 0 || uid == geteuid() || uid == walk->top;
+    return uid == 0 || uid == getuid() || uid == walk->top;
 }
 
 int doc_path_refuse_link(const struct doc_path_spot *spot, const char *why, struct err *err)
@@ -338,7 +338,7 @@ bool doc_path_is_settled(const char *path)
         *slash = '\0';
         struct stat st;
         if (lstat(folder[0] != '\0' ? folder : "/", &st) < 0 || !S_ISDIR(st.st_mode) ||
-            (st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+            (st.st_uid != 0 && st.st_uid != getuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
             return false;
         }
     }

@@ -181,6 +181,20 @@ static int take_change(struct source_etcd *s, const struct etcd_kv *kv, struct a
     return 0;
 }
 
+/* The store may be ahead of the changes that it has told of, most of all when a watch begins: its
+ * revision counts only where it tells of nothing else, which is how it says that nothing is left.
+ */
+static void note_revision(struct source_etcd *s)
+{
+    const struct etcd_answer *answer = s->batch;
+    int64_t told = answer->count == 0 && !answer->is_created ? answer->revision : 0;
+    for (size_t i = 0; i < answer->count; i++) {
+        int64_t changed = answer->kvs[i].mod_revision;
+        told = changed > told ? changed : told;
+    }
+    s->revision = told > s->revision ? told : s->revision;
+}
+
 static void take_changes(struct source_etcd *s, struct source_text *texts, size_t count)
 {
     size_t taken = 0;
@@ -197,7 +211,7 @@ static void take_changes(struct source_etcd *s, struct source_text *texts, size_
             return;
         }
     }
-    s->revision = answer->revision > s->revision ? answer->revision : s->revision;
+    note_revision(s);
     if (taken > 0) {
         etcd_give_view(s);
         set_desired(s);
