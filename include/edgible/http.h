@@ -17,7 +17,8 @@
 /* A longer answer is an error (EFBIG), unless it is handed on as it comes. */
 #define HTTP_MAX_ANSWER_BYTES (64UL * 1024 * 1024)
 
-/* Gets a piece of the answer; anything but 0 ends the request, which then fails (ECANCELED). */
+/* Gets a piece of the answer, as it was sent, without a coding taken off; anything but 0 ends the
+ * request, which then fails (ECANCELED). */
 typedef int (*http_data_fn)(void *arg, const char *data, size_t len);
 
 /* Strings are the caller's; what is started copies them. */

@@ -147,6 +147,7 @@ WRONG = {
     "reset": lambda plane: plane.cut(reset=True),
     "too long": lambda plane: plane.documents("#" * (9 << 20)),
     "a bomb": lambda plane: plane.gzipped("# " + "0" * (64 << 20)),
+    "a bomb in a bomb": lambda plane: plane.gzipped("# " + "0" * (1 << 20), layers=2),
     "another host": lambda plane: plane.status(302, Location="http://127.0.0.2:1/x"),
     "round and round": lambda plane: plane.status(302, Location=plane.url + "/v3/devices/" +
                                                  plane.device + "/applications"),
