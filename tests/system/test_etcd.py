@@ -396,6 +396,28 @@ def test_a_watch_that_never_ends_takes_a_part_of_one_processor(make_agent):
         agent.stop()
 
 
+@pytest.mark.once
+def test_a_watch_that_refuses_all_the_time_does_not_fill_the_log(make_agent):
+    """An empty value is an event each time, and not each is a line."""
+    agent, end, number = make_agent(), threading.Event(), [0]
+
+    def watch(out):
+        while not end.is_set():
+            number[0] += 1
+            kv = {"key": encode(key(agent.device, f"app-{number[0] % 3}")),
+                  "mod_revision": str(number[0] + 7)}
+            send_event(out, kv)
+
+    with gateway(watch) as server:
+        point(agent, server).start()
+        api = Api(agent)
+        wait_for(lambda: api.get("/v1/agent")["lastEvent"] > 1500, "1,500 events", 120)
+        agent.stop()
+        end.set()
+        assert len(agent.events("rejected")) <= 1100
+        assert any("left out" in line and "about the device" in line for line in agent.lines())
+
+
 def key_of(agent, name, revision, *workloads, filler=0):
     app = agent.app(name, *workloads)
     app["metadata"]["annotations"] = {"filler": "x" * filler}
