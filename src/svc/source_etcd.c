@@ -32,6 +32,7 @@ struct source_etcd {
     struct etcd_stream stream;                /* of watch */
     mono_ms read_at;                          /* when all was read last */
     int64_t revision;                         /* up to which all is known; 0: nothing is */
+    struct etcd_store store;                  /* whose revision that is */
     struct map *docs;                         /* key → struct source_docs */
     struct err watch_end;                     /* why the watch was ended from inside */
     bool is_compacted; /* as what it was to begin with is not kept any more */
@@ -245,7 +246,8 @@ static void on_range(void *arg, const struct http_answer *http, const struct err
     CLEANUP(etcd_answer) struct etcd_answer answer = {0};
     struct err err = {0};
     if (etcd_session_read(&s->session, http, http_err, &answer, &err) < 0 ||
-        etcd_bounds_check_range(&answer, &err) < 0) {
+        etcd_bounds_check_range(&answer, &err) < 0 ||
+        etcd_store_check(&s->store, &answer, loop_now(), &err) < 0) {
         fail(s, &err);
         return;
     }
@@ -323,6 +325,7 @@ static int take_changes(struct source_etcd *s, const struct etcd_answer *answer)
         }
     }
     s->revision = answer->revision > s->revision ? answer->revision : s->revision;
+    s->store.revision = s->revision;
     if (taken > 0) {
         give_view(s);
         set_desired(s);
@@ -480,6 +483,7 @@ static void etcd_free(struct source *base)
     reporter_free(s->reporter);
     etcd_session_fini(&s->session);
     etcd_stream_fini(&s->stream);
+    etcd_store_fini(&s->store);
     size_t at = 0;
     void *value = NULL;
     while (map_next(s->docs, &at, NULL, &value)) {

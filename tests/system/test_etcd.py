@@ -302,13 +302,17 @@ class Gateway(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        header = {"cluster_id": "1", "revision": "7"}
+        revision = max([7, *(int(kv["mod_revision"]) for kv in self.server.kvs)])
+        header = {"cluster_id": "1", "revision": str(revision)}
         self.send_response(200)
         if self.path == "/v3/watch" and self.server.coding:
             self.send_header("Content-Encoding", self.server.coding)
         self.end_headers()
         if self.path == "/v3/kv/range":
-            self.wfile.write(json.dumps({"header": header, "kvs": self.server.kvs}).encode())
+            kvs = self.server.kvs
+            answer = {"header": header, "kvs": kvs, "count": str(len(kvs))}
+            self.wfile.write((self.server.answer or json.dumps(answer)).encode())
+            self.server.strange += self.server.answer is not None
         elif self.path == "/v3/watch":
             self.server.watches += 1
             self.server.asked_with = dict(self.headers)
@@ -330,6 +334,7 @@ def gateway(watch, kvs=(), coding=None):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
     server.daemon_threads = True
     server.watch, server.kvs, server.watches, server.coding = watch, list(kvs), 0, coding
+    server.answer, server.strange = None, 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
     server.endpoints = [f"http://127.0.0.1:{server.server_port}"]
     try:
@@ -394,6 +399,33 @@ def test_a_watch_that_never_ends_takes_a_part_of_one_processor(make_agent):
         assert cpu_seconds(agent.pid) - before < 0.7 * (time.monotonic() - begin)
         assert server.watches == 1
         agent.stop()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("answer", [
+    '{"header":{}}', '{"header":{"cluster_id":"999","revision":"200"}}'],
+    ids=["no revision", "another cluster"])
+def test_an_answer_that_is_not_whole_removes_nothing(make_agent, answer):
+    agent, end = make_agent(), threading.Event()
+    kvs = [key_of(agent, "app", 7, workload("w", SLEEP))]
+
+    def watch(out):
+        if server.answer:
+            canceled = {"header": {"revision": "8"}, "canceled": True, "compact_revision": "8"}
+            out.write(json.dumps({"result": canceled}).encode() + b"\n")
+            return
+        end.wait(600)
+
+    with gateway(watch, kvs) as server:
+        point(agent, server).start()
+        pid = agent.wait_started("app", "w")
+        server.answer = answer
+        end.set()  # the stream ends, and all is asked anew
+        wait_for(lambda: server.strange >= 2, "two such answers")
+        assert source(agent)["state"] == "lost"
+        server.answer = None
+        agent.wait_event("source-back")
+        assert is_alive(pid) and not agent.events("removed")
 
 
 @pytest.mark.once
