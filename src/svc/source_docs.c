@@ -32,6 +32,7 @@ void source_docs_init(struct source_docs *docs, const char *origin, struct sourc
 static void set_own(struct source_docs *docs, const struct source_load *own)
 {
     docs->load->workloads += own->workloads - docs->own.workloads;
+    docs->load->memory_bytes += own->memory_bytes - docs->own.memory_bytes;
     docs->load->bytes += own->bytes - docs->own.bytes;
     docs->own = *own;
 }
@@ -77,6 +78,7 @@ static void count_again(struct source_docs *docs)
     struct source_load own = {.bytes = docs->text_bytes};
     for (size_t i = 0; i < docs->app_count; i++) {
         own.workloads += docs->apps[i]->workload_count;
+        own.memory_bytes += docs->apps[i]->memory_bytes;
     }
     set_own(docs, &own);
 }
@@ -164,28 +166,35 @@ static void replace_apps(struct source_docs *docs, struct app_docs *parsed, bool
     docs->text_bytes = parsed->text_bytes;
 }
 
-static size_t workloads_elsewhere(const struct source_docs *docs)
+static struct source_load load_elsewhere(const struct source_docs *docs)
 {
-    return docs->load->workloads - docs->own.workloads;
+    return (struct source_load){
+        .workloads = docs->load->workloads - docs->own.workloads,
+        .memory_bytes = docs->load->memory_bytes - docs->own.memory_bytes,
+    };
 }
 
 bool source_docs_has_room(const struct source_docs *docs)
 {
-    return docs->is_short_of_room && workloads_elsewhere(docs) < docs->no_room_beside;
+    struct source_load elsewhere = load_elsewhere(docs);
+    return docs->is_short_of_room && (elsewhere.workloads < docs->no_room_beside.workloads ||
+                                      elsewhere.memory_bytes < docs->no_room_beside.memory_bytes);
 }
 
 void source_docs_parse(const struct source_docs *docs, const char *text, size_t len,
                        struct app_docs *ret)
 {
-    ret->workload_count = workloads_elsewhere(docs);
+    struct source_load elsewhere = load_elsewhere(docs);
+    ret->workload_count = elsewhere.workloads;
+    ret->memory_bytes = elsewhere.memory_bytes;
     appspec_parse(docs->origin, text, len, ret);
 }
 
 void source_docs_take(struct source_docs *docs, struct events *events, struct app_docs *parsed,
                       bool keep_missing)
 {
-    docs->is_short_of_room = parsed->has_too_many_workloads;
-    docs->no_room_beside = workloads_elsewhere(docs);
+    docs->is_short_of_room = parsed->is_short_of_room;
+    docs->no_room_beside = load_elsewhere(docs);
     source_docs_forget_problems(docs);
     say_diag(docs, events, NULL, &parsed->diag);
     for (size_t i = 0; i < parsed->count; i++) {
