@@ -3,7 +3,8 @@
  * answer is there, and is for commands; the daemon, which must not block, has http_client.
  * libcurl's home, together with http_client.
  *
- * TLS is at least 1.2, and always verified. A redirect is followed on the same host alone.
+ * TLS is at least 1.2, and always verified. A compressed answer is refused, as nothing would tell
+ * that it was cut. A redirect is followed on the same host alone.
  */
 #ifndef EDGIBLE_HTTP_H
 #define EDGIBLE_HTTP_H
@@ -17,8 +18,7 @@
 /* A longer answer is an error (EFBIG), unless it is handed on as it comes. */
 #define HTTP_MAX_ANSWER_BYTES (64UL * 1024 * 1024)
 
-/* Gets a piece of the answer, as it was sent, without a coding taken off; anything but 0 ends the
- * request, which then fails (ECANCELED). */
+/* Gets a piece of the answer; anything but 0 ends the request, which then fails (ECANCELED). */
 typedef int (*http_data_fn)(void *arg, const char *data, size_t len);
 
 /* Strings are the caller's; what is started copies them. */

@@ -43,8 +43,8 @@ struct http_curl {
 /* NULL where it cannot be loaded. */
 const struct http_curl *http_curl_load(struct err *err);
 
-/* What is taken of an answer before others have their turn: so many bytes (decoded, and a piece
- * more), or what on_data does in that time. */
+/* What is taken of an answer before others have their turn: so many bytes (and a piece more), or
+ * what on_data does in that time. */
 #define HTTP_TURN_BYTES (128UL * 1024)
 #define HTTP_TURN_MS 5
 
@@ -60,7 +60,7 @@ struct http_transfer {
     size_t turn_bytes;             /* taken since it was resumed */
     mono_ms turn_ms;               /* in on_data */
     char *target;                  /* who is asked, for messages */
-    bool is_get, is_check, is_stream;
+    bool is_get, is_check;
     size_t max_bytes;
     http_data_fn on_data;
     void *arg;
@@ -69,7 +69,6 @@ struct http_transfer {
     bool is_too_big, is_cancelled;
     const char *refusal;           /* of its headers: "sends …"; NULL: none */
     size_t header_bytes;           /* of all that came, also before a redirect */
-    unsigned codings;              /* that libcurl takes off */
     char trouble[CURL_ERROR_SIZE]; /* libcurl's sentence */
 };
 

@@ -15,7 +15,7 @@
 #define MAX_REDIRECTS 5
 #define MAX_HEADER_CHARS 1024
 #define MAX_HEADER_BYTES (256UL * 1024)
-/* What is read at once, of which gzip makes a thousand times as much at most: 4 MiB. */
+/* What is read, and handed on, at once. */
 #define PIECE_BYTES 4096L
 /* Keeps a connection that says nothing for long in the tables of what lies between, and finds out
  * about one that is dead. */
@@ -94,8 +94,9 @@ CURLcode http_transfer_resume(struct http_transfer *t)
     return t->lib->easy_pause(t->curl, CURLPAUSE_CONT);
 }
 
-/* libcurl takes off codings of either header, one after the other, also those that were not asked
- * for: each makes a thousand times as much of what comes, or a million times. */
+/* libcurl takes off transfer codings that nobody asked for, each of which makes a thousand times as
+ * much of what comes, or a million times; and of a compressed answer it does not tell whether its
+ * end was there. */
 static const char *find_refusal(struct http_transfer *t, const char *line, size_t len)
 {
     CLEANUP(free) char *transfer = value_of(line, len, "Transfer-Encoding");
@@ -108,13 +109,9 @@ static const char *find_refusal(struct http_transfer *t, const char *line, size_
         strcasecmp(transfer, "identity") != 0) {
         return "sends a Transfer-Encoding other than chunked";
     }
-    if (t->is_stream || content == NULL || strcasecmp(content, "identity") == 0) {
-        return NULL; /* of a stream libcurl leaves it on */
-    }
-    bool is_known = strcasecmp(content, "gzip") == 0 || strcasecmp(content, "deflate") == 0;
-    return !is_known || t->codings++ > 0
-               ? "sends a Content-Encoding other than gzip or deflate, or "
-                 "more than one"
+    /* What a check gets is not read. */
+    return !t->is_check && content != NULL && strcasecmp(content, "identity") != 0
+               ? "sends a Content-Encoding, which was not asked for"
                : NULL;
 }
 
@@ -158,10 +155,9 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
             *kept[i].to = value;
         }
     }
-    CLEANUP(free) char *length = value_of(line, len, "Content-Length");
     CLEANUP(free) char *coding = value_of(line, len, "Transfer-Encoding");
-    answer->is_delimited = answer->is_delimited || length != NULL ||
-                           (coding != NULL && strcasecmp(coding, "chunked") == 0);
+    answer->is_delimited =
+        answer->is_delimited || (coding != NULL && strcasecmp(coding, "chunked") == 0);
     return len;
 }
 
@@ -269,9 +265,6 @@ static int set_host(struct http_transfer *t, const struct http_request *request)
     bad |= lib->easy_setopt(t->curl, CURLOPT_URL, request->url) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1) != CURLE_OK;
-    if (!t->is_stream) {
-        bad |= lib->easy_setopt(t->curl, CURLOPT_ACCEPT_ENCODING, "gzip, deflate") != CURLE_OK;
-    }
     bad |= lib->easy_setopt(t->curl, CURLOPT_BUFFERSIZE, PIECE_BYTES) != CURLE_OK;
     bad |=
         lib->easy_setopt(t->curl, CURLOPT_USERAGENT, "edgible-agent/" EDGIBLE_VERSION) != CURLE_OK;
@@ -341,7 +334,6 @@ int http_transfer_init(struct http_transfer *t, const struct http_curl *lib,
     t->arg = request->arg;
     t->is_get = strcmp(request->method, "GET") == 0;
     t->is_check = request->is_check;
-    t->is_stream = request->on_data != NULL;
     t->max_bytes = request->max_bytes != 0 ? request->max_bytes : HTTP_MAX_ANSWER_BYTES;
     t->target = xstrdup(request->socket_path != NULL ? request->socket_path : request->url);
     /* libcurl would say "could not resolve host". */
@@ -432,7 +424,6 @@ static enum http_end redirect(struct http_transfer *t, struct err *err)
         return HTTP_END_FAILED;
     }
     CLEANUP(free) char *next = xstrdup(to);
-    t->codings = 0;
     (void) t->lib->easy_setopt(t->curl, CURLOPT_URL, next);
     http_answer_fini(t->answer);
     return HTTP_END_REDIRECT;
@@ -445,8 +436,10 @@ enum http_end http_transfer_end(struct http_transfer *t, CURLcode code, struct e
         (void) explain(t, code, err);
         return HTTP_END_FAILED;
     }
-    /* An answer without a body needs no length. */
-    t->answer->is_delimited = t->answer->is_delimited || t->answer->body.len == 0;
+    /* An answer without a body needs no length; one that overflows counts as none. */
+    curl_off_t length = -1;
+    (void) t->lib->easy_getinfo(t->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    t->answer->is_delimited = t->answer->is_delimited || length >= 0 || t->answer->body.len == 0;
     bool is_redirect = !t->is_check && (status == 307 || status == 308 ||
                                         (t->is_get && status > 300 && status < 304));
     return is_redirect ? redirect(t, err) : HTTP_END_DONE;

@@ -296,13 +296,10 @@ class ControlPlane:
                 handler.connection.close()
         return serve
 
-    def gzipped(self, text=None, layers=1):
+    def gzipped(self, text=None):
         def serve(handler):
-            data = text.encode() if text else self.body()
-            for _ in range(layers):
-                data = gzip.compress(data)
-            self.reply(handler, 200, data, "application/yaml",
-                       Content_Encoding=", ".join(["gzip"] * layers))
+            data = gzip.compress(text.encode() if text else self.body())
+            self.reply(handler, 200, data, "application/yaml", Content_Encoding="gzip")
         return serve
 
     def without_length(self, text):
