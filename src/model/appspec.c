@@ -254,7 +254,8 @@ static bool has_items_in_order(const struct doc_node *list)
 }
 
 /* What reading the YAML found wrong, such as a key that stands twice: of a list's documents the
- * one that it stands in has the error, or all where that cannot be told. */
+ * one that it stands in has the error; where that cannot be told the first has it, and the others
+ * are refused as well. */
 static void take_yaml_errors(struct diag *diag, const struct doc_spot *spot,
                              const struct yaml_doc *yaml)
 {
@@ -262,7 +263,13 @@ static void take_yaml_errors(struct diag *diag, const struct doc_spot *spot,
     if (yaml->diag.count == 0) {
         return;
     }
-    if (list == NULL || !has_items_in_order(list)) {
+    bool is_in_order = list != NULL && has_items_in_order(list);
+    if (!is_in_order && spot->index > 0) {
+        diag_add(diag, DIAG_ERROR, yaml->diag.items[0].file, spot->node->line, spot->node->column,
+                 "", "the list has errors, which the first of its documents has");
+        return;
+    }
+    if (!is_in_order) {
         diag_append(diag, &yaml->diag);
         return;
     }

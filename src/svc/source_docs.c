@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Past so many, further errors are left out of an event. */
+#define EVENT_ERROR_BYTES 1024
+
 static void free_apps(struct app_spec **apps, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -94,16 +97,24 @@ void source_docs_refuse(struct source_docs *docs, struct events *events, const c
     count_again(docs);
 }
 
+/* The text is of an event, and all errors are in the lines. */
 static void join_errors(const struct diag *diag, struct buf *text, struct strv *lines)
 {
+    size_t told = 0;
     for (size_t i = 0; i < diag->count; i++) {
         CLEANUP(free) char *line = diag_item_text(&diag->items[i]);
         if (diag->items[i].severity == DIAG_WARNING) {
             log_warn("source", "%s", line);
         } else {
-            buf_printf(text, "%s%s", text->len > 0 ? "\n" : "", line);
             strv_add(lines, line);
+            if (text->len < EVENT_ERROR_BYTES) {
+                buf_printf(text, "%s%s", text->len > 0 ? "\n" : "", line);
+                told = lines->count;
+            }
         }
+    }
+    if (told < lines->count) {
+        buf_printf(text, "\nerrors left out here: %zu", lines->count - told);
     }
 }
 

@@ -302,7 +302,7 @@ class Gateway(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        revision = max([7, *(int(kv["mod_revision"]) for kv in self.server.kvs)])
+        revision = max([self.server.revision, *(int(kv["mod_revision"]) for kv in self.server.kvs)])
         header = {"cluster_id": "1", "revision": str(revision)}
         self.send_response(200)
         if self.path == "/v3/watch" and self.server.coding:
@@ -334,7 +334,7 @@ def gateway(watch, kvs=(), coding=None):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
     server.daemon_threads = True
     server.watch, server.kvs, server.watches, server.coding = watch, list(kvs), 0, coding
-    server.answer, server.strange = None, 0
+    server.answer, server.strange, server.revision = None, 0, 7
     threading.Thread(target=server.serve_forever, daemon=True).start()
     server.endpoints = [f"http://127.0.0.1:{server.server_port}"]
     try:
@@ -532,6 +532,7 @@ def test_an_application_that_did_not_fit_runs_when_others_are_gone(make_agent):
         if server.watches == 1:
             agent.wait_event("rejected", "late")
             server.kvs.pop(0)
+            server.revision = 8
             send_event(out, {**kvs[0], "mod_revision": "8"}, type="DELETE")
         end.wait(600)
 

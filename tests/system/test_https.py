@@ -2,6 +2,7 @@
 
 import contextlib
 import email.utils
+import json
 import os
 import signal
 import socket
@@ -464,6 +465,19 @@ def test_reports_say_how_the_device_is(plane):
     assert numbers == list(range(1, len(numbers) + 1)), "each event once, and in order"
     sequences = [r["agent"]["sequence"] for r in plane.reports]
     assert sequences == sorted(set(sequences))
+
+
+@pytest.mark.once
+def test_a_report_of_many_errors_is_told_in_short(plane):
+    """300 documents of 20 errors of a kilobyte would be 6 MB, which servers refuse for ever."""
+    agent = plane.agent
+    wrong = workload("w", SLEEP, env={"K" * 800 + str(n): ["x"] for n in range(22)})
+    plane.set(*(agent.app(f"app-{n}", wrong) for n in range(300)))
+    agent.start()
+    report = plane.wait_report(lambda r: len(r["applications"]) == 300, "a report of all")
+    assert len(json.dumps(report)) < 900 * 1024
+    assert {a["status"] for a in report["applications"]} == {"rejected"}
+    assert all("errors left out here" in a["errors"][-1] for a in report["applications"])
 
 
 @pytest.mark.once

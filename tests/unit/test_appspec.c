@@ -336,6 +336,18 @@ static void an_alias_in_a_list_hides_no_error(void **state)
     }
 }
 
+/* A list of 1,000 aliases of one document would have 20,000 else. */
+static void the_errors_of_a_list_stand_with_its_first_document(void **state)
+{
+    (void) state;
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    parse(&docs, "- &a {x: 1, x: 2, y: 1, y: 2, z: 1, z: 2}\n- *a\n- *a\n");
+    assert_int_equal(docs.count, 3);
+    size_t first = docs.docs[0].diag.error_count;
+    assert_int_equal(docs.docs[1].diag.error_count, first - 2);
+    assert_int_equal(docs.docs[2].diag.error_count, first - 2);
+}
+
 /* Of any type: each takes memory. */
 static void the_workloads_of_a_source_are_bounded(void **state)
 {
@@ -589,6 +601,7 @@ int main(void)
         cmocka_unit_test(items_of_a_list_are_documents),
         cmocka_unit_test(a_double_key_costs_one_document_of_a_list),
         cmocka_unit_test(an_alias_in_a_list_hides_no_error),
+        cmocka_unit_test(the_errors_of_a_list_stand_with_its_first_document),
         cmocka_unit_test(the_workloads_of_a_source_are_bounded),
         cmocka_unit_test(the_memory_of_a_source_is_bounded),
         cmocka_unit_test(no_data_at_all_is_empty),
