@@ -27,7 +27,8 @@ struct doc_reader {
                                accepted once is no error, and logs get the nearest value within bounds */
     size_t *workload_count; /* NULL, or how many the source has so far, this document's included
                                where they fit */
-    bool has_too_many_workloads; /* they did not fit */
+    size_t *memory_bytes;   /* in the same way; set where workload_count is */
+    bool is_short_of_room;  /* they did not fit */
 };
 
 struct doc_field;

@@ -57,6 +57,7 @@ struct etcd_answer {
     char *cluster;       /* its id; NULL: not told */
     struct etcd_kv *kvs; /* of a range, or the changes of a watch */
     size_t count;
+    int64_t total;                /* of a range: how many there are; 0: not told */
     bool has_more;                /* the range was cut off by its limit */
     bool is_created, is_canceled; /* of a watch */
     int64_t compact_revision;     /* below it the history is gone; 0: not told */

@@ -52,6 +52,10 @@ static void hold_times(const struct policy_config *policy, struct workload_spec 
     if (restart->max_delay_ms < restart->initial_delay_ms) {
         restart->max_delay_ms = restart->initial_delay_ms;
     }
+    if (restart->retry_failed_after_ms > 0 &&
+        restart->retry_failed_after_ms < policy->min_restart_delay_ms) {
+        restart->retry_failed_after_ms = policy->min_restart_delay_ms;
+    }
 }
 
 struct app_spec *admission_complete(const struct config *config, const struct app_spec *app)

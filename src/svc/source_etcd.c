@@ -75,7 +75,7 @@ static void begin_documents(struct source_etcd *s, struct etcd_answer *answer)
 {
     struct source_reading_params reading = {
         .loop = s->base.params.loop,
-        .workloads = s->is_range ? 0 : s->base.load.workloads,
+        .taken = s->is_range ? (struct source_load){0} : s->base.load,
         .free_keep = free_batch,
         .done = on_documents,
         .arg = s,
@@ -124,7 +124,8 @@ static void take_range(struct source_etcd *s, struct etcd_answer *answer, struct
 {
     int rc = err->code != 0 ? -1 : 0;
     if (etcd_session_judge(&s->session, s->range_status, rc, err) < 0 ||
-        etcd_bounds_check_range(answer, err) < 0) {
+        etcd_bounds_check_range(answer, err) < 0 ||
+        etcd_store_check(&s->store, answer, loop_now(), err) < 0) {
         fail(s, err);
     } else {
         begin_documents(s, answer);
@@ -193,6 +194,7 @@ static void note_revision(struct source_etcd *s)
         told = changed > told ? changed : told;
     }
     s->revision = told > s->revision ? told : s->revision;
+    s->store.revision = s->revision;
 }
 
 static void take_changes(struct source_etcd *s, struct source_text *texts, size_t count)
@@ -442,6 +444,7 @@ static void etcd_free(struct source *base)
     reporter_free(s->reporter);
     etcd_session_fini(&s->session);
     etcd_stream_fini(&s->stream);
+    etcd_store_fini(&s->store);
     etcd_free_docs(s);
     free(s->prefix);
     free(s->report_key);

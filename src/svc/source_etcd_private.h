@@ -6,6 +6,7 @@
 #define EDGIBLE_SOURCE_ETCD_PRIVATE_H
 
 #include "edgible/map.h"
+#include "etcd_bounds.h"
 #include "etcd_intake.h"
 #include "etcd_online.h"
 #include "source_private.h"
@@ -29,6 +30,7 @@ struct source_etcd {
     struct err ended;                         /* why */
     mono_ms read_at;                          /* when all was read last */
     int64_t revision;                         /* up to which all is known; 0: nothing is */
+    struct etcd_store store;                  /* whose revision that is */
     struct map *docs;                         /* key → struct source_docs */
     struct err watch_end;                     /* why the watch was ended from inside */
     bool is_compacted; /* as what it was to begin with is not kept any more */

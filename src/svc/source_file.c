@@ -159,7 +159,7 @@ static enum source_read load(struct source_file *file, const struct source *sour
         .loop = source->params.loop,
         .texts = text,
         .count = 1,
-        .workloads = source->load.workloads,
+        .taken = source->load,
         .at_once = at_once,
         .keep = take_data,
         .free_keep = free,

@@ -225,7 +225,7 @@ static void begin_reading(struct source_https *s)
         .loop = s->base.params.loop,
         .texts = text,
         .count = 1,
-        .workloads = s->base.load.workloads,
+        .taken = s->base.load,
         .keep = body,
         .free_keep = free_body,
         .done = on_texts,

@@ -27,12 +27,14 @@ static void free_reading(void *arg)
 static void run(void *arg)
 {
     const struct source_reading_params *params = &((struct source_reading *) arg)->params;
-    size_t workloads = params->workloads;
+    struct source_load taken = params->taken;
     for (size_t i = 0; i < params->count; i++) {
         struct source_text *text = &params->texts[i];
-        text->docs.workload_count = workloads - text->own_workloads;
+        text->docs.workload_count = taken.workloads - text->own.workloads;
+        text->docs.memory_bytes = taken.memory_bytes - text->own.memory_bytes;
         appspec_parse(text->origin, text->text, text->len, &text->docs);
-        workloads = text->docs.workload_count;
+        taken.workloads = text->docs.workload_count;
+        taken.memory_bytes = text->docs.memory_bytes;
     }
 }
 

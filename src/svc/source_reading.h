@@ -11,12 +11,19 @@
 /* So much is read at once, in a few milliseconds on a small device. */
 #define SOURCE_READING_SHORT_BYTES (32UL * 1024)
 
+/* What all documents of a source, or some of them, take. */
+struct source_load {
+    size_t workloads;
+    size_t memory_bytes; /* about, of what they were read as */
+    size_t bytes;        /* of their texts, as they were taken last */
+};
+
 struct source_text {
     char *origin;     /* owned */
     const char *text; /* lives as long as `keep` */
     size_t len;
-    size_t own_workloads; /* those of its documents before, which no longer count */
-    struct app_docs docs; /* what was read */
+    struct source_load own; /* of its documents before, which no longer counts */
+    struct app_docs docs;   /* what was read */
 };
 
 struct source_reading;
@@ -25,9 +32,9 @@ struct source_reading_params {
     struct loop *loop;         /* borrowed */
     struct source_text *texts; /* taken over, with all that they own */
     size_t count;
-    size_t workloads; /* of all documents of the source before */
-    bool at_once;     /* inside the call, however long they are */
-    void *keep;       /* what the texts point into; taken over */
+    struct source_load taken; /* by all documents of the source before */
+    bool at_once;             /* inside the call, however long they are */
+    void *keep;               /* what the texts point into; taken over */
     void (*free_keep)(void *keep);
     /* The documents may be taken out of the texts; all else goes after the call. */
     void (*done)(void *arg, struct source_text *texts, size_t count);

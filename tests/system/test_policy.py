@@ -5,6 +5,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+from datetime import datetime, timedelta
 
 import pytest
 import yaml
@@ -364,10 +365,16 @@ def test_the_policy_bounds_the_grace_period_and_the_delay(make_agent):
                                       "while :; do wait; done"),
                        stop={"gracePeriod": "8000h"}),
               workload("rapid", SLEEP, restart={"policy": "always", "initialDelay": "1ms"}))
+    agent.deploy("failing", workload("w", ["/bin/false"],
+                                     restart={**FAIL_AT_ONCE, "retryFailedAfter": "1ms"}))
     agent.wait_file("ready", "\n")
     os.kill(agent.wait_started("app", "rapid"), signal.SIGKILL)
     backoff = agent.wait_event("backoff", "app", "rapid")
     assert int(backoff["delay_ms"]) >= 0.8 * 3600 * 1000  # less the jitter
+    failed = agent.wait_event("failed", "failing", "w")
+    [w] = Api(agent).app("failing")["workloads"]
+    assert datetime.fromisoformat(w["nextStartAt"]) - datetime.fromisoformat(failed["time"]) > \
+        timedelta(minutes=50)
     agent.stop()
 
 
