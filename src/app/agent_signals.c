@@ -108,6 +108,7 @@ static void on_detach_signal(void *arg)
         log_warn("agent", "told to detach while it stops all workloads: that goes on");
         return;
     }
+    agent_end_upgrade(agent); /* or its exec could come yet in this turn */
     agent->detaching = true;
     loop_stop(agent->loop);
 }

@@ -23,7 +23,7 @@
 static const char *const stage_names[SPAWN_STAGE_COUNT] = {
     [SPAWN_STAGE_CGROUP] = "join the cgroup",
     [SPAWN_STAGE_SIGNALS] = "reset signals",
-    [SPAWN_STAGE_SESSION] = "setsid",
+    [SPAWN_STAGE_SESSION] = "start a session",
     [SPAWN_STAGE_STDIO] = "set up stdin and output",
     [SPAWN_STAGE_LIMITS] = "restore limits",
     [SPAWN_STAGE_GROUPS] = "setgroups",

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <linux/openat2.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -63,10 +64,16 @@ static int reset_signals(const struct child_plan *plan)
     return 0;
 }
 
+/* Of keys, too: who has the agent's session keyring may read and change what is in it, whoever's
+ * it is. A kernel without keys, or a container that forbids them, has none to give away. */
 static int start_session(const struct child_plan *plan)
 {
     (void) plan;
-    return setsid() < 0 ? errno : 0;
+    if (setsid() < 0) {
+        return errno;
+    }
+    long rc = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
+    return rc < 0 && errno != ENOSYS && errno != EPERM ? errno : 0;
 }
 
 static int place_fd(int fd, int number)
