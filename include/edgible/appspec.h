@@ -20,6 +20,10 @@
 #define APPSPEC_MAX_NODES 100000
 #define APPSPEC_MAX_WORKLOADS 1000        /* an application */
 #define APPSPEC_MAX_SOURCE_WORKLOADS 5000 /* of all applications of a source, of any type */
+/* What all documents of a source may take of memory, about: their words and, for each node, a
+ * pointer and an allocation, aliases expanded. */
+#define APPSPEC_MAX_SOURCE_BYTES (16UL * 1024 * 1024)
+#define APPSPEC_NODE_BYTES 48
 #define APPSPEC_MAX_ARGV 4096 /* words of a command; 128 KiB a word, as the kernel's limit */
 
 /* In the policies below a member that the document leaves out is UNSET (-1, RESTART_UNSET, 0 for
@@ -112,6 +116,7 @@ struct access_spec {
 };
 
 struct app_spec {
+    unsigned shares; /* how many more hold it (app_spec_share()) */
     char *name;
     char *id, *organization;       /* NULL where not given */
     char *device_name, *device_id; /* of the placement; NULL where not given */
@@ -123,7 +128,8 @@ struct app_spec {
     mono_ms healthy_after_ms; /* UNSET where not given */
     struct access_spec *access;
     size_t access_count;
-    char *file; /* where the document stands */
+    size_t memory_bytes; /* about what it takes, when it was read; 0 of a copy */
+    char *file;          /* where the document stands */
     size_t line;
 };
 
@@ -146,9 +152,10 @@ struct app_docs {
                          With an error here the list of documents may be incomplete */
     size_t workload_count; /* of all its documents; and, where the caller puts it there before,
                               those that the source has elsewhere */
-    bool has_too_many_workloads; /* a document was refused, for there was no room for its own */
-    size_t text_bytes;           /* of what was read */
-    bool is_empty; /* nothing but white space was given: no answer, not an empty list */
+    size_t memory_bytes;   /* in the same way */
+    bool is_short_of_room; /* a document was refused, for it did not fit beside the others */
+    size_t text_bytes;     /* of what was read */
+    bool is_empty;         /* nothing but white space was given: no answer, not an empty list */
 };
 
 void cleanup_app_docs(struct app_docs *docs);
@@ -163,6 +170,9 @@ size_t app_docs_error_count(const struct app_docs *docs);
  */
 void appspec_parse(const char *file, const char *data, size_t len, struct app_docs *docs);
 
+/* The same one for one more holder, who frees it as well; none of them may change it. Not for
+ * several threads. */
+struct app_spec *app_spec_share(struct app_spec *spec);
 void app_spec_free(struct app_spec *spec);
 DEFINE_CLEANUP(app_spec, struct app_spec, app_spec_free)
 struct app_spec *app_spec_copy(const struct app_spec *spec);

@@ -3,7 +3,8 @@
  * answer is there, and is for commands; the daemon, which must not block, has http_client.
  * libcurl's home, together with http_client.
  *
- * TLS is at least 1.2, and always verified. A redirect is followed on the same host alone.
+ * TLS is at least 1.2, and always verified. A compressed answer is refused, as nothing would tell
+ * that it was cut. A redirect is followed on the same host alone.
  */
 #ifndef EDGIBLE_HTTP_H
 #define EDGIBLE_HTTP_H

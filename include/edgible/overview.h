@@ -23,6 +23,8 @@ struct overview {
 enum { OVERVIEW_PORTS = 1 << 0, OVERVIEW_RESOURCES = 1 << 1 };
 /* The opposite: of a workload its status, reason, process, restarts and uptime alone. */
 enum { OVERVIEW_BRIEF = 1 << 2 };
+/* Of each application one error, and of all a hundred. */
+enum { OVERVIEW_FEW_ERRORS = 1 << 3 };
 
 struct device_report {
     struct app_report *apps; /* by name */

@@ -20,9 +20,10 @@ struct yaml_text {
 struct yaml_chunk {
     const char *data;
     size_t len;
-    size_t line;       /* where data starts, from 1 */
-    bool has_content;  /* false: nothing but comments, blank lines and directives */
-    size_t directives; /* lines that start with % before the document */
+    size_t line;            /* where data starts, from 1 */
+    bool has_content;       /* false: nothing but comments, blank lines and directives */
+    size_t directives;      /* lines that start with % before the document */
+    size_t directive_bytes; /* of them */
 };
 
 /* A byte order mark at the start is passed over. */

@@ -21,6 +21,7 @@ static void on_stop_signal(void *arg)
     }
     if (agent->source != NULL) {
         source_stop(agent->source); /* it goes on to report */
+        reconcile_drop_views(agent->reconcile);
     }
     supervisor_shutdown(agent->supervisor);
     agent_notify_stopping(agent);

@@ -14,6 +14,9 @@
 /* An answer that began, and a body that is sent, go on at least so fast. */
 #define STALL_WINDOW_MS 30000
 #define STALL_MIN_BYTES 1024
+/* Where HTTP_TURN_BYTES or HTTP_TURN_MS are taken of an answer, the rest waits so long: others have
+ * their turn, and a server that sends without an end takes no more than a fifth of a core. */
+#define REST_MS 20
 
 struct http_client {
     const struct http_curl *lib;
@@ -29,6 +32,7 @@ struct http_call {
     struct http_transfer transfer;
     struct http_answer answer;
     struct loop_timer *patience;
+    struct loop_timer *rest; /* armed while libcurl pauses */
     mono_ms wait_ms;
     bool is_endless;
     bool is_added;          /* libcurl has it */
@@ -47,6 +51,7 @@ static void detach(struct http_call *call)
         (void) call->client->lib->multi_remove_handle(call->client->multi, call->transfer.curl);
     }
     loop_timer_disarm(call->patience);
+    loop_timer_disarm(call->rest);
 }
 
 static void fail(struct http_call *call, const struct err *err)
@@ -120,6 +125,21 @@ static void end(struct http_call *call, CURLcode code)
         break;
     }
     call->done(call->arg, &call->answer, &err);
+}
+
+static void on_full(void *arg)
+{
+    const struct http_call *call = arg;
+    loop_timer_arm(call->rest, loop_now() + REST_MS);
+}
+
+static void on_rest_over(void *arg)
+{
+    struct http_call *call = arg;
+    CURLcode code = http_transfer_resume(&call->transfer);
+    if (code != CURLE_OK) {
+        end(call, code);
+    }
 }
 
 /* What is read of libcurl's list is gone from it, so that callbacks may add and remove others. */
@@ -264,7 +284,10 @@ struct http_call *http_call_new(struct http_client *client, const struct http_re
     call->is_endless = request->is_endless;
     call->transfer.owner = call;
     call->transfer.on_begin = be_patient;
+    /* What a check asks for is not read, and late programs fail it: it has no rest. */
+    call->transfer.on_full = request->is_check ? NULL : on_full;
     call->patience = loop_timer_new(client->loop, on_patience_over, call);
+    call->rest = loop_timer_new(client->loop, on_rest_over, call);
     if (http_transfer_init(&call->transfer, client->lib, request, &call->answer, err) < 0) {
         return NULL;
     }
@@ -276,6 +299,13 @@ struct http_call *http_call_new(struct http_client *client, const struct http_re
     return steal_ptr(&call);
 }
 
+struct buf http_call_take_body(struct http_call *call)
+{
+    struct buf body = call->answer.body;
+    call->answer.body = (struct buf){0};
+    return body;
+}
+
 void http_call_free(struct http_call *call)
 {
     if (call != NULL) {
@@ -283,6 +313,7 @@ void http_call_free(struct http_call *call)
         http_transfer_fini(&call->transfer);
         http_answer_fini(&call->answer);
         loop_timer_free(call->patience);
+        loop_timer_free(call->rest);
         free(call);
     }
 }

@@ -13,7 +13,7 @@ static const struct dl_function functions[] = {
     FUNCTION(easy_cleanup),        FUNCTION(easy_strerror),       FUNCTION(multi_init),
     FUNCTION(multi_cleanup),       FUNCTION(multi_setopt),        FUNCTION(multi_add_handle),
     FUNCTION(multi_remove_handle), FUNCTION(multi_socket_action), FUNCTION(multi_info_read),
-    FUNCTION(slist_append),        FUNCTION(slist_free_all),
+    FUNCTION(slist_append),        FUNCTION(slist_free_all),      FUNCTION(easy_pause),
 };
 
 const struct http_curl *http_curl_load(struct err *err)

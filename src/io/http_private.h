@@ -23,6 +23,7 @@ struct http_curl {
     CURLcode (*global_init)(long flags);
     void (*global_cleanup)(void);
     CURL *(*easy_init)(void);
+    CURLcode (*easy_pause)(CURL *curl, int mask);
     CURLcode (*easy_setopt)(CURL *curl, CURLoption option, ...);
     CURLcode (*easy_getinfo)(CURL *curl, CURLINFO info, ...);
     CURLcode (*easy_perform)(CURL *curl);
@@ -42,6 +43,11 @@ struct http_curl {
 /* NULL where it cannot be loaded. */
 const struct http_curl *http_curl_load(struct err *err);
 
+/* What is taken of an answer before others have their turn: so many bytes (and a piece more), or
+ * what on_data does in that time. */
+#define HTTP_TURN_BYTES (128UL * 1024)
+#define HTTP_TURN_MS 5
+
 struct http_transfer {
     const struct http_curl *lib;
     CURL *curl;
@@ -49,6 +55,10 @@ struct http_transfer {
     struct http_answer *answer;
     void *owner;                   /* of http_client: the call */
     void (*on_begin)(void *owner); /* the answer begins; NULL: nobody asks */
+    void (*on_full)(void *owner);  /* libcurl was told to pause, as enough is taken: until
+                                      http_transfer_resume(); NULL: it never is */
+    size_t turn_bytes;             /* taken since it was resumed */
+    mono_ms turn_ms;               /* in on_data */
     char *target;                  /* who is asked, for messages */
     bool is_get, is_check;
     size_t max_bytes;
@@ -57,6 +67,8 @@ struct http_transfer {
     unsigned redirects;
     bool has_begun; /* the answer has */
     bool is_too_big, is_cancelled;
+    const char *refusal;           /* of its headers: "sends …"; NULL: none */
+    size_t header_bytes;           /* of all that came, also before a redirect */
     char trouble[CURL_ERROR_SIZE]; /* libcurl's sentence */
 };
 
@@ -65,6 +77,8 @@ int http_transfer_init(struct http_transfer *transfer, const struct http_curl *l
                        const struct http_request *request, struct http_answer *answer,
                        struct err *err) MUST_CHECK;
 void http_transfer_fini(struct http_transfer *transfer);
+/* After on_full; on_data may be called. Anything but CURLE_OK is the end of it. */
+CURLcode http_transfer_resume(struct http_transfer *transfer);
 
 enum http_end { HTTP_END_DONE, HTTP_END_REDIRECT, HTTP_END_FAILED };
 /* libcurl is done with it: the answer is complete, or the request is to be made once more, at

@@ -1,4 +1,5 @@
 /* One request of libcurl: its options, its answer, and what went wrong. */
+#include "edgible/loop.h"
 #include "edgible/mem.h"
 #include "http_private.h"
 
@@ -13,6 +14,9 @@
 #define CONNECT_TIMEOUT_MS 30000L
 #define MAX_REDIRECTS 5
 #define MAX_HEADER_CHARS 1024
+#define MAX_HEADER_BYTES (256UL * 1024)
+/* What is read, and handed on, at once. */
+#define PIECE_BYTES 4096L
 /* Keeps a connection that says nothing for long in the tables of what lies between, and finds out
  * about one that is dead. */
 #define KEEPALIVE_S 60L
@@ -35,15 +39,27 @@ void cleanup_http_answer(struct http_answer *answer)
 /* --- the answer ----------------------------------------------------------------------------------
  */
 
+static size_t hand_on(struct http_transfer *t, const char *data, size_t len)
+{
+    mono_ms began = loop_now();
+    t->is_cancelled = t->on_data(t->arg, data, len) != 0;
+    t->turn_ms += loop_now() - began;
+    return t->is_cancelled ? 0 : len;
+}
+
 /* The parameters' types are libcurl's. Taking less than it offers ends the request. */
 static size_t on_body(char *data, size_t size, size_t count, void *arg)
 {
     struct http_transfer *t = arg;
     size_t len = size * count;
     long status = t->answer->status;
+    if (t->on_full != NULL && (t->turn_bytes >= HTTP_TURN_BYTES || t->turn_ms >= HTTP_TURN_MS)) {
+        t->on_full(t->owner);
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    t->turn_bytes += len;
     if (t->on_data != NULL && status >= 200 && status < 300) {
-        t->is_cancelled = t->on_data(t->arg, data, len) != 0;
-        return t->is_cancelled ? 0 : len;
+        return hand_on(t, data, len);
     }
     if (t->answer->body.len + len > t->max_bytes) {
         t->is_too_big = true;
@@ -71,6 +87,34 @@ static char *value_of(const char *line, size_t len, const char *name)
     return xstrndup(from, (size_t) (to - from));
 }
 
+CURLcode http_transfer_resume(struct http_transfer *t)
+{
+    t->turn_bytes = 0;
+    t->turn_ms = 0;
+    return t->lib->easy_pause(t->curl, CURLPAUSE_CONT);
+}
+
+/* libcurl takes off transfer codings that nobody asked for, each of which makes a thousand times as
+ * much of what comes, or a million times; and of a compressed answer it does not tell whether its
+ * end was there. */
+static const char *find_refusal(struct http_transfer *t, const char *line, size_t len)
+{
+    CLEANUP(free) char *transfer = value_of(line, len, "Transfer-Encoding");
+    CLEANUP(free) char *content = value_of(line, len, "Content-Encoding");
+    t->header_bytes += len;
+    if (t->header_bytes > MAX_HEADER_BYTES) {
+        return "sends too many headers";
+    }
+    if (transfer != NULL && strcasecmp(transfer, "chunked") != 0 &&
+        strcasecmp(transfer, "identity") != 0) {
+        return "sends a Transfer-Encoding other than chunked";
+    }
+    /* What a check gets is not read. */
+    return !t->is_check && content != NULL && strcasecmp(content, "identity") != 0
+               ? "sends a Content-Encoding, which was not asked for"
+               : NULL;
+}
+
 static void begin_answer(struct http_transfer *t)
 {
     http_answer_fini(t->answer);
@@ -87,6 +131,10 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
         t->on_begin(t->owner);
     }
     t->has_begun = true;
+    t->refusal = find_refusal(t, line, len);
+    if (t->refusal != NULL) {
+        return 0;
+    }
     if (len >= 5 && strncmp(line, "HTTP/", 5) == 0) {
         begin_answer(t); /* the one before was 100 Continue, or of a proxy */
         return len;
@@ -107,10 +155,9 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
             *kept[i].to = value;
         }
     }
-    CLEANUP(free) char *length = value_of(line, len, "Content-Length");
     CLEANUP(free) char *coding = value_of(line, len, "Transfer-Encoding");
-    answer->is_delimited = answer->is_delimited || length != NULL ||
-                           (coding != NULL && strcasecmp(coding, "chunked") == 0);
+    answer->is_delimited =
+        answer->is_delimited || (coding != NULL && strcasecmp(coding, "chunked") == 0);
     return len;
 }
 
@@ -218,7 +265,7 @@ static int set_host(struct http_transfer *t, const struct http_request *request)
     bad |= lib->easy_setopt(t->curl, CURLOPT_URL, request->url) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1) != CURLE_OK;
-    bad |= lib->easy_setopt(t->curl, CURLOPT_ACCEPT_ENCODING, "gzip, deflate") != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_BUFFERSIZE, PIECE_BYTES) != CURLE_OK;
     bad |=
         lib->easy_setopt(t->curl, CURLOPT_USERAGENT, "edgible-agent/" EDGIBLE_VERSION) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_TCP_KEEPALIVE, 1L) != CURLE_OK;
@@ -324,6 +371,9 @@ static int explain(const struct http_transfer *t, CURLcode code, struct err *err
     if (t->is_cancelled) {
         return err_set(err, ECANCELED, "the answer from '%s' was not taken", t->target);
     }
+    if (t->refusal != NULL) {
+        return err_set(err, ERR_REMOTE, "'%s' %s", t->target, t->refusal);
+    }
     if (t->is_too_big) {
         return err_set(err, EFBIG, "the answer from '%s' is longer than %zu MiB", t->target,
                        t->max_bytes >> 20);
@@ -386,8 +436,10 @@ enum http_end http_transfer_end(struct http_transfer *t, CURLcode code, struct e
         (void) explain(t, code, err);
         return HTTP_END_FAILED;
     }
-    /* An answer without a body needs no length. */
-    t->answer->is_delimited = t->answer->is_delimited || t->answer->body.len == 0;
+    /* An answer without a body needs no length; one that overflows counts as none. */
+    curl_off_t length = -1;
+    (void) t->lib->easy_getinfo(t->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    t->answer->is_delimited = t->answer->is_delimited || length >= 0 || t->answer->body.len == 0;
     bool is_redirect = !t->is_check && (status == 307 || status == 308 ||
                                         (t->is_get && status > 300 && status < 304));
     return is_redirect ? redirect(t, err) : HTTP_END_DONE;

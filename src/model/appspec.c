@@ -131,7 +131,7 @@ static bool count_workloads(struct doc_reader *reader, const struct doc_spot *sp
     if (*reader->workload_count + count > APPSPEC_MAX_SOURCE_WORKLOADS) {
         docread_error(reader, spot, "with these the source has more than %d workloads",
                       APPSPEC_MAX_SOURCE_WORKLOADS);
-        reader->has_too_many_workloads = true;
+        reader->is_short_of_room = true;
         return false;
     }
     *reader->workload_count += count;
@@ -150,6 +150,27 @@ static void read_workloads(struct doc_reader *reader, const struct doc_spot *spo
     }
 }
 
+/* Counts what the whole document takes, before most of it is read. */
+static bool count_memory(struct doc_reader *reader, const struct doc_spot *spot,
+                         struct app_spec *app)
+{
+    const struct doc_node *root = spot->up->node;
+    if (reader->memory_bytes == NULL) {
+        return true;
+    }
+    size_t bytes = root->bytes + root->nodes * APPSPEC_NODE_BYTES;
+    if (*reader->memory_bytes + bytes > APPSPEC_MAX_SOURCE_BYTES) {
+        docread_error(reader, spot,
+                      "with this the source's documents take more than %lu MiB of memory",
+                      APPSPEC_MAX_SOURCE_BYTES >> 20);
+        reader->is_short_of_room = true;
+        return false;
+    }
+    *reader->memory_bytes += bytes;
+    app->memory_bytes = bytes;
+    return true;
+}
+
 static void read_spec(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     static const struct doc_field fields[] = {
@@ -159,7 +180,9 @@ static void read_spec(struct doc_reader *reader, const struct doc_spot *spot, vo
         DOC_FIELD_OF_ALL("access", appspec_read_access),
         DOC_FIELDS_END,
     };
-    docread_mapping(reader, spot, fields, target);
+    if (count_memory(reader, spot, target)) {
+        docread_mapping(reader, spot, fields, target);
+    }
 }
 
 struct app_spec *appspec_read_document(struct doc_reader *reader, const struct doc_spot *spot)
@@ -231,7 +254,8 @@ static bool has_items_in_order(const struct doc_node *list)
 }
 
 /* What reading the YAML found wrong, such as a key that stands twice: of a list's documents the
- * one that it stands in has the error, or all where that cannot be told. */
+ * one that it stands in has the error; where that cannot be told the first has it, and the others
+ * are refused as well. */
 static void take_yaml_errors(struct diag *diag, const struct doc_spot *spot,
                              const struct yaml_doc *yaml)
 {
@@ -239,7 +263,13 @@ static void take_yaml_errors(struct diag *diag, const struct doc_spot *spot,
     if (yaml->diag.count == 0) {
         return;
     }
-    if (list == NULL || !has_items_in_order(list)) {
+    bool is_in_order = list != NULL && has_items_in_order(list);
+    if (!is_in_order && spot->index > 0) {
+        diag_add(diag, DIAG_ERROR, yaml->diag.items[0].file, spot->node->line, spot->node->column,
+                 "", "the list has errors, which the first of its documents has");
+        return;
+    }
+    if (!is_in_order) {
         diag_append(diag, &yaml->diag);
         return;
     }
@@ -265,6 +295,7 @@ static void add_document(struct parsing *parsing, const struct doc_spot *spot,
         .unknown_keys = DIAG_WARNING,
         .null_is_absent = true,
         .workload_count = &parsing->docs->workload_count,
+        .memory_bytes = &parsing->docs->memory_bytes,
     };
     CLEANUP(app_spec) struct app_spec *app = appspec_read_document(&reader, spot);
     doc->line = spot->node->line;
@@ -274,7 +305,7 @@ static void add_document(struct parsing *parsing, const struct doc_spot *spot,
     if (app->name != NULL) {
         check_name_is_new(parsing, &reader, spot, app->name);
     }
-    parsing->docs->has_too_many_workloads |= reader.has_too_many_workloads;
+    parsing->docs->is_short_of_room |= reader.is_short_of_room;
     take_yaml_errors(&doc->diag, spot, yaml);
     diag_sort(&doc->diag);
     if (doc->diag.error_count == 0) {

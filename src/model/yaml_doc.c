@@ -10,6 +10,8 @@
 
 /* libyaml compares each %TAG with all before it. */
 #define MAX_DIRECTIVES 16
+/* libyaml copies a prefix of %TAG for each node that it stands at. */
+#define MAX_DIRECTIVE_BYTES 1024
 /* Below this many pairs a mapping's keys are compared one by one. */
 #define SMALL_MAPPING 8
 
@@ -472,6 +474,11 @@ static int check_chunk(struct yaml_reader *reader, const struct yaml_chunk *chun
     if (chunk->directives > MAX_DIRECTIVES) {
         diag_add(reader->diag, DIAG_ERROR, reader->file, chunk->line, 1, "",
                  "more than %d directives before a document", MAX_DIRECTIVES);
+        return -1;
+    }
+    if (chunk->directive_bytes > MAX_DIRECTIVE_BYTES) {
+        diag_add(reader->diag, DIAG_ERROR, reader->file, chunk->line, 1, "",
+                 "the directives before a document are longer than %d bytes", MAX_DIRECTIVE_BYTES);
         return -1;
     }
     size_t valid = utf8_valid_prefix(chunk->data, chunk->len);

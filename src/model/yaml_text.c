@@ -80,6 +80,7 @@ static bool take_line(struct yaml_text *text, struct yaml_chunk *chunk)
     }
     if (!chunk->has_content && *text->at == '%') {
         chunk->directives++;
+        chunk->directive_bytes += (size_t) (next - text->at);
     } else if (is_start || is_content(text->at, next)) {
         chunk->has_content = chunk->has_content || !is_stop;
     }

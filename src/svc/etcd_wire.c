@@ -177,21 +177,43 @@ void cleanup_etcd_answer(struct etcd_answer *answer)
     etcd_answer_fini(answer);
 }
 
-/* A number that stands in a string; 0 where it is absent or none. */
-static int64_t number_of(const struct json *json, const char *key)
+static int refuse_type(const char *key, struct err *err)
 {
-    int64_t number = 0;
+    return err_set(err, ERR_REMOTE, "what answers is not etcd: '%s' is of another type", key);
+}
+
+/* A number that stands in a string; 0 where it is absent, as 0 itself is. */
+static int read_number(const struct json *json, const char *key, int64_t *ret, struct err *err)
+{
     const char *text = json_string(json, key);
-    if (text == NULL || parse_int(text, INT64_MIN, INT64_MAX, &number, NULL) < 0) {
-        return 0;
-    }
-    return number;
+    bool is_wrong = text != NULL ? parse_int(text, INT64_MIN, INT64_MAX, ret, NULL) < 0
+                                 : json_get(json, key) != NULL;
+    return is_wrong ? refuse_type(key, err) : 0;
+}
+
+static int read_flag(const struct json *json, const char *key, bool *ret, struct err *err)
+{
+    *ret = json_bool(json, key, false);
+    return *ret == json_bool(json, key, true) || json_get(json, key) == NULL
+               ? 0
+               : refuse_type(key, err);
+}
+
+/* NULL where it is absent, as an empty one is. */
+static int read_array(const struct json *json, const char *key, const struct json **ret,
+                      struct err *err)
+{
+    *ret = json_get(json, key);
+    return *ret == NULL || json_is_array(*ret) ? 0 : refuse_type(key, err);
 }
 
 static int read_bytes(const struct json *json, const char *key, char **ret, size_t *ret_len,
                       struct err *err)
 {
     const char *text = json_string(json, key);
+    if (text == NULL && json_get(json, key) != NULL) {
+        return refuse_type(key, err);
+    }
     *ret = crypto_base64_decode(text != NULL ? text : "", ret_len, err);
     return *ret != NULL ? 0 : err_prefix(err, "%s", key);
 }
@@ -201,22 +223,26 @@ static int add_kv(struct etcd_answer *answer, const struct json *json, bool is_d
 {
     answer->kvs = xrealloc(answer->kvs, answer->count + 1, sizeof(*answer->kvs));
     struct etcd_kv *kv = &answer->kvs[answer->count++];
-    *kv =
-        (struct etcd_kv){.is_deleted = is_deleted, .mod_revision = number_of(json, "mod_revision")};
+    *kv = (struct etcd_kv){.is_deleted = is_deleted};
     if (!json_is_object(json)) {
         return err_set(err, ERR_REMOTE, "a key is missing");
     }
     if (read_bytes(json, "key", &kv->key, &kv->key_len, err) < 0 ||
-        read_bytes(json, "value", &kv->value, &kv->value_len, err) < 0) {
+        read_bytes(json, "value", &kv->value, &kv->value_len, err) < 0 ||
+        read_number(json, "mod_revision", &kv->mod_revision, err) < 0) {
         return -1;
     }
-    return 0;
+    return kv->key_len > 0 ? 0 : err_set(err, ERR_REMOTE, "a key is empty");
 }
 
 static int read_kvs(const struct json *json, struct etcd_answer *ret, struct err *err)
 {
-    for (const struct json *kv = json_first(json_get(json, "kvs")); kv != NULL;
-         kv = json_next(kv)) {
+    const struct json *kvs = NULL;
+    const struct json *events = NULL;
+    if (read_array(json, "kvs", &kvs, err) < 0 || read_array(json, "events", &events, err) < 0) {
+        return -1;
+    }
+    for (const struct json *kv = json_first(kvs); kv != NULL; kv = json_next(kv)) {
         if (ret->count == ETCD_MAX_KEYS) {
             return err_set(err, ERR_REMOTE, "it has more than %d keys", ETCD_MAX_KEYS);
         }
@@ -224,8 +250,7 @@ static int read_kvs(const struct json *json, struct etcd_answer *ret, struct err
             return -1;
         }
     }
-    for (const struct json *event = json_first(json_get(json, "events")); event != NULL;
-         event = json_next(event)) {
+    for (const struct json *event = json_first(events); event != NULL; event = json_next(event)) {
         const char *type = json_string(event, "type");
         bool is_deleted = type != NULL && strcmp(type, "DELETE") == 0;
         if (add_kv(ret, json_get(event, "kv"), is_deleted, err) < 0) {
@@ -238,8 +263,11 @@ static int read_kvs(const struct json *json, struct etcd_answer *ret, struct err
 /* Of a swap that did not come to pass, what is there. */
 static int read_responses(const struct json *json, struct etcd_answer *ret, struct err *err)
 {
-    for (const struct json *r = json_first(json_get(json, "responses")); r != NULL;
-         r = json_next(r)) {
+    const struct json *responses = NULL;
+    if (read_array(json, "responses", &responses, err) < 0) {
+        return -1;
+    }
+    for (const struct json *r = json_first(responses); r != NULL; r = json_next(r)) {
         if (read_kvs(json_get(r, "response_range"), ret, err) < 0) {
             return -1;
         }
@@ -266,16 +294,38 @@ static int read_body(const struct json *json, struct etcd_answer *ret, struct er
     if (!json_is_object(header)) {
         return err_set(err, ERR_REMOTE, "what answers is not etcd: there is no header");
     }
-    ret->revision = number_of(header, "revision");
+    const struct {
+        const struct json *json;
+        const char *key;
+        int64_t *ret;
+    } numbers[] = {
+        {header, "revision",         &ret->revision        },
+        {json,   "count",            &ret->total           },
+        {json,   "compact_revision", &ret->compact_revision},
+        {json,   "ID",               &ret->lease           },
+        {json,   "TTL",              &ret->ttl_s           },
+    };
+    const struct {
+        const char *key;
+        bool *ret;
+    } flags[] = {
+        {"more",      &ret->has_more     },
+        {"created",   &ret->is_created   },
+        {"canceled",  &ret->is_canceled  },
+        {"succeeded", &ret->has_succeeded},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        if (read_number(numbers[i].json, numbers[i].key, numbers[i].ret, err) < 0) {
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+        if (read_flag(json, flags[i].key, flags[i].ret, err) < 0) {
+            return -1;
+        }
+    }
     ret->cluster = xstrdup_or_null(json_string(header, "cluster_id"));
-    ret->has_more = json_bool(json, "more", false);
-    ret->is_created = json_bool(json, "created", false);
-    ret->is_canceled = json_bool(json, "canceled", false);
-    ret->has_succeeded = json_bool(json, "succeeded", false);
-    ret->compact_revision = number_of(json, "compact_revision");
     ret->reason = xstrdup_or_null(json_string(json, "cancel_reason"));
-    ret->lease = number_of(json, "ID");
-    ret->ttl_s = number_of(json, "TTL");
     ret->token = xstrdup_or_null(json_string(json, "token"));
     if (read_kvs(json, ret, err) < 0 || read_responses(json, ret, err) < 0) {
         return err_prefix(err, "an answer of etcd");
@@ -319,7 +369,7 @@ int etcd_stream_feed(struct etcd_stream *stream, const char *data, size_t len, e
         if (end != NULL && stream->line.len > 0) {
             CLEANUP(buf) struct buf line = stream->line;
             stream->line = (struct buf){0};
-            if (fn(arg, buf_str(&line), line.len) < 0) {
+            if (fn(arg, &line) < 0) {
                 return err_set(err, ECANCELED, "the stream is not wanted any more");
             }
         }

@@ -82,10 +82,14 @@ static void tell_left_out(const char *application, const char *workload, uint64_
         {"leftOut",text},
         {0    },
     };
+    CLEANUP(free)
+    char *about = application == NULL ? xstrdup("the device")
+                  : workload == NULL  ? xstrdup(application)
+                                      : xasprintf("%s/%s", application, workload);
     log_line(LOG_WARN, "agent", fields,
-             "left out %s lines about %s/%s in the last %s; 'edgible application events -i %s' has "
-             "them",
-             text, application, workload, format_duration(during, time, sizeof(time)), application);
+             "left out %s lines about %s in the last %s; 'edgible application events%s%s' has them",
+             text, about, format_duration(during, time, sizeof(time)),
+             application != NULL ? " -i " : "", application != NULL ? application : "");
 }
 
 static void arm_tell_timer(void *arg)
@@ -106,19 +110,16 @@ static bool repeats(enum event_type type)
 
 static bool goes_to_log(struct events *events, const struct event *event)
 {
-    if (event->workload == NULL || event->application == NULL) {
-        return true;
-    }
     if (event->level > log_get_level()) {
         return false;
     }
-    if (event->type == EVENT_FAILED || event->type == EVENT_STOPPED) { /* what repeated is over */
-        log_quota_flush(events->quota, event->application, event->workload, loop_now());
-    }
-    if (!repeats(event->type)) {
-        return true;
-    }
-    if (log_quota_take(events->quota, event->application, event->workload, loop_now())) {
+    bool is_of_workload = event->application != NULL && event->workload != NULL;
+    if (log_quota_take(events->quota, event->application, event->workload, !repeats(event->type),
+                       loop_now())) {
+        if (is_of_workload && (event->type == EVENT_FAILED || event->type == EVENT_STOPPED)) {
+            /* what repeated is over */
+            log_quota_flush(events->quota, event->application, event->workload, loop_now());
+        }
         return true;
     }
     if (!loop_timer_is_armed(events->tell_timer)) {

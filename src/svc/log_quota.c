@@ -18,7 +18,8 @@ struct bucket {
 
 struct log_quota {
     log_quota_tell_fn *tell;
-    struct map *buckets; /* "application/workload" */
+    struct map *buckets; /* "application/workload", and with "+" what says more */
+    struct bucket all;
     size_t look_at;
 };
 
@@ -58,6 +59,7 @@ void log_quota_free(struct log_quota *quota, mono_ms now)
         tell(quota, value, now);
         bucket_free(value);
     }
+    tell(quota, &quota->all, now);
     map_free(quota->buckets);
     free(quota);
 }
@@ -82,37 +84,31 @@ static void forget_quiet(struct log_quota *quota, mono_ms now)
     quota->look_at = twice > MIN_LOOK ? twice : MIN_LOOK;
 }
 
-static struct bucket *find(const struct log_quota *quota, const char *application,
-                           const char *workload)
+/* The caller frees. */
+static char *key_of(const char *application, const char *workload, bool says_more)
 {
-    CLEANUP(free) char *key = xasprintf("%s/%s", application, workload);
-    return map_get(quota->buckets, key);
+    return xasprintf("%s/%s%s", application != NULL ? application : "",
+                     workload != NULL ? workload : "", says_more ? "+" : "");
 }
 
-static struct bucket *add(struct log_quota *quota, const char *application, const char *workload,
-                          mono_ms now)
+static struct bucket *add(struct log_quota *quota, const char *key, const char *application,
+                          const char *workload, mono_ms now)
 {
     if (map_count(quota->buckets) >= quota->look_at) {
         forget_quiet(quota, now);
     }
     struct bucket *bucket = xcalloc(1, sizeof(*bucket));
-    bucket->application = xstrdup(application);
-    bucket->workload = xstrdup(workload);
+    bucket->application = xstrdup_or_null(application);
+    bucket->workload = xstrdup_or_null(workload);
     bucket->full_at = now;
-    CLEANUP(free) char *key = xasprintf("%s/%s", application, workload);
     map_put(quota->buckets, key, bucket);
     return bucket;
 }
 
-bool log_quota_take(struct log_quota *quota, const char *application, const char *workload,
-                    mono_ms now)
+static bool take(struct bucket *bucket, mono_ms burst, mono_ms refill_ms, mono_ms now)
 {
-    struct bucket *bucket = find(quota, application, workload);
-    if (bucket == NULL) {
-        bucket = add(quota, application, workload, now);
-    }
-    mono_ms full_at = (bucket->full_at > now ? bucket->full_at : now) + LOG_QUOTA_REFILL_MS;
-    if (full_at - now <= (mono_ms) LOG_QUOTA_BURST * LOG_QUOTA_REFILL_MS) {
+    mono_ms full_at = (bucket->full_at > now ? bucket->full_at : now) + refill_ms;
+    if (full_at - now <= burst * refill_ms) {
         bucket->full_at = full_at;
         return true;
     }
@@ -122,12 +118,36 @@ bool log_quota_take(struct log_quota *quota, const char *application, const char
     return false;
 }
 
+bool log_quota_take(struct log_quota *quota, const char *application, const char *workload,
+                    bool says_more, mono_ms now)
+{
+    CLEANUP(free) char *key = key_of(application, workload, says_more);
+    struct bucket *bucket = map_get(quota->buckets, key);
+    if (bucket == NULL) {
+        bucket = add(quota, key, application, workload, now);
+    }
+    return take(bucket, LOG_QUOTA_BURST, LOG_QUOTA_REFILL_MS, now) &&
+           take(&quota->all, LOG_QUOTA_ALL_BURST, LOG_QUOTA_ALL_REFILL_MS, now);
+}
+
 void log_quota_flush(struct log_quota *quota, const char *application, const char *workload,
                      mono_ms now)
 {
-    struct bucket *bucket = find(quota, application, workload);
+    CLEANUP(free) char *key = key_of(application, workload, false);
+    struct bucket *bucket = map_get(quota->buckets, key);
     if (bucket != NULL) {
         tell(quota, bucket, now);
+    }
+}
+
+/* Tells, or says when. */
+static void tell_in_time(struct log_quota *quota, struct bucket *bucket, mono_ms now, mono_ms *next)
+{
+    mono_ms due = bucket->left_out_since + LOG_QUOTA_TELL_MS;
+    if (bucket->left_out > 0 && due <= now) {
+        tell(quota, bucket, now);
+    } else if (bucket->left_out > 0 && (*next < 0 || due < *next)) {
+        *next = due;
     }
 }
 
@@ -137,14 +157,9 @@ mono_ms log_quota_tell_due(struct log_quota *quota, mono_ms now)
     const char *key = NULL;
     void *value = NULL;
     for (size_t at = 0; map_next(quota->buckets, &at, &key, &value);) {
-        struct bucket *bucket = value;
-        mono_ms due = bucket->left_out_since + LOG_QUOTA_TELL_MS;
-        if (bucket->left_out > 0 && due <= now) {
-            tell(quota, bucket, now);
-        } else if (bucket->left_out > 0 && (next < 0 || due < next)) {
-            next = due;
-        }
+        tell_in_time(quota, value, now, &next);
     }
+    tell_in_time(quota, &quota->all, now, &next);
     return next;
 }
 

@@ -9,6 +9,8 @@
 #include <string.h>
 
 /* One look. */
+#define FEW_ERRORS 100 /* of all applications together */
+
 struct taking {
     const struct overview *view;
     unsigned what;
@@ -16,6 +18,7 @@ struct taking {
     struct device_report *device;
     struct map *by_name; /* name → index + 1, as a pointer */
     size_t cap;
+    size_t errors_told; /* of OVERVIEW_FEW_ERRORS */
 };
 
 char *overview_app_id(const struct config *config, const struct app_spec *app, const char *name)
@@ -173,6 +176,20 @@ static void take_app(void *arg, const struct reconcile_app *app)
     }
 }
 
+/* Of each the first, until there are enough, and how many more there are. */
+static void add_in_short(struct taking *t, const struct strv *errors, struct strv *to)
+{
+    size_t told = t->errors_told < FEW_ERRORS && errors->count > 0 ? 1 : 0;
+    t->errors_told += told;
+    if (told > 0) {
+        strv_add(to, errors->items[0]);
+    }
+    if (errors->count > told) {
+        CLEANUP(free) char *rest = xasprintf("errors left out here: %zu", errors->count - told);
+        strv_add(to, rest);
+    }
+}
+
 /* Of an application that was never accepted, its errors are all there is. */
 static void take_problem(void *arg, const char *application, const char *path,
                          const struct strv *errors)
@@ -189,6 +206,10 @@ static void take_problem(void *arg, const char *application, const char *path,
             report->source = xstrdup(path);
         }
         to = &report->errors;
+    }
+    if ((t->what & OVERVIEW_FEW_ERRORS) != 0) {
+        add_in_short(t, errors, to);
+        return;
     }
     for (size_t i = 0; i < errors->count; i++) {
         strv_add(to, errors->items[i]);

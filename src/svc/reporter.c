@@ -123,7 +123,7 @@ static char *make_text(struct reporter *r)
     CLEANUP(free)
     char *text = make_text_of(r, OVERVIEW_PORTS | OVERVIEW_RESOURCES, BACKLOG_MAX_EVENTS);
     if (strlen(text) > MAX_REPORT_BYTES) {
-        return make_text_of(r, OVERVIEW_BRIEF, FEW_EVENTS);
+        return make_text_of(r, OVERVIEW_BRIEF | OVERVIEW_FEW_ERRORS, FEW_EVENTS);
     }
     return steal_ptr(&text);
 }

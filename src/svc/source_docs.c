@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Past so many, further errors are left out of an event. */
+#define EVENT_ERROR_BYTES 1024
+
 static void free_apps(struct app_spec **apps, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -32,6 +35,7 @@ void source_docs_init(struct source_docs *docs, const char *origin, struct sourc
 static void set_own(struct source_docs *docs, const struct source_load *own)
 {
     docs->load->workloads += own->workloads - docs->own.workloads;
+    docs->load->memory_bytes += own->memory_bytes - docs->own.memory_bytes;
     docs->load->bytes += own->bytes - docs->own.bytes;
     docs->own = *own;
 }
@@ -77,6 +81,7 @@ static void count_again(struct source_docs *docs)
     struct source_load own = {.bytes = docs->text_bytes};
     for (size_t i = 0; i < docs->app_count; i++) {
         own.workloads += docs->apps[i]->workload_count;
+        own.memory_bytes += docs->apps[i]->memory_bytes;
     }
     set_own(docs, &own);
 }
@@ -92,16 +97,24 @@ void source_docs_refuse(struct source_docs *docs, struct events *events, const c
     count_again(docs);
 }
 
+/* The text is of an event, and all errors are in the lines. */
 static void join_errors(const struct diag *diag, struct buf *text, struct strv *lines)
 {
+    size_t told = 0;
     for (size_t i = 0; i < diag->count; i++) {
         CLEANUP(free) char *line = diag_item_text(&diag->items[i]);
         if (diag->items[i].severity == DIAG_WARNING) {
             log_warn("source", "%s", line);
         } else {
-            buf_printf(text, "%s%s", text->len > 0 ? "\n" : "", line);
             strv_add(lines, line);
+            if (text->len < EVENT_ERROR_BYTES) {
+                buf_printf(text, "%s%s", text->len > 0 ? "\n" : "", line);
+                told = lines->count;
+            }
         }
+    }
+    if (told < lines->count) {
+        buf_printf(text, "\nerrors left out here: %zu", lines->count - told);
     }
 }
 
@@ -164,28 +177,36 @@ static void replace_apps(struct source_docs *docs, struct app_docs *parsed, bool
     docs->text_bytes = parsed->text_bytes;
 }
 
-static size_t workloads_elsewhere(const struct source_docs *docs)
+static struct source_load load_elsewhere(const struct source_docs *docs)
 {
-    return docs->load->workloads - docs->own.workloads;
+    return (struct source_load){
+        .workloads = docs->load->workloads - docs->own.workloads,
+        .memory_bytes = docs->load->memory_bytes - docs->own.memory_bytes,
+    };
 }
 
 bool source_docs_has_room(const struct source_docs *docs)
 {
-    return docs->is_short_of_room && workloads_elsewhere(docs) < docs->no_room_beside;
+    struct source_load elsewhere = load_elsewhere(docs);
+    return docs->is_short_of_room && (elsewhere.workloads < docs->no_room_beside.workloads ||
+                                      elsewhere.memory_bytes < docs->no_room_beside.memory_bytes);
 }
 
-void source_docs_parse(const struct source_docs *docs, const char *text, size_t len,
-                       struct app_docs *ret)
+struct source_text source_docs_text(const struct source_docs *docs, const char *text, size_t len)
 {
-    ret->workload_count = workloads_elsewhere(docs);
-    appspec_parse(docs->origin, text, len, ret);
+    return (struct source_text){
+        .origin = xstrdup(docs->origin),
+        .text = text,
+        .len = len,
+        .own = docs->own,
+    };
 }
 
 void source_docs_take(struct source_docs *docs, struct events *events, struct app_docs *parsed,
                       bool keep_missing)
 {
-    docs->is_short_of_room = parsed->has_too_many_workloads;
-    docs->no_room_beside = workloads_elsewhere(docs);
+    docs->is_short_of_room = parsed->is_short_of_room;
+    docs->no_room_beside = load_elsewhere(docs);
     source_docs_forget_problems(docs);
     say_diag(docs, events, NULL, &parsed->diag);
     for (size_t i = 0; i < parsed->count; i++) {

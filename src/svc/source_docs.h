@@ -5,6 +5,7 @@
 #define EDGIBLE_SOURCE_DOCS_H
 
 #include "edgible/source.h"
+#include "source_reading.h"
 
 /* What is wrong with a document, or, where application is NULL, with the whole or a document whose
  * name could not be read. */
@@ -13,21 +14,17 @@ struct source_problem {
     struct strv errors;
 };
 
-/* What all documents of a source take. */
-struct source_load {
-    size_t workloads;
-    size_t bytes; /* of their texts, as they were taken last */
-};
-
 struct source_docs {
     struct source_load *load; /* its source's; borrowed */
     struct source_load own;   /* this one's part of it */
     size_t text_bytes;        /* of what was taken last */
-    size_t no_room_beside;    /* where is_short_of_room: so many workloads of the other documents */
-    bool is_short_of_room;    /* one of them was refused, for its workloads were too many */
-    char *origin;             /* path, URL or key */
-    bool is_known;            /* read as a whole at least once */
-    struct app_spec **apps;   /* owned */
+    /* Where is_short_of_room: what the other documents took when one of these was refused, as it
+     * did not fit beside them. */
+    struct source_load no_room_beside;
+    bool is_short_of_room;
+    char *origin;           /* path, URL or key */
+    bool is_known;          /* read as a whole at least once */
+    struct app_spec **apps; /* owned */
     size_t app_count;
     struct source_problem *problems; /* as they were read last */
     size_t problem_count;
@@ -37,14 +34,12 @@ struct source_docs {
 void source_docs_init(struct source_docs *docs, const char *origin, struct source_load *load);
 void source_docs_fini(struct source_docs *docs);
 
-/* Reads them, up to what is left of the source's bounds. *ret must be zeroed; the caller finishes
- * it. */
-void source_docs_parse(const struct source_docs *docs, const char *text, size_t len,
-                       struct app_docs *ret);
+/* Their text, to be read. text is borrowed. */
+struct source_text source_docs_text(const struct source_docs *docs, const char *text, size_t len);
 /* What it takes does not count until it is taken or refused anew: for all documents of an answer
  * that is read as a whole, in which one may grow by what another one shrinks. */
 void source_docs_uncount(struct source_docs *docs);
-/* A document was refused as the source had too many workloads, and the others have fewer now:
+/* A document was refused as it did not fit beside the others, and they take less now:
  * it must be read again. */
 bool source_docs_has_room(const struct source_docs *docs);
 /* Puts what was parsed in the old documents' place, and says what is wrong. An invalid document

@@ -284,6 +284,7 @@ int spawn(const struct spawn_request *request, struct spawned *ret, struct err *
     block.request.sandbox_fd = sandbox_fd;
     struct child_plan plan = {
         .request = &block.request,
+        .filter = request->filter != NULL ? &block.filter : NULL,
         .handshake_fd = child_end,
         .agent_fd = agent_end,
         .reset_oom = agent_is_oom_protected(),

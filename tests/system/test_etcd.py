@@ -1,6 +1,7 @@
 """Desired state from etcd: real servers."""
 
 import contextlib
+import gzip
 import http.server
 import json
 import os
@@ -14,7 +15,7 @@ import yaml
 from api import Api
 from control_plane import Authority
 from etcd import Etcd, encode, key
-from harness import SLEEP, is_alive, wait_for, workload
+from harness import SLEEP, cpu_seconds, is_alive, wait_for, workload
 from test_https import secret, source
 
 
@@ -301,15 +302,23 @@ class Gateway(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        header = {"cluster_id": "1", "revision": "7"}
+        revision = max([self.server.revision, *(int(kv["mod_revision"]) for kv in self.server.kvs)])
+        header = {"cluster_id": "1", "revision": str(revision)}
         self.send_response(200)
+        if self.path == "/v3/watch" and self.server.coding:
+            self.send_header("Content-Encoding", self.server.coding)
         self.end_headers()
         if self.path == "/v3/kv/range":
-            self.wfile.write(json.dumps({"header": header, "kvs": self.server.kvs}).encode())
+            kvs = self.server.kvs
+            answer = {"header": header, "kvs": kvs, "count": str(len(kvs))}
+            self.wfile.write((self.server.answer or json.dumps(answer)).encode())
+            self.server.strange += self.server.answer is not None
         elif self.path == "/v3/watch":
             self.server.watches += 1
+            self.server.asked_with = dict(self.headers)
             created = {"result": {"header": header, "created": True}}
-            self.wfile.write(json.dumps(created).encode() + b"\n")
+            if not self.server.coding:
+                self.wfile.write(json.dumps(created).encode() + b"\n")
             with contextlib.suppress(OSError):
                 self.server.watch(self.wfile)
         else:
@@ -321,10 +330,11 @@ class Gateway(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def gateway(watch, kvs=()):
+def gateway(watch, kvs=(), coding=None):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
     server.daemon_threads = True
-    server.watch, server.kvs, server.watches = watch, list(kvs), 0
+    server.watch, server.kvs, server.watches, server.coding = watch, list(kvs), 0, coding
+    server.answer, server.strange, server.revision = None, 0, 7
     threading.Thread(target=server.serve_forever, daemon=True).start()
     server.endpoints = [f"http://127.0.0.1:{server.server_port}"]
     try:
@@ -350,6 +360,94 @@ def test_a_watch_that_begins_well_and_goes_on_without_an_end_is_asked_ever_less_
         assert server.watches - begin <= 10
         lost = agent.wait_event("source-lost")["reason"]
         assert "line of more than 12 MiB" in lost
+
+
+PROGRESS = json.dumps({"result": {"header": {"revision": "7"}}}).encode() + b"\n"
+
+
+@pytest.mark.once
+def test_a_compressed_watch_is_not_decoded(make_agent):
+    """64 KiB of it would be two million lines in one turn of the loop."""
+    packed = gzip.compress(PROGRESS * ((64 << 20) // len(PROGRESS)))
+
+    def watch(out):
+        out.write(packed)
+        time.sleep(600)  # a thread of a daemon; the agent does not wait for it
+
+    with gateway(watch, coding="gzip") as server:
+        agent = point(make_agent(), server).start()
+        assert "Content-Encoding" in agent.wait_event("source-lost")["reason"]
+        assert "Accept-Encoding" not in server.asked_with
+
+
+@pytest.mark.once
+def test_a_watch_that_never_ends_takes_a_part_of_one_processor(make_agent):
+    """Lines that are all well, as fast as they are taken."""
+    taken = [0]
+
+    def endless(out):
+        while True:
+            out.write(PROGRESS * 1000)
+            out.flush()
+            taken[0] += 1000 * len(PROGRESS)
+
+    with gateway(endless) as server:
+        agent = point(make_agent(), server).start()
+        wait_for(lambda: taken[0] > 1 << 20, "1 MiB to be taken")
+        before, begin = cpu_seconds(agent.pid), time.monotonic()
+        wait_for(lambda: taken[0] > 4 << 20, "4 MiB to be taken")
+        assert cpu_seconds(agent.pid) - before < 0.7 * (time.monotonic() - begin)
+        assert server.watches == 1
+        agent.stop()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("answer", [
+    '{"header":{}}', '{"header":{"cluster_id":"999","revision":"200"}}'],
+    ids=["no revision", "another cluster"])
+def test_an_answer_that_is_not_whole_removes_nothing(make_agent, answer):
+    agent, end = make_agent(), threading.Event()
+    kvs = [key_of(agent, "app", 7, workload("w", SLEEP))]
+
+    def watch(out):
+        if server.answer:
+            canceled = {"header": {"revision": "8"}, "canceled": True, "compact_revision": "8"}
+            out.write(json.dumps({"result": canceled}).encode() + b"\n")
+            return
+        end.wait(600)
+
+    with gateway(watch, kvs) as server:
+        point(agent, server).start()
+        pid = agent.wait_started("app", "w")
+        server.answer = answer
+        end.set()  # the stream ends, and all is asked anew
+        wait_for(lambda: server.strange >= 2, "two such answers")
+        assert source(agent)["state"] == "lost"
+        server.answer = None
+        agent.wait_event("source-back")
+        assert is_alive(pid) and not agent.events("removed")
+
+
+@pytest.mark.once
+def test_a_watch_that_refuses_all_the_time_does_not_fill_the_log(make_agent):
+    """An empty value is an event each time, and not each is a line."""
+    agent, end, number = make_agent(), threading.Event(), [0]
+
+    def watch(out):
+        while not end.is_set():
+            number[0] += 1
+            kv = {"key": encode(key(agent.device, f"app-{number[0] % 3}")),
+                  "mod_revision": str(number[0] + 7)}
+            send_event(out, kv)
+
+    with gateway(watch) as server:
+        point(agent, server).start()
+        api = Api(agent)
+        wait_for(lambda: api.get("/v1/agent")["lastEvent"] > 1500, "1,500 events", 120)
+        agent.stop()
+        end.set()
+        assert len(agent.events("rejected")) <= 1100
+        assert any("left out" in line and "about the device" in line for line in agent.lines())
 
 
 def key_of(agent, name, revision, *workloads, filler=0):
@@ -434,6 +532,7 @@ def test_an_application_that_did_not_fit_runs_when_others_are_gone(make_agent):
         if server.watches == 1:
             agent.wait_event("rejected", "late")
             server.kvs.pop(0)
+            server.revision = 8
             send_event(out, {**kvs[0], "mod_revision": "8"}, type="DELETE")
         end.wait(600)
 

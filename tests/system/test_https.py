@@ -2,6 +2,7 @@
 
 import contextlib
 import email.utils
+import json
 import os
 import signal
 import socket
@@ -147,6 +148,7 @@ WRONG = {
     "reset": lambda plane: plane.cut(reset=True),
     "too long": lambda plane: plane.documents("#" * (9 << 20)),
     "a bomb": lambda plane: plane.gzipped("# " + "0" * (64 << 20)),
+    "compressed": lambda plane: plane.gzipped(),
     "another host": lambda plane: plane.status(302, Location="http://127.0.0.2:1/x"),
     "round and round": lambda plane: plane.status(302, Location=plane.url + "/v3/devices/" +
                                                  plane.device + "/applications"),
@@ -227,8 +229,13 @@ def test_documents_for_others_are_ignored(plane):
 @pytest.mark.parametrize("how", ["seconds", "date"])
 def test_retry_after_is_obeyed(plane, how):
     agent = plane.agent
-    value = "3" if how == "seconds" else email.utils.formatdate(time.time() + 4, usegmt=True)
-    plane.script = [plane.status(429 if how == "date" else 503, Retry_After=value)]
+
+    def refuse(handler):
+        in_4_s = email.utils.formatdate(time.time() + 4, usegmt=True)
+        plane.status(429 if how == "date" else 503,
+                     Retry_After="3" if how == "seconds" else in_4_s)(handler)
+
+    plane.script = [refuse]
     plane.set(agent.app("web", workload("w", SLEEP)))
     agent.start().wait_started("web", "w")
     first, second = plane.polls()[:2]
@@ -247,11 +254,11 @@ def test_a_redirect_on_the_same_host_is_followed(plane):
 
 
 @pytest.mark.once
-def test_gzip_and_bodies_without_a_length(plane):
+def test_bodies_without_a_length(plane):
     agent = plane.agent
     web, job = agent.app("web", workload("w", SLEEP)), agent.app("job", workload("j", SLEEP))
     plane.waits = False
-    plane.default = plane.gzipped(to_text([web, job]))
+    plane.default = plane.documents(to_text([web, job]))
     agent.start()
     pid = agent.wait_started("job", "j")
     # It may have been cut off: it adds, and removes nothing.
@@ -463,6 +470,19 @@ def test_reports_say_how_the_device_is(plane):
     assert numbers == list(range(1, len(numbers) + 1)), "each event once, and in order"
     sequences = [r["agent"]["sequence"] for r in plane.reports]
     assert sequences == sorted(set(sequences))
+
+
+@pytest.mark.once
+def test_a_report_of_many_errors_is_told_in_short(plane):
+    """300 documents of 20 errors of a kilobyte would be 6 MB, which servers refuse for ever."""
+    agent = plane.agent
+    wrong = workload("w", SLEEP, env={"K" * 800 + str(n): ["x"] for n in range(22)})
+    plane.set(*(agent.app(f"app-{n}", wrong) for n in range(300)))
+    agent.start()
+    report = plane.wait_report(lambda r: len(r["applications"]) == 300, "a report of all")
+    assert len(json.dumps(report)) < 900 * 1024
+    assert {a["status"] for a in report["applications"]} == {"rejected"}
+    assert all("errors left out here" in a["errors"][-1] for a in report["applications"])
 
 
 @pytest.mark.once

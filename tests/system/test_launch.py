@@ -328,6 +328,15 @@ def test_a_missing_working_directory_is_named(agent):
     assert re.search("working ?dir|chdir", message, re.IGNORECASE)
 
 
+@pytest.mark.parametrize("command, fields", [
+    (["/proc/self/root/bin/sleep", "1000000"], {}),
+    (SLEEP, {"workingDir": "/proc/self/root/tmp"}),
+])
+def test_no_link_of_proc_is_followed_without_a_policy_either(agent, command, fields):
+    message = failure_of(agent, command, **fields)
+    assert "link of /proc" in message and "ELOOP" in message
+
+
 def test_a_missing_user_is_named(agent):
     message = failure_of(agent, SLEEP, user="no-such-user")
     assert "no-such-user" in message and "user" in message

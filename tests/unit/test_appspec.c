@@ -336,6 +336,18 @@ static void an_alias_in_a_list_hides_no_error(void **state)
     }
 }
 
+/* A list of 1,000 aliases of one document would have 20,000 else. */
+static void the_errors_of_a_list_stand_with_its_first_document(void **state)
+{
+    (void) state;
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    parse(&docs, "- &a {x: 1, x: 2, y: 1, y: 2, z: 1, z: 2}\n- *a\n- *a\n");
+    assert_int_equal(docs.count, 3);
+    size_t first = docs.docs[0].diag.error_count;
+    assert_int_equal(docs.docs[1].diag.error_count, first - 2);
+    assert_int_equal(docs.docs[2].diag.error_count, first - 2);
+}
+
 /* Of any type: each takes memory. */
 static void the_workloads_of_a_source_are_bounded(void **state)
 {
@@ -367,6 +379,37 @@ static void the_workloads_of_a_source_are_bounded(void **state)
         if (last->diag.items[i].severity == DIAG_ERROR) {
             assert_string_equal(last->diag.items[i].path, "spec.workloads");
         }
+    }
+}
+
+/* Twice: by aliases of one word, and by as many words as a command may have. */
+static void the_memory_of_a_source_is_bounded(void **state)
+{
+    (void) state;
+    for (int way = 0; way < 2; way++) {
+        CLEANUP(buf) struct buf text = {0};
+        for (int app = 0; app < 200; app++) {
+            buf_printf(&text,
+                       "---\napiVersion: v3\nkind: Application\nmetadata: {name: app-%d}\n"
+                       "spec: {workloads: [{name: w, type: managed-process, command: [/x",
+                       app);
+            buf_printf(&text, way == 0 ? ", &a %03900d" : ", %d", 1);
+            for (int i = 0; i < (way == 0 ? 900 : 3900); i++) {
+                buf_add_str(&text, way == 0 ? ", *a" : ",x");
+            }
+            buf_add_str(&text, "]}]}\n");
+        }
+        CLEANUP(app_docs) struct app_docs docs = {0};
+        appspec_parse("much.yaml", text.data, text.len, &docs);
+        assert_int_equal(docs.count, 200);
+        size_t kept = 0;
+        for (size_t i = 0; i < docs.count; i++) {
+            kept += docs.docs[i].spec != NULL ? docs.docs[i].spec->memory_bytes : 0;
+            assert_non_null(docs.docs[i].name);
+        }
+        assert_true(kept <= APPSPEC_MAX_SOURCE_BYTES && kept > APPSPEC_MAX_SOURCE_BYTES * 3 / 4);
+        assert_true(docs.is_short_of_room);
+        assert_string_equal(docs.docs[199].diag.items[0].path, "spec");
     }
 }
 
@@ -558,7 +601,9 @@ int main(void)
         cmocka_unit_test(items_of_a_list_are_documents),
         cmocka_unit_test(a_double_key_costs_one_document_of_a_list),
         cmocka_unit_test(an_alias_in_a_list_hides_no_error),
+        cmocka_unit_test(the_errors_of_a_list_stand_with_its_first_document),
         cmocka_unit_test(the_workloads_of_a_source_are_bounded),
+        cmocka_unit_test(the_memory_of_a_source_is_bounded),
         cmocka_unit_test(no_data_at_all_is_empty),
         cmocka_unit_test(nothing_is_another_thing_than_an_empty_list),
         cmocka_unit_test(a_copy_is_the_same_and_its_own),

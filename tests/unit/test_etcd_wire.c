@@ -95,7 +95,7 @@ static void the_keys_of_an_answer_are_bounded_and_those_of_a_line_are_not(void *
 {
     (void) state;
     static const char *const lists[] = {"kvs", "events"};
-    static const char *const items[] = {"{}", "{\"kv\":{}}"};
+    static const char *const items[] = {"{\"key\":\"YQ==\"}", "{\"kv\":{\"key\":\"YQ==\"}}"};
     for (size_t k = 0; k < 2; k++) {
         struct err err = {0};
         CLEANUP(etcd_answer) struct etcd_answer a = {0};
@@ -156,16 +156,29 @@ static void errors_are_told_apart(void **state)
         const char *text;
         int code;
     } cases[] = {
-        {"{\"error\":\"no\",\"code\":7}",                              EACCES    },
-        {"{\"error\":\"etcdserver: invalid auth token\",\"code\":16}", ENOKEY    },
-        {"{\"error\":{\"grpc_code\":7,\"message\":\"no\"}}",           EACCES    },
-        {"{\"error\":\"else\",\"code\":5}",                            ERR_REMOTE},
-        {"<html>",                                                     ERR_REMOTE},
-        {"",                                                           ERR_REMOTE},
-        {"{}",                                                         ERR_REMOTE},
-        {"{\"header\":{},\"kvs\":[{\"key\":\"!\"}]}",                  ERR_REMOTE},
-        {"{\"header\":{},\"kvs\":[7]}",                                ERR_REMOTE},
-        {"{\"header\":{},\"events\":[{}]}",                            ERR_REMOTE},
+        {"{\"error\":\"no\",\"code\":7}",                                      EACCES    },
+        {"{\"error\":\"etcdserver: invalid auth token\",\"code\":16}",         ENOKEY    },
+        {"{\"error\":{\"grpc_code\":7,\"message\":\"no\"}}",                   EACCES    },
+        {"{\"error\":\"else\",\"code\":5}",                                    ERR_REMOTE},
+        {"<html>",                                                             ERR_REMOTE},
+        {"",                                                                   ERR_REMOTE},
+        {"{}",                                                                 ERR_REMOTE},
+        {"{\"header\":{},\"kvs\":[{\"key\":\"!\"}]}",                          ERR_REMOTE},
+        {"{\"header\":{},\"kvs\":[7]}",                                        ERR_REMOTE},
+        {"{\"header\":{},\"events\":[{}]}",                                    ERR_REMOTE},
+        {"{\"header\":{\"revision\":\"x\"}}",                                  ERR_REMOTE},
+        {"{\"header\":{\"revision\":7}}",                                      ERR_REMOTE},
+        {"{\"header\":{\"revision\":\"7\"},\"kvs\":\"oops\"}",                 ERR_REMOTE},
+        {"{\"header\":{\"revision\":\"7\"},\"kvs\":{}}",                       ERR_REMOTE},
+        {"{\"header\":{\"revision\":\"7\"},\"kvs\":null}",                     ERR_REMOTE},
+        {"{\"header\":{\"revision\":\"7\"},\"events\":7}",                     ERR_REMOTE},
+        {"{\"header\":{\"revision\":\"7\"},\"responses\":{}}",                 ERR_REMOTE},
+        {"{\"header\":{\"revision\":\"7\"},\"more\":\"true\"}",                ERR_REMOTE},
+        {"{\"header\":{\"revision\":\"7\"},\"count\":{}}",                     ERR_REMOTE},
+        {"{\"header\":{},\"kvs\":[{\"key\":null,\"value\":\"eA==\"}]}",        ERR_REMOTE},
+        {"{\"header\":{},\"kvs\":[{\"value\":\"eA==\"}]}",                     ERR_REMOTE},
+        {"{\"header\":{},\"kvs\":[{\"key\":\"YQ==\",\"value\":7}]}",           ERR_REMOTE},
+        {"{\"header\":{},\"kvs\":[{\"key\":\"YQ==\",\"mod_revision\":\"\"}]}", ERR_REMOTE},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct err err;
@@ -176,11 +189,11 @@ static void errors_are_told_apart(void **state)
     }
 }
 
-static int count_line(void *arg, const char *line, size_t len)
+static int count_line(void *arg, struct buf *line)
 {
-    assert_int_equal(strlen(line), len);
+    assert_int_equal(strlen(buf_str(line)), line->len);
     (*(int *) arg)++;
-    return line[0] == 'x' ? -1 : 0;
+    return buf_str(line)[0] == 'x' ? -1 : 0;
 }
 
 static void lines_may_be_cut_anywhere_and_have_a_bound(void **state)

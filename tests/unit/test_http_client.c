@@ -1,0 +1,246 @@
+/* How much of an answer is taken in one turn of the loop, and which codings of it. */
+#include "edgible/buf.h"
+#include "edgible/fd.h"
+#include "edgible/http_client.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define TURN_BYTES (128UL * 1024) /* HTTP_TURN_BYTES */
+#define PIECE_BYTES (16UL * 1024) /* libcurl hands on no more at once */
+
+/* --- a server of one connection ------------------------------------------------------------------
+ */
+
+struct server {
+    int fd;
+    in_port_t port;
+    pthread_t thread;
+    const char *head;
+    struct buf body;
+    char request[4096];
+};
+
+static void send_all(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+        if (n <= 0) {
+            return; /* who asked has gone */
+        }
+        data += n;
+        len -= (size_t) n;
+    }
+}
+
+static void *serve(void *arg)
+{
+    struct server *server = arg;
+    CLEANUP(close_fd) int fd = accept(server->fd, NULL, NULL);
+    size_t len = 0;
+    while (len < sizeof(server->request) - 1 && strstr(server->request, "\r\n\r\n") == NULL) {
+        ssize_t n = recv(fd, server->request + len, sizeof(server->request) - 1 - len, 0);
+        if (n <= 0) {
+            break;
+        }
+        len += (size_t) n;
+    }
+    send_all(fd, server->head, strlen(server->head));
+    send_all(fd, buf_str(&server->body), server->body.len);
+    return NULL;
+}
+
+static void start_server(struct server *server)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(address);
+    server->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(server->fd >= 0);
+    assert_int_equal(bind(server->fd, (struct sockaddr *) &address, sizeof(address)), 0);
+    assert_int_equal(listen(server->fd, 1), 0);
+    assert_int_equal(getsockname(server->fd, (struct sockaddr *) &address, &len), 0);
+    server->port = ntohs(address.sin_port);
+    assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
+}
+
+/* --- one request ---------------------------------------------------------------------------------
+ */
+
+struct asked {
+    struct loop *loop;
+    struct buf got; /* of on_data, or of the answer */
+    uint64_t turn;
+    size_t in_turn, most_in_turn;
+    uint64_t turns; /* that all of it took */
+    bool is_delimited;
+    struct err err;
+};
+
+static int on_data(void *arg, const char *data, size_t len)
+{
+    struct asked *asked = arg;
+    uint64_t turn = loop_turns(asked->loop)->count;
+    asked->in_turn = turn == asked->turn ? asked->in_turn + len : len;
+    asked->turn = turn;
+    asked->most_in_turn =
+        asked->in_turn > asked->most_in_turn ? asked->in_turn : asked->most_in_turn;
+    buf_add(&asked->got, data, len);
+    return 0;
+}
+
+static void on_done(void *arg, const struct http_answer *answer, const struct err *err)
+{
+    struct asked *asked = arg;
+    asked->is_delimited = answer->is_delimited;
+    if (err != NULL) {
+        asked->err = *err;
+    } else if (answer->body.len > 0) {
+        buf_add(&asked->got, buf_str(&answer->body), answer->body.len);
+    }
+    loop_stop(asked->loop);
+}
+
+static void ask(struct server *server, struct asked *asked, bool is_stream)
+{
+    struct err err = {0};
+    start_server(server);
+    CLEANUP(loop) struct loop *loop = loop_new(&err);
+    assert_non_null(loop);
+    struct http_client *client = http_client_new(loop, &err);
+    assert_non_null(client);
+    CLEANUP(free) char *url = xasprintf("http://127.0.0.1:%d/", (int) server->port);
+    struct http_request request = {
+        .url = url, .method = "GET", .on_data = is_stream ? on_data : NULL, .arg = asked};
+    asked->loop = loop;
+    struct http_call *call = http_call_new(client, &request, on_done, asked, &err);
+    assert_non_null(call);
+    loop_run(loop);
+    asked->turns = loop_turns(loop)->count;
+    http_call_free(call);
+    http_client_free(client);
+    assert_int_equal(pthread_join(server->thread, NULL), 0);
+    fd_close(&server->fd);
+    buf_fini(&server->body);
+}
+
+/* --- tests ---------------------------------------------------------------------------------------
+ */
+
+static void fill(struct buf *body, size_t len)
+{
+    char block[4096];
+    memset(block, 'x', sizeof(block));
+    while (body->len < len) {
+        buf_add(body, block, sizeof(block));
+    }
+}
+
+static void a_long_stream_is_handed_on_in_turns(void **state)
+{
+    (void) state;
+    struct server server = {.head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"};
+    struct asked asked = {0};
+    size_t len = 4UL << 20;
+    fill(&server.body, len);
+    ask(&server, &asked, true);
+    assert_int_equal(asked.err.code, 0);
+    assert_int_equal(asked.got.len, len);
+    assert_true(asked.most_in_turn < TURN_BYTES + PIECE_BYTES);
+    buf_fini(&asked.got);
+}
+
+static void a_long_answer_is_kept_in_turns(void **state)
+{
+    (void) state;
+    struct server server = {.head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"};
+    struct asked asked = {0};
+    size_t len = 4UL << 20;
+    fill(&server.body, len);
+    ask(&server, &asked, false);
+    assert_int_equal(asked.err.code, 0);
+    assert_int_equal(asked.got.len, len);
+    assert_true(asked.turns >= len / (TURN_BYTES + PIECE_BYTES));
+    buf_fini(&asked.got);
+}
+
+static void codings_are_refused(void **state)
+{
+    (void) state;
+    static const char *const heads[] = {
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Encoding: identity, gzip\r\n\r\n",
+        "HTTP/1.1 404 No\r\ncontent-encoding:br\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nContent-Encoding: gzip\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+    };
+    for (size_t i = 0; i < 2 * ARRAY_LEN(heads); i++) {
+        struct server server = {.head = heads[i / 2]};
+        struct asked asked = {0};
+        ask(&server, &asked, i % 2 != 0);
+        assert_int_equal(asked.err.code, ERR_REMOTE);
+        assert_non_null(strstr(asked.err.msg, "-Encoding"));
+        assert_null(strstr(server.request, "Accept-Encoding"));
+        buf_fini(&asked.got);
+    }
+}
+
+static void a_length_that_overflows_is_none(void **state)
+{
+    (void) state;
+    static const struct {
+        const char *head;
+        bool is_delimited;
+    } cases[] = {
+        {"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n",                       true },
+        {"HTTP/1.1 200 OK\r\n\r\n",                                            false},
+        {"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct server server = {.head = cases[i].head};
+        struct asked asked = {0};
+        buf_add_str(&server.body, "text");
+        ask(&server, &asked, false);
+        assert_int_equal(asked.err.code, 0);
+        assert_string_equal(buf_str(&asked.got), "text");
+        assert_int_equal(asked.is_delimited, cases[i].is_delimited);
+        buf_fini(&asked.got);
+    }
+}
+
+static void headers_without_an_end_are_refused(void **state)
+{
+    (void) state;
+    struct server server = {.head = ""};
+    struct asked asked = {0};
+    while (server.body.len < 1UL << 20) {
+        buf_add_str(&server.body, "HTTP/1.1 103 Early Hints\r\nLink: none\r\n\r\n");
+    }
+    buf_add_str(&server.body, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    ask(&server, &asked, false);
+    assert_int_equal(asked.err.code, ERR_REMOTE);
+    assert_non_null(strstr(asked.err.msg, "too many headers"));
+    buf_fini(&asked.got);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_long_stream_is_handed_on_in_turns),
+        cmocka_unit_test(a_long_answer_is_kept_in_turns),
+        cmocka_unit_test(codings_are_refused),
+        cmocka_unit_test(a_length_that_overflows_is_none),
+        cmocka_unit_test(headers_without_an_end_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
