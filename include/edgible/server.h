@@ -19,6 +19,7 @@
 
 #define SERVER_MAX_BODY_BYTES (2UL * 1024 * 1024)
 #define SERVER_MAX_CONNECTIONS 64
+#define SERVER_ROOT_CONNECTIONS 8       /* more, for root: nobody else locks it out */
 #define SERVER_REQUEST_TIMEOUT_MS 30000 /* for a request to arrive */
 #define SERVER_STALL_TIMEOUT_MS 300000  /* for a reader of an answer to take any of it */
 

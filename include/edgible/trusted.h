@@ -32,9 +32,16 @@ int trusted_open(const char *path, const struct trusted_bounds *bounds, struct e
 /*
  * 0 where the folder at path may hold what this process relies on: it is no link, belongs to root
  * or this process's user (where that is root: to root), and neither a group nor others can write to
- * it, sticky or not. -1 with ERR_SPEC and what to do about it where that is not so, else with
- * errno; ENOENT where there is none.
+ * it, sticky or not, and the way to it is trusted, too. -1 with ERR_SPEC and what to do about it
+ * where that is not so, else with errno; ENOENT where there is none.
  */
 int trusted_check_folder(const char *path, struct err *err) MUST_CHECK;
+/*
+ * 0 where nobody but root and this process's user can make the path lead to something else, or make
+ * what is missing of it first: each folder on the way, also by links, is theirs, and others can
+ * write to it only if it is sticky. The last component, where it is there, is not judged. -1 with
+ * ERR_SPEC where that is not so, else with errno.
+ */
+int trusted_check_way(const char *path, struct err *err) MUST_CHECK;
 
 #endif

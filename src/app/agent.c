@@ -108,7 +108,8 @@ static void open_cgroups(struct agent *agent)
 /* What is in these folders is relied on: records of what ran, and the socket. */
 static int make_own_dir(const char *name, const char *path, mode_t mode, struct err *err)
 {
-    if (fd_make_dirs(path, mode, err) < 0 || trusted_check_folder(path, err) < 0) {
+    if (trusted_check_way(path, err) < 0 || fd_make_dirs(path, mode, err) < 0 ||
+        trusted_check_folder(path, err) < 0) {
         return err_prefix(err, "%s", name);
     }
     return 0;

@@ -146,7 +146,8 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_c
 static unsigned judge(const struct server *server, int fd, const struct server_peer *peer)
 {
     unsigned refusal = server->params.judge(server->params.arg, fd, peer);
-    return refusal == 0 && server->accepted >= SERVER_MAX_CONNECTIONS ? 503 : refusal;
+    size_t most = SERVER_MAX_CONNECTIONS + (peer->uid == 0 ? SERVER_ROOT_CONNECTIONS : 0);
+    return refusal == 0 && server->accepted >= most ? 503 : refusal;
 }
 
 void server_take_connection(struct server *server, int take_fd)
@@ -505,8 +506,8 @@ static int start_daemon(struct server *server, struct err *err)
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
         on_access, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned) (SERVER_MAX_CONNECTIONS + REFUSED_MAX + 8), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned) (SERVER_MAX_CONNECTIONS + SERVER_ROOT_CONNECTIONS + REFUSED_MAX + 8),
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned) (SERVER_STALL_TIMEOUT_MS / 1000), MHD_OPTION_END);
     if (server->daemon == NULL) {
         return err_set(err, ERR_HOST, "libmicrohttpd cannot be started");

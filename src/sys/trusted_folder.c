@@ -1,10 +1,12 @@
 /* Folders that hold what a process relies on. */
+#include "edgible/doc_path.h"
 #include "edgible/fd.h"
 #include "edgible/mem.h"
 #include "edgible/trusted.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -43,6 +45,86 @@ static int judge(const char *path, const struct stat *st, struct err *err)
     return 0;
 }
 
+/* --- the way to it -------------------------------------------------------------------------------
+ */
+
+#define FOLDERS_MAX 4096
+
+/* Whether others can rename what is in the folder. A group of the owner's own number is the owner's
+ * alone by the convention of user-private groups. */
+static bool is_open(const struct stat *st)
+{
+    bool by_group = (st->st_mode & S_IWGRP) != 0 && st->st_gid != st->st_uid;
+    return (st->st_mode & S_ISVTX) == 0 && (by_group || (st->st_mode & S_IWOTH) != 0);
+}
+
+static int refuse_way(int folder, const struct stat *st, struct err *err)
+{
+    CLEANUP(free) char *path = doc_path_of(folder, NULL);
+    const char *name = path != NULL ? path : "a folder";
+    if (is_open(st)) {
+        return err_set(err, ERR_SPEC,
+                       "others can write to '%s' on the way to it (mode %04o): run 'chmod go-w' on "
+                       "it, or name another one",
+                       name, (unsigned) st->st_mode & 07777);
+    }
+    return err_set(err, ERR_SPEC,
+                   "'%s' on the way to it belongs to the user with ID %u, who can put another one "
+                   "in its place: name another one",
+                   name, (unsigned) st->st_uid);
+}
+
+/* Judges the folder and all above it. Whoever has the root folder is root, whom some user
+ * namespaces call otherwise. */
+static int judge_way(int folder, struct err *err)
+{
+    struct stat top;
+    struct stat last = {0};
+    CLEANUP(close_fd) int at = openat(folder, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (stat("/", &top) < 0) {
+        return err_set(err, errno, "look at '/'");
+    }
+    for (int i = 0; i < FOLDERS_MAX; i++) {
+        struct stat st;
+        if (at < 0 || fstat(at, &st) < 0) {
+            return err_set(err, errno, "open a folder on the way to it");
+        }
+        if (i > 0 && st.st_dev == last.st_dev && st.st_ino == last.st_ino) {
+            return 0; /* the root */
+        }
+        if (is_open(&st) || (st.st_uid != 0 && st.st_uid != top.st_uid && st.st_uid != geteuid())) {
+            return refuse_way(at, &st, err);
+        }
+        last = st;
+        int up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        fd_close(&at);
+        at = up;
+    }
+    return err_set(err, ELOOP, "find the root folder above it");
+}
+
+/* Of a link, or of what is missing and would be made there. */
+static int judge_spot(const void *context, const struct doc_path_spot *spot, struct err *err)
+{
+    (void) context;
+    return judge_way(spot->folder, err);
+}
+
+int trusted_check_way(const char *path, struct err *err)
+{
+    const struct doc_path_rules rules = {.on_link = judge_spot, .make = judge_spot};
+    CLEANUP(doc_path) struct doc_path found = {.fd = -1};
+    if (doc_path_find(path, &rules, &found, err) < 0) {
+        return -1;
+    }
+    if (found.fd < 0) {
+        return 0; /* judged as far as it is there */
+    }
+    CLEANUP(close_fd) int above = openat(found.fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return above >= 0 ? judge_way(above, err)
+                      : err_set(err, errno, "open the folder of '%s'", path);
+}
+
 int trusted_check_folder(const char *path, struct err *err)
 {
     /* With a slash at its end a link would be followed. */
@@ -58,5 +140,5 @@ int trusted_check_folder(const char *path, struct err *err)
     if (fd < 0 || fstat(fd, &st) < 0) {
         return err_set(err, errno, "open '%s'", plain);
     }
-    return judge(plain, &st, err);
+    return judge(plain, &st, err) < 0 ? -1 : trusted_check_way(plain, err);
 }

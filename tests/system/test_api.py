@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from api import Api, Answer, Connection, connect
-from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, agent_binary, base_environment,
+from harness import (DEADLINE, FAIL_AT_ONCE, IS_ROOT, RESTART_AT_ONCE, SLEEP, agent_binary, base_environment,
                      cpu_seconds, free_port, is_alive, ordinary_account, parse_record, python, sh, wait_for,
                      workload)
 
@@ -713,7 +713,7 @@ def test_a_body_that_is_too_large(agent, api):
 
 
 def test_the_sixty_fifth_connection_is_told_so(agent, api):
-    held = [connect(api.socket) for _ in range(64)]
+    held = [connect(api.socket) for _ in range(72 if IS_ROOT else 64)]
     for s in held:
         s.sendall(b"GET /v1/agent HTTP/1.1\r\nHost: x\r\n")
     answer = api.request("GET", "/v1/agent")
@@ -721,6 +721,29 @@ def test_the_sixty_fifth_connection_is_told_so(agent, api):
     for s in held:
         s.close()
     wait_for(lambda: api.request("GET", "/v1/agent").status == 200, "room again")
+
+
+@pytest.mark.as_user
+@pytest.mark.skipif(not IS_ROOT, reason="needs root, too")
+def test_root_is_not_locked_out_by_the_connections_of_others(agent, api):
+    hold = python("""
+import socket, sys
+held = [socket.socket(socket.AF_UNIX) for _ in range(64)]
+for s in held:
+    s.connect(sys.argv[1])
+    s.sendall(b"GET /v1/agent HTTP/1.1\\r\\nHost: x\\r\\n")
+print("all", flush=True)
+sys.stdin.read()
+""", str(api.socket))
+    with subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          **agent.account.popen_options()) as holder:
+        assert holder.stdout.readline() == b"all\n"
+        other = subprocess.run([agent_binary(), "--socket", str(api.socket), "agent", "status"],
+                               capture_output=True, text=True, timeout=DEADLINE,
+                               **agent.account.popen_options())
+        assert other.returncode == 3 and "connections" in other.stderr
+        assert api.request("GET", "/v1/agent").status == 200
+        holder.stdin.close()
 
 
 def test_ten_thousand_connections(agent, api):

@@ -54,6 +54,26 @@ def test_an_agent_does_not_rely_on_a_folder_of_others(make_agent, name, kind, wh
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind,why", BAD[1:2] + BAD[3:])
+@pytest.mark.parametrize("name", ["stateDir", "runtimeDir"])
+def test_an_agent_does_not_rely_on_a_folder_below_one_of_others(make_agent, name, kind, why):
+    """Whoever can write to that one can put another one in the place of the agent's."""
+    agent = make_agent()
+    above = make(agent.folder / "above", kind, agent.account)
+    if kind == "group" and IS_ROOT:
+        os.chown(above, -1, STRANGER)
+    folder = above / "own"
+    for is_there in (False, True):
+        if is_there and not (IS_ROOT or os.access(above, os.W_OK)):
+            continue
+        if is_there:
+            make(folder, "closed", agent.account)
+        agent.write_config(**{name: str(folder)})
+        text = refuse_to_start(agent)
+        assert why in text and name in text and f"'{above}'" in text, text
+        assert list(above.iterdir()) == ([folder] if is_there else [])
+
+
 @pytest.mark.parametrize("kind", ["good", "closed"])
 def test_an_agent_takes_folders_that_are_its_own(make_agent, kind):
     agent = make_agent()

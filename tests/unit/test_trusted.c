@@ -237,6 +237,62 @@ static void test_a_folder_of_others_is_not_trusted(void **state)
     assert_int_equal(of_the_system, 0);
 }
 
+static int check_way(const char *name)
+{
+    CLEANUP(free) char *path = at(name);
+    struct err err = {0};
+    return trusted_check_way(path, &err) == 0 ? 0 : err.code;
+}
+
+static void test_the_way_to_a_folder_is_judged(void **state)
+{
+    (void) state;
+    make_folder("open", 0757);
+    make_folder("open/own", 0700);
+    make_folder("open/own/deep", 0700);
+    make_folder("sticky", 01777);
+    make_folder("sticky/own", 0700);
+    make_folder("closed", 0755);
+    make_folder("closed/own", 0700);
+    make_link("closed/good", "../sticky/own");
+    make_link("closed/bad", "../open/own");
+    make_link("open/own/back", "../../closed");
+    make_link("closed/twice", "../open/own/back/own");
+    assert_int_equal(check("open/own"), ERR_SPEC);
+    assert_int_equal(check("open/own/deep"), ERR_SPEC);
+    assert_int_equal(check("closed/bad/deep"), ERR_SPEC);
+    assert_int_equal(check("open/own/back/own"), ERR_SPEC);
+    assert_int_equal(check_way("closed/twice/missing"), ERR_SPEC); /* its end is good */
+    assert_int_equal(check_way("open/missing/deep"), ERR_SPEC);
+    assert_int_equal(check_way("closed/bad/missing"), ERR_SPEC);
+    assert_int_equal(check("sticky/own"), 0);
+    assert_int_equal(check("closed/own"), 0);
+    assert_int_equal(check_way("closed/good/missing/deep"), 0);
+    assert_int_equal(check_way("sticky/missing"), 0);
+    assert_int_equal(check_way("open"), 0); /* the last one is not judged */
+}
+
+static void test_the_way_through_folders_and_links_of_others_is_not_trusted(void **state)
+{
+    (void) state;
+    if (geteuid() != 0) {
+        return;
+    }
+    make_folder("theirs", 0755);
+    make_folder("theirs/own", 0700);
+    make_folder("closed", 0755);
+    make_folder("closed/own", 0700);
+    make_folder("sticky", 01777);
+    make_link("sticky/link", "../closed");
+    give_away("theirs");
+    give_away("sticky/link");
+    assert_int_equal(check("theirs/own"), ERR_SPEC);
+    assert_int_equal(check("sticky/link/own"), ERR_SPEC);
+    assert_int_equal(check_way("sticky/link/missing"), ERR_SPEC);
+    assert_int_equal(check_way("theirs/missing"), ERR_SPEC);
+    assert_int_equal(check("closed/own"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +307,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_link_is_no_trusted_folder, make_stage, clear_stage),
         cmocka_unit_test_setup_teardown(test_a_folder_of_others_is_not_trusted, make_stage,
                                         clear_stage),
+        cmocka_unit_test_setup_teardown(test_the_way_to_a_folder_is_judged, make_stage,
+                                        clear_stage),
+        cmocka_unit_test_setup_teardown(
+            test_the_way_through_folders_and_links_of_others_is_not_trusted, make_stage,
+            clear_stage),
         cmocka_unit_test_setup_teardown(test_nothing_below_a_bound_is_followed, make_stage,
                                         clear_stage),
     };
