@@ -270,7 +270,7 @@ static void take_yaml_errors(struct diag *diag, const struct doc_spot *spot,
         return;
     }
     if (!is_in_order) {
-        diag_append(diag, &yaml->diag);
+        diag_add_all(diag, &yaml->diag);
         return;
     }
     for (size_t i = 0; i < yaml->diag.count; i++) {
@@ -289,6 +289,7 @@ static void add_document(struct parsing *parsing, const struct doc_spot *spot,
                          const struct yaml_doc *yaml)
 {
     struct app_doc *doc = new_doc(parsing->docs);
+    doc->diag.max = parsing->docs->faulty < APPSPEC_MAX_FAULTY ? 0 : 1;
     struct doc_reader reader = {
         .file = parsing->file,
         .diag = &doc->diag,
@@ -308,6 +309,7 @@ static void add_document(struct parsing *parsing, const struct doc_spot *spot,
     parsing->docs->is_short_of_room |= reader.is_short_of_room;
     take_yaml_errors(&doc->diag, spot, yaml);
     diag_sort(&doc->diag);
+    parsing->docs->faulty += doc->diag.count > 0 ? 1 : 0;
     if (doc->diag.error_count == 0) {
         doc->spec = steal_ptr(&app);
     }
@@ -323,7 +325,7 @@ static void add_list(struct parsing *parsing, const struct doc_spot *list,
         parsing->docs->docs[parsing->docs->count - 1].is_in_list = true;
     }
     if (count == 0) {
-        diag_append(&parsing->docs->diag, &yaml->diag);
+        diag_add_all(&parsing->docs->diag, &yaml->diag);
     }
 }
 

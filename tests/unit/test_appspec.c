@@ -348,6 +348,34 @@ static void the_errors_of_a_list_stand_with_its_first_document(void **state)
     assert_int_equal(docs.docs[2].diag.error_count, first - 2);
 }
 
+/* 9 KB that had 21 errors of up to 1 KiB for each of 1,000 documents. */
+static void the_errors_of_all_documents_are_bounded(void **state)
+{
+    (void) state;
+    CLEANUP(buf) struct buf text = {0};
+    buf_add_str(&text, "- &a {");
+    for (int i = 0; i < 30; i++) {
+        buf_printf(&text, "%0100d: 1, %0100d: 1, ", i, i);
+    }
+    buf_add_str(&text, "metadata: {name: a}}\n");
+    for (int i = 0; i < 990; i++) {
+        buf_add_str(&text, "- *a\n");
+    }
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    parse(&docs, buf_str(&text));
+    assert_int_equal(docs.count, 991);
+    assert_int_equal(docs.faulty, 991);
+    size_t items = 0;
+    for (size_t i = 0; i < docs.count; i++) {
+        size_t count = docs.docs[i].diag.count;
+        assert_true(docs.docs[i].spec == NULL && count <= (i < 20 ? DIAG_MAX + 1 : 2));
+        assert_true(docs.docs[i].diag.items[0].severity == DIAG_ERROR);
+        items += count;
+    }
+    assert_true(items <= 20 * (DIAG_MAX + 1) + 2 * 971);
+    assert_int_equal(docs.docs[0].diag.count, DIAG_MAX + 1);
+}
+
 /* Of any type: each takes memory. */
 static void the_workloads_of_a_source_are_bounded(void **state)
 {
@@ -604,6 +632,7 @@ int main(void)
         cmocka_unit_test(the_errors_of_a_list_stand_with_its_first_document),
         cmocka_unit_test(the_workloads_of_a_source_are_bounded),
         cmocka_unit_test(the_memory_of_a_source_is_bounded),
+        cmocka_unit_test(the_errors_of_all_documents_are_bounded),
         cmocka_unit_test(no_data_at_all_is_empty),
         cmocka_unit_test(nothing_is_another_thing_than_an_empty_list),
         cmocka_unit_test(a_copy_is_the_same_and_its_own),
