@@ -21,8 +21,9 @@
 #define APPSPEC_MAX_WORKLOADS 1000        /* an application */
 #define APPSPEC_MAX_SOURCE_WORKLOADS 5000 /* of all applications of a source, of any type */
 /* What all documents of a source may take of memory, about: their words and, for each node, a
- * pointer and an allocation, aliases expanded. */
-#define APPSPEC_MAX_SOURCE_BYTES (16UL * 1024 * 1024)
+ * pointer and an allocation, aliases expanded. Old and new documents, their workloads and what is
+ * written of them are there together at times: six times as much. */
+#define APPSPEC_MAX_SOURCE_BYTES (6UL * 1024 * 1024)
 #define APPSPEC_NODE_BYTES 48
 /* Of so many documents with errors or warnings all are kept (DIAG_MAX), of the others one. */
 #define APPSPEC_MAX_FAULTY 20

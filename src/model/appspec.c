@@ -150,6 +150,12 @@ static void read_workloads(struct doc_reader *reader, const struct doc_spot *spo
     }
 }
 
+static size_t memory_of(const struct doc_node *mapping, const char *key)
+{
+    const struct doc_node *node = mapping != NULL ? doc_node_get(mapping, key) : NULL;
+    return node != NULL ? node->bytes + node->nodes * APPSPEC_NODE_BYTES : 0;
+}
+
 /* Counts what the whole document takes, before most of it is read. */
 static bool count_memory(struct doc_reader *reader, const struct doc_spot *spot,
                          struct app_spec *app)
@@ -158,7 +164,10 @@ static bool count_memory(struct doc_reader *reader, const struct doc_spot *spot,
     if (reader->memory_bytes == NULL) {
         return true;
     }
-    size_t bytes = root->bytes + root->nodes * APPSPEC_NODE_BYTES;
+    const struct doc_node *metadata = doc_node_get(root, "metadata");
+    /* Which are not kept. */
+    size_t bytes = root->bytes + root->nodes * APPSPEC_NODE_BYTES -
+                   memory_of(metadata, "annotations") - memory_of(metadata, "labels");
     if (*reader->memory_bytes + bytes > APPSPEC_MAX_SOURCE_BYTES) {
         docread_error(reader, spot,
                       "with this the source's documents take more than %lu MiB of memory",

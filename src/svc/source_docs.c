@@ -225,9 +225,74 @@ void source_docs_parse(const struct source_docs *docs, const char *text, size_t 
     appspec_parse(docs->origin, text, len, ret);
 }
 
+static const struct app_spec *find_app(const struct source_docs *docs, const char *name)
+{
+    for (size_t i = 0; i < docs->app_count; i++) {
+        if (strcmp(docs->apps[i]->name, name) == 0) {
+            return docs->apps[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct app_doc *find_valid(const struct app_docs *parsed, const char *name)
+{
+    for (size_t i = 0; i < parsed->count; i++) {
+        const struct app_doc *doc = &parsed->docs[i];
+        if (doc->spec != NULL && strcmp(doc->name, name) == 0) {
+            return doc;
+        }
+    }
+    return NULL;
+}
+
+/* What they would take where all stays that was not replaced. */
+static struct source_load load_with(const struct source_docs *docs, const struct app_docs *parsed)
+{
+    struct source_load all = load_elsewhere(docs);
+    for (size_t i = 0; i < parsed->count; i++) {
+        const struct app_spec *spec = parsed->docs[i].spec;
+        all.workloads += spec != NULL ? spec->workload_count : 0;
+        all.memory_bytes += spec != NULL ? spec->memory_bytes : 0;
+    }
+    for (size_t i = 0; i < docs->app_count; i++) {
+        if (find_valid(parsed, docs->apps[i]->name) == NULL) {
+            all.workloads += docs->apps[i]->workload_count;
+            all.memory_bytes += docs->apps[i]->memory_bytes;
+        }
+    }
+    return all;
+}
+
+/* Old versions of invalid documents stay, and count: where the new ones do not fit beside them,
+ * those that grow are refused. */
+static void refuse_growth(const struct source_docs *docs, struct app_docs *parsed,
+                          bool keep_missing)
+{
+    struct source_load all = load_with(docs, parsed);
+    bool stays = keep_missing || app_docs_error_count(parsed) > 0;
+    if (!stays || (all.workloads <= APPSPEC_MAX_SOURCE_WORKLOADS &&
+                   all.memory_bytes <= APPSPEC_MAX_SOURCE_BYTES)) {
+        return;
+    }
+    for (size_t i = 0; i < parsed->count; i++) {
+        struct app_doc *doc = &parsed->docs[i];
+        const struct app_spec *old = doc->spec != NULL ? find_app(docs, doc->name) : NULL;
+        if (doc->spec != NULL && (old == NULL || doc->spec->workload_count > old->workload_count ||
+                                  doc->spec->memory_bytes > old->memory_bytes)) {
+            diag_add(&doc->diag, DIAG_ERROR, docs->origin, doc->line, 1, "",
+                     "there is no room for it beside the versions of other documents that stay in "
+                     "force");
+            app_spec_free(steal_ptr(&doc->spec));
+            parsed->is_short_of_room = true;
+        }
+    }
+}
+
 void source_docs_take(struct source_docs *docs, struct events *events, struct app_docs *parsed,
                       bool keep_missing)
 {
+    refuse_growth(docs, parsed, keep_missing);
     docs->is_short_of_room = parsed->is_short_of_room;
     docs->no_room_beside = load_elsewhere(docs);
     source_docs_forget_problems(docs);
@@ -245,12 +310,7 @@ void source_docs_take(struct source_docs *docs, struct events *events, struct ap
 
 bool source_docs_has_app(const struct source_docs *docs, const char *name)
 {
-    for (size_t i = 0; i < docs->app_count; i++) {
-        if (strcmp(docs->apps[i]->name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return find_app(docs, name) != NULL;
 }
 
 void source_docs_add_doubts(const struct source_docs *docs, struct source_view *view)
