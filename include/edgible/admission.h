@@ -9,7 +9,6 @@
 #include "edgible/appspec.h"
 #include "edgible/config.h"
 #include "edgible/map.h"
-#include "edgible/resolve.h"
 
 /* NULL where the document is for this device, else why not. The caller frees. */
 char *admission_not_for_device(const struct config *config, const struct app_spec *app);

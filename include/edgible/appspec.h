@@ -119,6 +119,7 @@ struct access_spec {
 };
 
 struct app_spec {
+    unsigned shares; /* how many more hold it (app_spec_share()) */
     char *name;
     char *id, *organization;       /* NULL where not given */
     char *device_name, *device_id; /* of the placement; NULL where not given */
@@ -173,6 +174,9 @@ size_t app_docs_error_count(const struct app_docs *docs);
  */
 void appspec_parse(const char *file, const char *data, size_t len, struct app_docs *docs);
 
+/* The same one for one more holder, who frees it as well; none of them may change it. Not for
+ * several threads. */
+struct app_spec *app_spec_share(struct app_spec *spec);
 void app_spec_free(struct app_spec *spec);
 DEFINE_CLEANUP(app_spec, struct app_spec, app_spec_free)
 struct app_spec *app_spec_copy(const struct app_spec *spec);

@@ -93,18 +93,21 @@ bool docread_is_list(struct doc_reader *reader, const struct doc_spot *spot, siz
 struct doc_spot docread_item(const struct doc_spot *list, size_t index);
 
 /* The readers of a field; the comment is the type of target. */
-doc_read_fn docread_string;        /* char *: not empty */
-doc_read_fn docread_label;         /* char *: a DNS label */
-doc_read_fn docread_absolute_path; /* char * */
-doc_read_fn docread_bool;          /* bool */
-doc_read_fn docread_int;           /* int64_t, from field->min to field->max */
-doc_read_fn docread_port;          /* uint16_t, 1 to 65535 */
-doc_read_fn docread_duration;      /* mono_ms, from field->min */
-doc_read_fn docread_size;          /* int64_t, from field->min */
-doc_read_fn docread_strings;       /* struct strv: not empty ones */
-doc_read_fn docread_paths;         /* struct strv: absolute ones */
-doc_read_fn docread_labels;        /* struct strv: DNS labels, each once */
-doc_read_fn docread_any;           /* none: the value is somebody else's */
+doc_read_fn docread_string;    /* char *: not empty */
+doc_read_fn docread_label;     /* char *: a DNS label */
+doc_read_fn docread_doc_path;  /* char *: absolute, without `..` */
+doc_read_fn docread_bool;      /* bool */
+doc_read_fn docread_int;       /* int64_t, from field->min to field->max */
+doc_read_fn docread_port;      /* uint16_t, 1 to 65535 */
+doc_read_fn docread_duration;  /* mono_ms, from field->min */
+doc_read_fn docread_size;      /* int64_t, from field->min */
+doc_read_fn docread_strings;   /* struct strv: not empty ones */
+doc_read_fn docread_paths;     /* struct strv: absolute ones */
+doc_read_fn docread_doc_paths; /* struct strv: absolute ones, without `..` */
+doc_read_fn docread_labels;    /* struct strv: DNS labels, each once */
+doc_read_fn docread_any;       /* none: the value is somebody else's */
+/* False after an error: the text has a `..`, or is too long for a path. */
+bool docread_is_doc_path(struct doc_reader *reader, const struct doc_spot *spot, const char *text);
 /* Of v3 and of the configuration alike. */
 doc_read_fn docread_restart;   /* struct restart_policy */
 doc_read_fn docread_stop;      /* struct stop_policy */

@@ -81,8 +81,9 @@ struct etcd_stream {
     struct buf line;
 };
 
-/* fn gets each line that is complete; -1 ends the feeding. EFBIG where a line is too long. */
-typedef int etcd_line_fn(void *arg, const char *line, size_t len);
+/* fn gets each line that is complete, and may take it over; -1 ends the feeding. EFBIG where a line
+ * is too long. */
+typedef int etcd_line_fn(void *arg, struct buf *line);
 int etcd_stream_feed(struct etcd_stream *stream, const char *data, size_t len, etcd_line_fn *fn,
                      void *arg, struct err *err) MUST_CHECK;
 void etcd_stream_fini(struct etcd_stream *stream);

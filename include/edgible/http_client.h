@@ -30,6 +30,8 @@ typedef void http_done_fn(void *arg, const struct http_answer *answer, const str
 struct http_call *http_call_new(struct http_client *client, const struct http_request *request,
                                 http_done_fn *done, void *arg, struct err *err);
 void http_call_free(struct http_call *call);
+/* The answer's body, which the call no longer has then; from done() on. The caller frees. */
+struct buf http_call_take_body(struct http_call *call);
 DEFINE_CLEANUP(http_call, struct http_call, http_call_free)
 
 #endif

@@ -12,6 +12,7 @@
 #include "edgible/log_owner.h"
 #include "edgible/log_place.h"
 #include "edgible/mem.h"
+#include "edgible/strv.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,10 +28,12 @@
 struct log_reader;
 
 struct log_reader_params {
-    const char *file;        /* absolute; copied. Need not exist: then it is empty so far */
-    struct log_owner owner;  /* with whose rights it is read */
-    unsigned max_files;      /* rotated ones: file.1 (the newest) … */
-    struct log_place *place; /* a reference is taken; NULL: nobody writes it just now */
+    const char *file;           /* absolute; copied. Need not exist: then it is empty so far */
+    struct log_owner owner;     /* with whose rights it is read */
+    const struct strv *allowed; /* as in struct pump_log; where it is not NULL, only what an agent
+                                   wrote is read */
+    unsigned max_files;         /* rotated ones: file.1 (the newest) … */
+    struct log_place *place;    /* a reference is taken; NULL: nobody writes it just now */
     size_t lines; /* the last so many, over rotated files; at most LOG_READER_MAX_LINES */
     bool follow;
     void (*notify)(void *arg); /* log_reader_take() has more to say; from the reader's thread */
@@ -53,6 +56,6 @@ ssize_t log_reader_take(struct log_reader *reader, char *data, size_t max, struc
 /* The log may be another file, or be written by another: what is left of the old one comes first.
  * Nothing where it is all the same. */
 void log_reader_set_file(struct log_reader *reader, const char *file, const struct log_owner *owner,
-                         unsigned max_files, struct log_place *place);
+                         const struct strv *allowed, unsigned max_files, struct log_place *place);
 
 #endif

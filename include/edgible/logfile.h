@@ -20,6 +20,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* A line may grow to this even where files are smaller, and the file with it; only a longer one is
+ * split. */
+#define LOGFILE_LINE_BYTES ((size_t) 1024 * 1024)
+
 struct logfile;
 struct pump_log; /* where it goes and how it is rotated: edgible/pump.h */
 
@@ -46,9 +50,12 @@ DEFINE_CLEANUP(logfile, struct logfile, logfile_free)
  */
 int logfile_open(struct logfile *lf, int64_t now_ms, unsigned *ret_happened,
                  struct err *err) MUST_CHECK;
+/* The next logfile_open() judges the file anew, and goes on where it is the same. */
+void logfile_close(struct logfile *lf);
 /* Tells of each file that it goes on to; borrowed, NULL: to nobody. */
 void logfile_set_place(struct logfile *lf, struct log_place *place);
-/* Takes over limits and owner; the file must be the same. */
+/* Takes over limits and owner; the file must be the same, and where the owner or what is allowed is
+ * another, it must be closed. */
 void logfile_set_limits(struct logfile *lf, const struct pump_log *log);
 /* Writes or drops len bytes; returns LOGFILE_ bits. */
 unsigned logfile_write(struct logfile *lf, const char *data, size_t len, int64_t now_ms);
@@ -66,6 +73,9 @@ unsigned logfile_tick(struct logfile *lf, int64_t now_ms);
 void logfile_begin_run(struct logfile *lf, bool continues);
 /* Adds the last lines of the run, at most PUMP_TAIL_LINES and PUMP_TAIL_BYTES. */
 void logfile_tail(const struct logfile *lf, struct strv *lines);
+
+/* Watches the folder that the file is in, as its owner finds it: inotify_add_watch(2), or -1. */
+int logfile_watch_folder(const struct logfile *lf, int inotify_fd, uint32_t mask);
 
 const char *logfile_path(const struct logfile *lf);
 /* With whose rights; borrowed. */

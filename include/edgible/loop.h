@@ -64,7 +64,10 @@ void loop_timer_arm(struct loop_timer *timer, mono_ms at);
 void loop_timer_disarm(struct loop_timer *timer);
 bool loop_timer_is_armed(const struct loop_timer *timer);
 
-struct loop_signal *loop_signal_new(struct loop *loop, int signal, loop_fn fn, void *arg);
+/* Calls fn for each signal of that number: it is blocked from here on, also after
+ * loop_signal_free(), and stays pending in the kernel until just before the call. A signal that has
+ * not been told of is so not lost by an exec. One loop_signal a number. */
+struct loop_signal *loop_signal_new(struct loop *loop, int signal_number, loop_fn fn, void *arg);
 void loop_signal_free(struct loop_signal *sig);
 
 /* Calls fn on the loop's thread after loop_async_send(); sends may be merged. */

@@ -25,6 +25,9 @@ int proc_read_stat(pid_t pid, struct proc_stat *ret, struct err *err) MUST_CHECK
 /* The start time alone; 0 where there is no such process. */
 uint64_t proc_read_start_ticks(pid_t pid);
 
+/* The real uid; 0 where there is no such process. */
+uid_t proc_read_uid(pid_t pid);
+
 /* How a process ended. */
 struct proc_exit {
     bool known; /* false: it is gone, its status is not to be had */

@@ -50,6 +50,8 @@ enum pump_event_type {
     PUMP_EV_STALLED, /* its file system hangs; the workload may come to a halt when its pipe is full
                       */
     PUMP_EV_RESUMED,
+    PUMP_EV_LOST,   /* of no channel: bytes that an earlier pump left could not be written; error
+                       and message say why */
     PUMP_EV_CLOSED, /* answer to pump_close(); the channel is gone after this event */
 };
 
@@ -58,10 +60,10 @@ struct pump_event {
     struct pump_channel *channel;
     void *owner;       /* as given to pump_open() */
     uint64_t run;      /* of PUMP_EV_TAIL */
-    uint64_t bytes;    /* of PUMP_EV_DROPPED */
-    int error;         /* errno of PUMP_EV_OPEN_FAILED, PUMP_EV_DISK_FULL */
-    char message[256]; /* of PUMP_EV_OPEN_FAILED, PUMP_EV_DISK_FULL: what failed, without errno's
-                          text */
+    uint64_t bytes;    /* of PUMP_EV_DROPPED, PUMP_EV_LOST */
+    int error;         /* errno of PUMP_EV_OPEN_FAILED, PUMP_EV_DISK_FULL, PUMP_EV_LOST */
+    char message[256]; /* of PUMP_EV_OPEN_FAILED, PUMP_EV_DISK_FULL, PUMP_EV_LOST: what failed,
+                          without errno's text */
     struct strv lines; /* of PUMP_EV_TAIL; the receiver finishes it */
 };
 
@@ -70,11 +72,13 @@ struct pump_counters {
 };
 
 /* journal_dir (of this agent alone; on tmpfs) keeps what is between pipe and file while it is, so
- * that a later pump loses no line of a process that is killed; NULL: it is in memory only.
+ * that a later pump loses no line of a process that is killed; NULL: it is in memory only. What an
+ * earlier pump left there is written first, where the log is outside the agent's folder only to
+ * what `allowed` (NULL: anything; copied) matches.
  * notify(arg) must be callable from any thread and must not call the pump; it may be called more
  * than once an event. */
-struct pump *pump_new(const char *journal_dir, void (*notify)(void *arg), void *arg,
-                      struct err *err);
+struct pump *pump_new(const char *journal_dir, const struct strv *allowed,
+                      void (*notify)(void *arg), void *arg, struct err *err);
 /* Ends the threads, after what the pipes hold has been written, for at most max_wait_ms in all.
  * Threads that hang in the kernel are left behind (and what they use is not freed). */
 void pump_free(struct pump *pump, int max_wait_ms);
@@ -92,9 +96,10 @@ int pump_channel_fd(const struct pump_channel *channel);
 struct pump_channel *pump_open(struct pump *pump, const struct pump_log *log, void *owner);
 /* Tries once more after PUMP_EV_OPEN_FAILED, with the same answers. */
 void pump_reopen(struct pump_channel *channel);
-/* Changes file or rotation; the pipe's content so far goes to the old file. Answered like
- * pump_open() where the file changes. */
-void pump_configure(struct pump_channel *channel, const struct pump_log *log);
+/* Changes file or rotation; the pipe's content so far goes to the old file. Where the file, its
+ * owner or what is allowed changes, it is opened anew, which is answered like pump_open(), and the
+ * result is true. */
+bool pump_configure(struct pump_channel *channel, const struct pump_log *log);
 /* Reads from take_fd (non-blocking) from now on. What the pipe before holds is written first; then
  * that one is closed. `run` numbers the workload's runs: a tail is of one run. One that continues
  * goes on where an earlier pump left it, perhaps within a line. */

@@ -44,8 +44,12 @@ bool reconcile_is_blocked(const struct reconcile *rec, const char *app);
 /* After all of these, and after the supervisor has adopted what ran: goes on with them. */
 void reconcile_resume(struct reconcile *rec);
 
-/* As source_view_fn; arg is the struct reconcile. */
+/* As source_view_fn; arg is the struct reconcile. Takes what can be taken in a moment, and the
+ * rest, where that is not awaited, in the loop's next turns; then the last view that came
+ * meanwhile. */
 void reconcile_view(void *arg, const struct source_view *view);
+/* What was not taken yet is not taken any more. */
+void reconcile_drop_views(struct reconcile *rec);
 
 /* An application as it stands; all borrowed, until the loop's next turn. */
 struct reconcile_app {

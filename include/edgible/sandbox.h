@@ -32,8 +32,8 @@ int sandbox_version(void);
  * there (trusted.h), or is not allowed; ENOSYS where sandbox_version() is 0. */
 int sandbox_open(const struct sandbox_request *request, struct err *err) MUST_CHECK;
 
-/* "landlock 7", "landlock 5, without signals", "landlock 3, without connect and signals",
- * "none". */
-void sandbox_describe(int version, bool limit_connect, char *buf, size_t size);
+/* "landlock 7", "landlock 5, without signals", "landlock 3, without connect and signals", "landlock
+ * 7, without system calls" (see syscall_filter.h), "none". */
+void sandbox_describe(int version, bool has_filter, bool limit_connect, char *buf, size_t size);
 
 #endif

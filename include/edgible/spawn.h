@@ -14,6 +14,7 @@
 #include "edgible/creds.h"
 #include "edgible/err.h"
 #include "edgible/strv.h"
+#include "edgible/syscall_filter.h"
 
 #include <stdbool.h>
 #include <sys/resource.h>
@@ -66,8 +67,9 @@ struct spawn_request {
     struct rlimit open_files; /* RLIMIT_NOFILE as the agent found it at its own start */
     struct spawn_rlimit rlimits[SPAWN_RLIMITS_MAX]; /* more */
     size_t rlimit_count;
-    bool no_new_privs; /* no program of it gains rights on exec */
-    int sandbox_fd;    /* a Landlock ruleset; -1: none; borrowed */
+    bool no_new_privs;                   /* no program of it gains rights on exec */
+    int sandbox_fd;                      /* a Landlock ruleset; -1: none; borrowed */
+    const struct syscall_filter *filter; /* beside it; NULL: none; borrowed */
 };
 
 struct spawned {

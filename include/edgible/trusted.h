@@ -23,9 +23,9 @@ struct trusted_bounds {
 
 /*
  * Opens an absolute path with O_PATH, part by part. A link is followed where it belongs to root or
- * this process's user, lies in a folder of theirs in which nobody else can replace it, and lies
- * below none of the bounds; a link of /proc never, nor a `..` of the path itself. -1 with ERR_SPEC
- * where the path is refused for that, else with errno. The caller closes.
+ * this process's user, lies in a folder of theirs that nobody else can write to, sticky or not, and
+ * lies below none of the bounds; a link of /proc never, nor a `..` of the path itself. -1 with
+ * ERR_SPEC where the path is refused for that, else with errno. The caller closes.
  */
 int trusted_open(const char *path, const struct trusted_bounds *bounds, struct err *err) MUST_CHECK;
 

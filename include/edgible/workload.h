@@ -62,6 +62,8 @@ struct workload_ctx {
     void (*request_sweep)(void *arg, struct workload *workload);
     /* An exec check has ended: what it left behind is ended soon. */
     void (*on_check_end)(void *arg);
+    /* A process of the user is about to be started in a sandbox, or was by an earlier agent. */
+    void (*on_sandbox)(void *arg, uid_t uid, bool is_adopted);
     /* The workload has come to rest. */
     void (*on_rest)(void *arg, struct workload *workload);
     /* It is in another state, or in another state of health. */
@@ -149,6 +151,8 @@ char *workload_log_file(const struct workload *workload);
 /* Where it stands; the workload's, NULL while it is closed. */
 /* With whose rights that file is read. */
 struct log_owner workload_log_owner(const struct workload *workload);
+/* The patterns of the policy that its place must match; NULL: none. Borrowed. */
+const struct strv *workload_log_allowed(const struct workload *workload);
 struct log_place *workload_log_place(const struct workload *workload);
 
 /* Closes the log of a workload at rest; on_rest is called again when that is done. */

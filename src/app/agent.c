@@ -271,7 +271,6 @@ static int open_persist(struct agent *agent, struct err *err)
 
 static int agent_open(struct agent *agent, struct err *err)
 {
-    /* First of all, so that a signal during the start ends it as one later would. */
     agent->loop = loop_new(err);
     if (agent->loop == NULL) {
         return -1;
@@ -366,6 +365,7 @@ static void keep_needed_capabilities(void)
 
 int agent_run(const char *argv0, const char *config_path)
 {
+    agent_hold_signals();
     CLEANUP(diag) struct diag diag = {0};
     struct err err = {0};
     struct agent agent = {.config_path = config_path,

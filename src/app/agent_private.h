@@ -50,6 +50,8 @@ void agent_open_api(struct agent *agent);
 int agent_open_source(struct agent *agent, struct err *err);
 
 /* agent_signals.c */
+/* First of all: what the agent is told from here on waits until it watches, and does not end it. */
+void agent_hold_signals(void);
 void agent_watch_signals(struct agent *agent);
 void agent_unwatch_signals(struct agent *agent);
 

@@ -21,6 +21,7 @@ static void on_stop_signal(void *arg)
     }
     if (agent->source != NULL) {
         source_stop(agent->source); /* it goes on to report */
+        reconcile_drop_views(agent->reconcile);
     }
     supervisor_shutdown(agent->supervisor);
     agent_notify_stopping(agent);
@@ -107,6 +108,7 @@ static void on_detach_signal(void *arg)
         log_warn("agent", "told to detach while it stops all workloads: that goes on");
         return;
     }
+    agent_end_upgrade(agent); /* or its exec could come yet in this turn */
     agent->detaching = true;
     loop_stop(agent->loop);
 }
@@ -119,30 +121,38 @@ static void on_upgrade_signal(void *arg)
     }
 }
 
-void agent_watch_signals(struct agent *agent)
+static const struct {
+    int number;
+    loop_fn fn;
+} watched[AGENT_SIGNALS] = {
+    {SIGTERM, on_stop_signal   },
+    {SIGINT,  on_stop_signal   },
+    {SIGHUP,  on_reload_signal },
+    {SIGUSR1, on_detach_signal },
+    {SIGUSR2, on_upgrade_signal},
+};
+
+void agent_hold_signals(void)
 {
-    static const struct {
-        int number;
-        loop_fn fn;
-    } watched[AGENT_SIGNALS] = {
-        {SIGTERM, on_stop_signal   },
-        {SIGINT,  on_stop_signal   },
-        {SIGHUP,  on_reload_signal },
-        {SIGUSR1, on_detach_signal },
-        {SIGUSR2, on_upgrade_signal},
-    };
     /* A log line, or a write past a file size limit, must not end the agent; SIGIO is how the
      * kernel tells that somebody waits for our read lease. Workloads get the defaults back. */
     (void) signal(SIGPIPE, SIG_IGN);
     (void) signal(SIGXFSZ, SIG_IGN);
     (void) signal(SIGIO, SIG_IGN);
+    sigset_t held;
+    (void) sigemptyset(&held);
+    for (size_t i = 0; i < AGENT_SIGNALS; i++) {
+        (void) sigaddset(&held, watched[i].number);
+    }
+    /* Others that were blocked by who started us, or over an exec in place, come now. */
+    (void) pthread_sigmask(SIG_SETMASK, &held, NULL);
+}
+
+void agent_watch_signals(struct agent *agent)
+{
     for (size_t i = 0; i < AGENT_SIGNALS; i++) {
         agent->signals[i] = loop_signal_new(agent->loop, watched[i].number, watched[i].fn, agent);
     }
-    /* Those that were blocked by who started us, or over an exec in place, come now. */
-    sigset_t none;
-    (void) sigemptyset(&none);
-    (void) pthread_sigmask(SIG_SETMASK, &none, NULL);
 }
 
 void agent_unwatch_signals(struct agent *agent)

@@ -122,8 +122,8 @@ static int keep_socket(const struct agent *agent, bool keep)
     return agent->api != NULL ? api_keep_socket(agent->api, keep) : -1;
 }
 
-/* Returns only where it failed. No signal is lost in between: they wait until the new program
- * watches for them. */
+/* Returns only where it failed. No signal is lost in between: those that the agent watches are
+ * pending in the kernel until it tells of them, the others until the new program lets them come. */
 static void execute(struct agent *agent)
 {
     CLEANUP(free) char *config_path = xstrdup(agent->config_path);
@@ -213,7 +213,14 @@ static int spawn_check(struct upgrade *up, struct err *err)
     (void) posix_spawn_file_actions_init(&actions);
     (void) posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
     (void) posix_spawn_file_actions_adddup2(&actions, output, STDERR_FILENO);
-    int rc = posix_spawn(&up->pid, agent->program, &actions, NULL, argv, environ);
+    sigset_t none;
+    (void) sigemptyset(&none);
+    posix_spawnattr_t attributes;
+    (void) posix_spawnattr_init(&attributes);
+    (void) posix_spawnattr_setsigmask(&attributes, &none);
+    (void) posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    int rc = posix_spawn(&up->pid, agent->program, &actions, &attributes, argv, environ);
+    (void) posix_spawnattr_destroy(&attributes);
     (void) posix_spawn_file_actions_destroy(&actions);
     if (rc != 0) {
         return err_set(err, rc, "execute it");

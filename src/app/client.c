@@ -137,6 +137,12 @@ static int fail_connect(const char *socket, const struct err *err)
                            "is named with --socket PATH or $EDGIBLE_SOCKET",
                            socket);
     }
+    if (err->code == EAGAIN) {
+        return client_fail(EXIT_NO_ANSWER,
+                           "the agent at '%s' takes no connection: others fill its queue; try "
+                           "again, and look at who connects all the time",
+                           socket);
+    }
     return client_fail(EXIT_NO_ANSWER, "the agent did not answer: %s",
                        err_text(err, text, sizeof(text)));
 }

@@ -1,9 +1,9 @@
 #include "config_file.h"
 
 #include "config_warn.h"
+#include "edgible/doc_path.h"
 #include "edgible/fd.h"
 #include "edgible/policy.h"
-#include "edgible/resolve.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -72,7 +72,7 @@ static char *resolve_pattern(const char *pattern)
         }
         if (S_ISLNK(st.st_mode)) {
             real = realpath(front, NULL);
-            if (real == NULL || !resolve_is_settled(real)) {
+            if (real == NULL || !doc_path_is_settled(real)) {
                 break;
             }
             CLEANUP(free) char *next = xasprintf("%s%s", real, pattern + end);
@@ -84,11 +84,12 @@ static char *resolve_pattern(const char *pattern)
 
 static void resolve_patterns(struct strv *patterns)
 {
+    struct strv resolved = {0};
     for (size_t i = 0; i < patterns->count; i++) {
-        char *resolved = resolve_pattern(patterns->items[i]);
-        free(patterns->items[i]);
-        patterns->items[i] = resolved;
+        strv_add_take(&resolved, resolve_pattern(patterns->items[i]));
     }
+    strv_fini(patterns);
+    *patterns = resolved;
 }
 
 struct config *config_file_load(const char *path, struct diag *diag, struct err *err)

@@ -7,9 +7,10 @@
 
 void strv_fini(struct strv *v)
 {
-    for (size_t i = 0; i < v->count; i++) {
+    for (size_t i = 0; i < v->count && v->block == NULL; i++) {
         free(v->items[i]);
     }
+    free(v->block);
     free(v->items);
     *v = (struct strv){0};
 }
@@ -19,8 +20,17 @@ void cleanup_strv(struct strv *v)
     strv_fini(v);
 }
 
+static void unpack(struct strv *v)
+{
+    for (size_t i = 0; i < v->count && v->block != NULL; i++) {
+        v->items[i] = xstrdup(v->items[i]);
+    }
+    free(steal_ptr(&v->block));
+}
+
 void strv_add_take(struct strv *v, char *take_s)
 {
+    unpack(v);
     if (v->count + 1 >= v->cap) {
         v->cap = v->cap > 0 ? v->cap * 2 : 4;
         v->items = xrealloc(v->items, v->cap, sizeof(*v->items));
@@ -37,9 +47,29 @@ void strv_add(struct strv *v, const char *s)
 void strv_copy(struct strv *to, const struct strv *from)
 {
     *to = (struct strv){0};
-    for (size_t i = 0; i < from->count; i++) {
-        strv_add(to, from->items[i]);
+    if (from->count == 0) {
+        return;
     }
+    size_t bytes = 0;
+    for (size_t i = 0; i < from->count; i++) {
+        bytes += strlen(from->items[i]) + 1;
+    }
+    to->cap = from->count + 1;
+    to->items = xcalloc(to->cap, sizeof(*to->items));
+    to->block = xmalloc(bytes);
+    char *at = to->block;
+    for (size_t i = 0; i < from->count; i++) {
+        to->items[to->count++] = at;
+        at = stpcpy(at, from->items[i]) + 1;
+    }
+}
+
+void strv_pack(struct strv *v)
+{
+    struct strv packed;
+    strv_copy(&packed, v);
+    strv_fini(v);
+    *v = packed;
 }
 
 bool strv_is_equal(const struct strv *a, const struct strv *b)

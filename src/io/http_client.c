@@ -299,6 +299,13 @@ struct http_call *http_call_new(struct http_client *client, const struct http_re
     return steal_ptr(&call);
 }
 
+struct buf http_call_take_body(struct http_call *call)
+{
+    struct buf body = call->answer.body;
+    call->answer.body = (struct buf){0};
+    return body;
+}
+
 void http_call_free(struct http_call *call)
 {
     if (call != NULL) {

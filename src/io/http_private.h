@@ -65,7 +65,8 @@ struct http_transfer {
     http_data_fn on_data;
     void *arg;
     unsigned redirects;
-    bool has_begun; /* the answer has */
+    int connect_errno; /* of a Unix socket; 0: none */
+    bool has_begun;    /* the answer has */
     bool is_too_big, is_cancelled;
     const char *refusal;           /* of its headers: "sends …"; NULL: none */
     size_t header_bytes;           /* of all that came, also before a redirect */

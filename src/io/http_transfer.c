@@ -9,9 +9,12 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #define CONNECT_TIMEOUT_MS 30000L
+#define UNIX_CONNECT_S 5
 #define MAX_REDIRECTS 5
 #define MAX_HEADER_CHARS 1024
 #define MAX_HEADER_BYTES (256UL * 1024)
@@ -164,12 +167,35 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 /* --- the request ---------------------------------------------------------------------------------
  */
 
+/* A Unix socket, which commands alone use, is connected at once: libcurl does not know that its
+ * connect() is to be tried again where the server's queue is full. The kernel lets who waits in one
+ * after the other. */
+static int connect_unix(struct http_transfer *t, const struct curl_sockaddr *address, int fd)
+{
+    const struct timeval patience = {.tv_sec = UNIX_CONNECT_S};
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0 &&
+        connect(fd, &address->addr, address->addrlen) == 0) {
+        return fd;
+    }
+    t->connect_errno = errno;
+    (void) close(fd);
+    return CURL_SOCKET_BAD;
+}
+
 /* Not to be inherited by what is executed meanwhile. */
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-    (void) arg;
     (void) purpose;
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    return address->family == AF_UNIX && fd >= 0 ? connect_unix(arg, address, fd) : fd;
+}
+
+static int say_connected(void *arg, curl_socket_t fd, curlsocktype purpose)
+{
+    (void) arg;
+    (void) fd;
+    (void) purpose;
+    return CURL_SOCKOPT_ALREADY_CONNECTED;
 }
 
 static int add_header(struct http_transfer *t, const char *name, const char *value)
@@ -251,6 +277,7 @@ static int set_host(struct http_transfer *t, const struct http_request *request)
         bad |= lib->easy_setopt(t->curl, CURLOPT_URL, url) != CURLE_OK;
         bad |=
             lib->easy_setopt(t->curl, CURLOPT_UNIX_SOCKET_PATH, request->socket_path) != CURLE_OK;
+        bad |= lib->easy_setopt(t->curl, CURLOPT_SOCKOPTFUNCTION, say_connected) != CURLE_OK;
         /* A proxy of the environment must not come between. */
         bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
         return bad;
@@ -313,6 +340,7 @@ static int set_request(struct http_transfer *t, const struct http_request *reque
     bad |= lib->easy_setopt(t->curl, CURLOPT_HEADERFUNCTION, on_header) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_HEADERDATA, t) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_OPENSOCKETFUNCTION, open_socket) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_OPENSOCKETDATA, t) != CURLE_OK;
     /* Of a later libcurl than the oldest that this runs with: else a name that is being looked up
      * makes the end of its request wait. */
     (void) lib->easy_setopt(t->curl, CURLOPT_QUICK_EXIT, 1L);
@@ -368,6 +396,7 @@ static int explain(const struct http_transfer *t, CURLcode code, struct err *err
 {
     long os_errno = 0;
     (void) t->lib->easy_getinfo(t->curl, CURLINFO_OS_ERRNO, &os_errno);
+    os_errno = t->connect_errno != 0 ? t->connect_errno : os_errno;
     if (t->is_cancelled) {
         return err_set(err, ECANCELED, "the answer from '%s' was not taken", t->target);
     }

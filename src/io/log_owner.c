@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <stdlib.h>
-#include <sys/fsuid.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -14,12 +14,12 @@
  * C library would change every thread of the process. */
 #ifdef SYS_setgroups32
 #define SET_GROUPS SYS_setgroups32
-#define SET_FSUID SYS_setfsuid32
-#define SET_FSGID SYS_setfsgid32
+#define SET_RESUID SYS_setresuid32
+#define SET_RESGID SYS_setresgid32
 #else
 #define SET_GROUPS SYS_setgroups
-#define SET_FSUID SYS_setfsuid
-#define SET_FSGID SYS_setfsgid
+#define SET_RESUID SYS_setresuid
+#define SET_RESGID SYS_setresgid
 #endif
 
 struct caps {
@@ -40,14 +40,11 @@ static int set_effective(struct caps *caps, uint32_t low, uint32_t high)
     return (int) syscall(SYS_capset, &caps->header, caps->data);
 }
 
-/* setfsuid(2) and setfsgid(2) report no error: asked for an impossible id they return the one in
- * force. */
-static bool set_ids(uid_t uid, gid_t gid)
+/* The effective ids, and the file-system ids with them. The real and the saved ones stay: they
+ * lead back, and keep others from signalling the thread. */
+static int set_ids(uid_t uid, gid_t gid)
 {
-    (void) syscall(SET_FSGID, gid);
-    (void) syscall(SET_FSUID, uid);
-    return (gid_t) syscall(SET_FSGID, (gid_t) -1) == gid &&
-           (uid_t) syscall(SET_FSUID, (uid_t) -1) == uid;
+    return syscall(SET_RESGID, -1, gid, -1) == 0 && syscall(SET_RESUID, -1, uid, -1) == 0 ? 0 : -1;
 }
 
 static int read_own_groups(struct log_owner_before *before, struct err *err)
@@ -60,6 +57,13 @@ static int read_own_groups(struct log_owner_before *before, struct err *err)
     }
     before->group_count = (size_t) count;
     return 0;
+}
+
+bool log_owner_equals(const struct log_owner *a, const struct log_owner *b)
+{
+    return a->is_user == b->is_user && a->uid == b->uid && a->gid == b->gid &&
+           a->own_len == b->own_len && a->group_count == b->group_count &&
+           memcmp(a->groups, b->groups, a->group_count * sizeof(a->groups[0])) == 0;
 }
 
 int log_owner_enter(const struct log_owner *owner, struct log_owner_before *ret_before,
@@ -83,9 +87,12 @@ int log_owner_enter(const struct log_owner *owner, struct log_owner_before *ret_
     ret_before->is_changed = true;
     ret_before->effective[0] = caps.data[0].effective;
     ret_before->effective[1] = caps.data[1].effective;
-    if (!set_ids(owner->uid, owner->gid) || set_effective(&caps, 0, 0) < 0) {
+    ret_before->uid = geteuid();
+    ret_before->gid = getegid();
+    if (set_ids(owner->uid, owner->gid) < 0 || set_effective(&caps, 0, 0) < 0) {
+        int cause = errno;
         log_owner_leave(ret_before);
-        return err_set(err, EPERM, "act as uid %u", (unsigned) owner->uid);
+        return err_set(err, cause, "act as uid %u", (unsigned) owner->uid);
     }
     return 0;
 }
@@ -98,9 +105,9 @@ void log_owner_leave(struct log_owner_before *before)
     }
     bool is_back = read_caps(&caps) == 0 &&
                    set_effective(&caps, before->effective[0], before->effective[1]) == 0 &&
-                   set_ids(geteuid(), getegid()) &&
+                   set_ids(before->uid, before->gid) == 0 &&
                    syscall(SET_GROUPS, before->group_count, before->groups) == 0;
-    /* The change of the file-system uid back to root raised what root always has: nothing more than
+    /* The change of the effective uid back to root raised what root always has: nothing more than
      * before stays. */
     is_back = is_back && read_caps(&caps) == 0 &&
               set_effective(&caps, before->effective[0], before->effective[1]) == 0;

@@ -33,6 +33,8 @@ struct log_reader {
     /* The log as it is to be; the thread takes it over when it is through with the old one. */
     char *file;
     struct log_owner owner;
+    bool is_limited;
+    struct strv allowed;
     unsigned max_files;
     struct log_place *place;
     bool is_changed;
@@ -53,6 +55,7 @@ static void unref(struct log_reader *reader)
         (void) pthread_cond_destroy(&reader->room);
         buf_fini(&reader->out);
         free(reader->file);
+        strv_fini(&reader->allowed);
         log_place_unref(reader->place);
         fd_close(&reader->wake_fd);
         free(reader);
@@ -127,6 +130,16 @@ static void wait_for_more(const struct log_reader *reader, const struct log_file
     }
 }
 
+static struct pump_log log_of(const struct log_reader *reader)
+{
+    return (struct pump_log){
+        .file = reader->file,
+        .max_files = reader->max_files,
+        .owner = reader->owner,
+        .allowed = reader->is_limited ? &reader->allowed : NULL,
+    };
+}
+
 /* What the loop's thread has said meanwhile. True where the log is another now. */
 static bool take_change(struct log_reader *reader, struct log_files *files, bool *quitting)
 {
@@ -135,15 +148,17 @@ static bool take_change(struct log_reader *reader, struct log_files *files, bool
     *quitting = reader->quitting;
     reader->is_changed = false;
     bool is_same_path = strcmp(files->path, reader->file) == 0;
+    struct pump_log log = log_of(reader);
     if (is_changed && is_same_path) {
-        /* Another writer of the same file. */
+        /* Another writer or owner of the same file. */
+        logfile_set_limits(files->way, &log);
         log_place_unref(files->place);
         files->place = log_place_ref(reader->place);
         files->max_files = reader->max_files;
         files->is_managed = false;
     } else if (is_changed) {
         log_files_fini(files);
-        log_files_init(files, reader->file, &reader->owner, reader->max_files, reader->place);
+        log_files_init(files, &log, reader->place);
     }
     (void) pthread_mutex_unlock(&reader->lock);
     if (is_changed && !is_same_path) {
@@ -204,7 +219,8 @@ static void *reader_main(void *arg)
     struct log_files files;
     struct err err = {0};
     (void) pthread_mutex_lock(&reader->lock);
-    log_files_init(&files, reader->file, &reader->owner, reader->max_files, reader->place);
+    struct pump_log log = log_of(reader);
+    log_files_init(&files, &log, reader->place);
     (void) pthread_mutex_unlock(&reader->lock);
     read_all(reader, &files, &err);
     log_files_fini(&files);
@@ -238,6 +254,15 @@ static int start_thread(struct log_reader *reader, struct err *err)
     return rc == 0 ? 0 : err_set(err, rc, "start a thread");
 }
 
+static void set_allowed(struct log_reader *reader, const struct strv *allowed)
+{
+    strv_fini(&reader->allowed);
+    reader->is_limited = allowed != NULL;
+    if (allowed != NULL) {
+        strv_copy(&reader->allowed, allowed);
+    }
+}
+
 struct log_reader *log_reader_new(const struct log_reader_params *params, struct err *err)
 {
     struct log_reader *reader = xcalloc(1, sizeof(*reader));
@@ -246,6 +271,7 @@ struct log_reader *log_reader_new(const struct log_reader_params *params, struct
     reader->refs = 2;
     reader->file = xstrdup(params->file);
     reader->owner = params->owner;
+    set_allowed(reader, params->allowed);
     reader->max_files = params->max_files;
     reader->place = log_place_ref(params->place);
     reader->lines = params->lines < LOG_READER_MAX_LINES ? params->lines : LOG_READER_MAX_LINES;
@@ -301,15 +327,20 @@ ssize_t log_reader_take(struct log_reader *reader, char *data, size_t max, struc
 }
 
 void log_reader_set_file(struct log_reader *reader, const char *file, const struct log_owner *owner,
-                         unsigned max_files, struct log_place *place)
+                         const struct strv *allowed, unsigned max_files, struct log_place *place)
 {
     (void) pthread_mutex_lock(&reader->lock);
-    bool is_same =
-        strcmp(reader->file, file) == 0 && reader->max_files == max_files && reader->place == place;
+    bool is_judged_alike =
+        log_owner_equals(&reader->owner, owner) &&
+        (allowed != NULL ? reader->is_limited && strv_is_equal(&reader->allowed, allowed)
+                         : !reader->is_limited);
+    bool is_same = strcmp(reader->file, file) == 0 && reader->max_files == max_files &&
+                   reader->place == place && is_judged_alike;
     if (!is_same) {
         free(reader->file);
         reader->file = xstrdup(file);
         reader->owner = *owner;
+        set_allowed(reader, allowed);
         reader->max_files = max_files;
         log_place_unref(reader->place);
         reader->place = log_place_ref(place);

@@ -22,14 +22,12 @@
 #define BACK_BLOCK (64UL * 1024)
 #define STABLE_TRIES 200
 
-void log_files_init(struct log_files *files, const char *path, const struct log_owner *owner,
-                    unsigned max_files, struct log_place *place)
+void log_files_init(struct log_files *files, const struct pump_log *log, struct log_place *place)
 {
-    struct pump_log log = {.file = path, .max_files = max_files, .owner = *owner};
     *files = (struct log_files){
-        .path = xstrdup(path),
-        .way = logfile_new(&log),
-        .max_files = max_files,
+        .path = xstrdup(log->file),
+        .way = logfile_new(log),
+        .max_files = log->max_files,
         .place = log_place_ref(place),
         .fd = -1,
         .inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK),
@@ -72,7 +70,10 @@ static int open_number_entered(const struct log_files *files, uint64_t n, struct
     if (!S_ISREG(st.st_mode) || st.st_nlink > 1) {
         return err_set(err, EINVAL, "'%s' is not a log file of its own", files->path);
     }
-    return steal_fd(&fd);
+    if (files->way->is_limited && st.st_size > 0 && !logfile_is_ours(files->way, fd, &st)) {
+        return err_set(err, ERR_SPEC, "'%s' was not written by an agent", files->path);
+    }
+    return logfile_check_storage(files->way, fd, err) < 0 ? -1 : steal_fd(&fd);
 }
 
 /* -1 with errno where it is not there or cannot be read with its owner's rights. */

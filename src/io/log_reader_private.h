@@ -7,6 +7,7 @@
 
 #include "edgible/log_reader.h"
 #include "edgible/logfile.h"
+#include "edgible/pump.h"
 
 /* The log as its reader's thread sees it: where it is read, and what comes next. */
 struct log_files {
@@ -35,9 +36,8 @@ enum files_next {
     FILES_RETRY, /* ask again in a moment: it is just being rotated */
 };
 
-/* path is copied, a reference of place is taken. */
-void log_files_init(struct log_files *files, const char *path, const struct log_owner *owner,
-                    unsigned max_files, struct log_place *place);
+/* log is copied, a reference of place is taken. */
+void log_files_init(struct log_files *files, const struct pump_log *log, struct log_place *place);
 void log_files_fini(struct log_files *files);
 /* To the beginning of the last `lines` lines. */
 int log_files_seek_back(struct log_files *files, size_t lines, struct err *err) MUST_CHECK;

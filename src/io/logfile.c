@@ -34,6 +34,11 @@ void logfile_free(struct logfile *lf)
     free(lf);
 }
 
+void logfile_close(struct logfile *lf)
+{
+    fd_close(&lf->fd);
+}
+
 void logfile_set_place(struct logfile *lf, struct log_place *place)
 {
     lf->place = place;

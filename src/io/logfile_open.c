@@ -86,7 +86,9 @@ static int open_file(const struct logfile *lf, int dir, int *ret_fd, bool *ret_o
     if (!S_ISREG(st.st_mode)) {
         return err_set(err, EINVAL, "'%s' is not a regular file", lf->path);
     }
-    if (check_file(lf, fd, &st, ret_ours, err) < 0 || logfile_take_file(lf, fd, err) < 0) {
+    /* The file may be one that is mounted there by itself. */
+    if (logfile_check_storage(lf, fd, err) < 0 || check_file(lf, fd, &st, ret_ours, err) < 0 ||
+        logfile_take_file(lf, fd, err) < 0) {
         return -1;
     }
     if (*ret_ours || st.st_size == 0) {
@@ -144,11 +146,13 @@ int logfile_open_at(struct logfile *lf, int dir, struct err *err)
     }
     fd_close(&lf->fd);
     lf->fd = fd;
+    if (lf->dev != st.st_dev || lf->ino != st.st_ino || lf->size != (uint64_t) st.st_size) {
+        lf->run_bytes = 0;
+    }
     lf->dev = st.st_dev;
     lf->ino = st.st_ino;
     lf->size = (uint64_t) st.st_size;
     lf->line_start = logfile_find_line_start(fd, lf->size);
-    lf->run_bytes = 0;
     lf->was_ours = is_ours;
     return 0;
 }

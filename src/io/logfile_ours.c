@@ -1,16 +1,40 @@
 /*
- * logfile: which files an agent made. Rotation renames and removes only those, so that a document
- * that names a file beside others' `x.1` and `x.2` does not cost them theirs.
+ * logfile: which files can be logs, and which an agent made. Rotation renames and removes only
+ * those, so that a document that names a file beside others' `x.1` and `x.2` does not cost them
+ * theirs.
  */
 #include "edgible/fd.h"
 #include "logfile_private.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#ifndef EFIVARFS_MAGIC
+#define EFIVARFS_MAGIC 0xde5e81e4
+#endif
 #define MARK_NAME "user.edgible.log"
+
+int logfile_check_storage(const struct logfile *lf, int fd, struct err *err)
+{
+    struct statfs fs;
+    if (fstatfs(fd, &fs) < 0) {
+        return err_set(err, errno, "find the file system of '%s'", lf->path);
+    }
+    unsigned long type = (unsigned long) fs.f_type & 0xffffffff;
+    /* Some that hold data have no blocks, either, where their size is not limited. */
+    bool is_storage = fs.f_blocks > 0 || type == TMPFS_MAGIC || type == RAMFS_MAGIC ||
+                      type == OVERLAYFS_SUPER_MAGIC;
+    if (is_storage && type != EFIVARFS_MAGIC) {
+        return 0;
+    }
+    return err_set(err, ERR_SPEC, "'%s' is on a file system that holds no data, such as /proc",
+                   lf->path);
+}
 
 void logfile_mark(int fd)
 {

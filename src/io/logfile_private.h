@@ -10,8 +10,6 @@
 
 #include <sys/stat.h>
 
-/* A line may grow to this even where files are smaller; only a longer one is split. */
-#define LOGFILE_LINE_BYTES ((size_t) 1024 * 1024)
 #define LOGFILE_RETRY_MS 1000
 #define LOGFILE_CHECK_MS 500
 
@@ -76,6 +74,10 @@ int logfile_open_dir(const struct logfile *lf, bool make, int *ret_fd, struct er
 int logfile_take_file(const struct logfile *lf, int fd, struct err *err) MUST_CHECK;
 
 /* logfile_ours.c */
+/* -1 with ERR_SPEC where fd, which may be O_PATH, is on a file system of the kernel's (proc, sysfs,
+ * cgroup, …). They have no blocks, and their files may act, with the writer's rights, on what is
+ * written to them. */
+int logfile_check_storage(const struct logfile *lf, int fd, struct err *err) MUST_CHECK;
 /* Marks a file as a log of this agent's, where the file system can hold that. */
 void logfile_mark(int fd);
 /* Whether an agent made the file: it has the mark, or is as an agent makes it. */

@@ -1,7 +1,14 @@
 #include "edgible/loop.h"
 
+#include "edgible/fd.h"
+#include "edgible/list.h"
+
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/signalfd.h>
 #include <time.h>
+#include <unistd.h>
 
 /* libev's macros for its watchers cast away const and alias on purpose. */
 #pragma GCC diagnostic push
@@ -23,6 +30,10 @@ struct loop {
     ev_prepare sleeps;
     struct turn turn;
     struct loop_turns turns;
+    int signal_fd;
+    ev_io signal_io; /* active while there are signals */
+    sigset_t signal_set;
+    struct list signals;
 };
 
 struct loop_io {
@@ -43,8 +54,9 @@ struct loop_timer {
 };
 
 struct loop_signal {
+    struct list link;
     struct loop *loop;
-    ev_signal watcher;
+    int number;
     loop_fn fn;
     void *arg;
 };
@@ -134,18 +146,46 @@ static void watch_turns(struct loop *loop)
     ev_unref(loop->ev);
 }
 
+/* One at a time: what was taken from the kernel is told of at once, and whatever comes meanwhile
+ * stays pending there, also over an exec. */
+static void on_signal(struct ev_loop *ev, ev_io *watcher, int events)
+{
+    (void) ev;
+    (void) events;
+    const struct loop *loop = watcher->data;
+    struct signalfd_siginfo info;
+    if (read(loop->signal_fd, &info, sizeof(info)) != (ssize_t) sizeof(info)) {
+        return;
+    }
+    list_each (it, &loop->signals) {
+        const struct loop_signal *sig = list_entry(it, struct loop_signal, link);
+        if (sig->number == (int) info.ssi_signo) {
+            sig->fn(sig->arg);
+            return;
+        }
+    }
+}
+
 struct loop *loop_new(struct err *err)
 {
-    struct loop *loop = xcalloc(1, sizeof(*loop));
+    CLEANUP(loop) struct loop *loop = xcalloc(1, sizeof(*loop));
+    list_init(&loop->signals);
+    (void) sigemptyset(&loop->signal_set);
+    loop->signal_fd = signalfd(-1, &loop->signal_set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (loop->signal_fd < 0) {
+        (void) err_set(err, errno, "make a signalfd");
+        return NULL;
+    }
     /* Never the default loop: that one reaps every child with waitpid(-1). */
     loop->ev = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
     if (loop->ev == NULL) {
-        free(loop);
         (void) err_set(err, ERR_HOST, "the event loop cannot be made");
         return NULL;
     }
     watch_turns(loop);
-    return loop;
+    ev_io_init(&loop->signal_io, on_signal, loop->signal_fd, EV_READ);
+    loop->signal_io.data = loop;
+    return steal_ptr(&loop);
 }
 
 void loop_free(struct loop *loop)
@@ -153,7 +193,10 @@ void loop_free(struct loop *loop)
     if (loop == NULL) {
         return;
     }
-    ev_loop_destroy(loop->ev);
+    if (loop->ev != NULL) {
+        ev_loop_destroy(loop->ev);
+    }
+    fd_close(&loop->signal_fd);
     free(loop);
 }
 
@@ -287,32 +330,38 @@ bool loop_timer_is_armed(const struct loop_timer *timer)
     return timer->watcher.active != 0; /* ev_is_active() casts const away */
 }
 
-static void on_signal(struct ev_loop *ev, ev_signal *watcher, int events)
-{
-    (void) ev;
-    (void) events;
-    struct loop_signal *sig = watcher->data;
-    sig->fn(sig->arg);
-}
-
-struct loop_signal *loop_signal_new(struct loop *loop, int signal, loop_fn fn, void *arg)
+struct loop_signal *loop_signal_new(struct loop *loop, int signal_number, loop_fn fn, void *arg)
 {
     struct loop_signal *sig = xcalloc(1, sizeof(*sig));
     sig->loop = loop;
+    sig->number = signal_number;
     sig->fn = fn;
     sig->arg = arg;
-    ev_signal_init(&sig->watcher, on_signal, signal);
-    sig->watcher.data = sig;
-    ev_signal_start(loop->ev, &sig->watcher);
+    list_add_tail(&loop->signals, &sig->link);
+    sigset_t one;
+    (void) sigemptyset(&one);
+    (void) sigaddset(&one, signal_number);
+    (void) pthread_sigmask(SIG_BLOCK, &one, NULL);
+    (void) signal(signal_number, SIG_DFL); /* one that is ignored does not become pending */
+    (void) sigaddset(&loop->signal_set, signal_number);
+    (void) signalfd(loop->signal_fd, &loop->signal_set, 0);
+    ev_io_start(loop->ev, &loop->signal_io);
     return sig;
 }
 
 void loop_signal_free(struct loop_signal *sig)
 {
-    if (sig != NULL) {
-        ev_signal_stop(sig->loop->ev, &sig->watcher);
-        free(sig);
+    if (sig == NULL) {
+        return;
     }
+    struct loop *loop = sig->loop;
+    list_remove(&sig->link);
+    (void) sigdelset(&loop->signal_set, sig->number);
+    (void) signalfd(loop->signal_fd, &loop->signal_set, 0);
+    if (list_is_empty(&loop->signals)) {
+        ev_io_stop(loop->ev, &loop->signal_io);
+    }
+    free(sig);
 }
 
 static void on_async(struct ev_loop *ev, ev_async *watcher, int events)

@@ -36,15 +36,20 @@ static void free_pump(struct pump *pump)
     (void) pthread_cond_destroy(&pump->all_done);
     (void) pthread_cond_destroy(&pump->unpaused);
     free(pump->journal_dir);
+    strv_fini(&pump->allowed);
     (void) pthread_mutex_destroy(&pump->lock);
     free(pump);
 }
 
-struct pump *pump_new(const char *journal_dir, void (*notify)(void *arg), void *arg,
-                      struct err *err)
+struct pump *pump_new(const char *journal_dir, const struct strv *allowed,
+                      void (*notify)(void *arg), void *arg, struct err *err)
 {
     struct pump *pump = xcalloc(1, sizeof(*pump));
     pump->journal_dir = xstrdup_or_null(journal_dir);
+    pump->is_limited = allowed != NULL;
+    if (allowed != NULL) {
+        strv_copy(&pump->allowed, allowed);
+    }
     pump->drains = true;
     pump->notify = notify;
     pump->arg = arg;
@@ -211,12 +216,55 @@ static void send_command(struct pump_channel *ch, struct pump_command *take_cmd)
     pthread_mutex_unlock(&pump->lock);
 }
 
+static char *own_file(const struct pump_log *log)
+{
+    char *file = NULL;
+    memcpy(&file, &log->file, sizeof(file)); /* const for the others */
+    return file;
+}
+
+void pump_log_fini(struct pump_log *log, struct strv *allowed)
+{
+    free(own_file(log));
+    strv_fini(allowed);
+}
+
+static void copy_log(struct pump_log *to_log, struct strv *to_allowed, const struct pump_log *log)
+{
+    pump_log_fini(to_log, to_allowed);
+    *to_log = *log;
+    to_log->file = xstrdup(log->file);
+    if (log->allowed != NULL) {
+        strv_copy(to_allowed, log->allowed);
+        to_log->allowed = to_allowed;
+    }
+}
+
+static bool is_judged_alike(const struct pump_log *a, const struct pump_log *b)
+{
+    bool is_allowed_alike = a->allowed == NULL || b->allowed == NULL
+                                ? a->allowed == b->allowed
+                                : strv_is_equal(a->allowed, b->allowed);
+    return is_allowed_alike && strcmp(a->file, b->file) == 0 &&
+           log_owner_equals(&a->owner, &b->owner);
+}
+
+void pump_command_free(struct pump_command *cmd)
+{
+    if (cmd != NULL) {
+        pump_log_fini(&cmd->log, &cmd->allowed);
+        fd_close(&cmd->fd);
+        free(cmd);
+    }
+}
+
 struct pump_channel *pump_open(struct pump *pump, const struct pump_log *log, void *owner)
 {
     struct pump_channel *ch = xcalloc(1, sizeof(*ch));
     ch->pump = pump;
     ch->owner = owner;
     ch->file = logfile_new(log);
+    copy_log(&ch->asked, &ch->asked_allowed, log);
     ch->place = log_place_new();
     logfile_set_place(ch->file, ch->place);
     ch->fd = -1;
@@ -245,16 +293,15 @@ void pump_reopen(struct pump_channel *channel)
     send_command(channel, command_new(PUMP_CMD_OPEN));
 }
 
-void pump_configure(struct pump_channel *channel, const struct pump_log *log)
+bool pump_configure(struct pump_channel *channel, const struct pump_log *log)
 {
     struct pump_command *cmd = command_new(PUMP_CMD_CONFIGURE);
-    cmd->log = *log;
-    cmd->log.file = xstrdup(log->file);
-    if (log->allowed != NULL) {
-        strv_copy(&cmd->allowed, log->allowed);
-        cmd->log.allowed = &cmd->allowed;
-    }
+    bool is_anew = !is_judged_alike(&channel->asked, log);
+    cmd->is_anew = is_anew;
+    copy_log(&cmd->log, &cmd->allowed, log);
+    copy_log(&channel->asked, &channel->asked_allowed, log);
     send_command(channel, cmd);
+    return is_anew;
 }
 
 void pump_attach(struct pump_channel *channel, int take_fd, uint64_t run, bool continues)

@@ -12,18 +12,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-void pump_command_free(struct pump_command *cmd)
-{
-    if (cmd != NULL) {
-        char *file = NULL;
-        memcpy(&file, &cmd->log.file, sizeof(file)); /* owned here, const for the others */
-        free(file);
-        strv_fini(&cmd->allowed);
-        fd_close(&cmd->fd);
-        free(cmd);
-    }
-}
-
 void pump_channel_free(struct pump_channel *ch)
 {
     list_each (it, &ch->commands) {
@@ -35,6 +23,7 @@ void pump_channel_free(struct pump_channel *ch)
     logfile_free(ch->file);
     log_place_close(ch->place);
     log_place_unref(ch->place);
+    pump_log_fini(&ch->asked, &ch->asked_allowed);
     free(ch);
 }
 
@@ -51,8 +40,8 @@ void pump_channel_hang_up(const struct pump_lane *lane, struct pump_channel *ch)
 static size_t carry_batch(struct pump_lane *lane, struct pump_channel *ch, size_t max)
 {
     pump_journal_map(&lane->journal);
-    pump_journal_begin(&lane->journal, ch->file);
-    ssize_t n = read(ch->fd, lane->journal.batch, max);
+    size_t want = pump_journal_begin(&lane->journal, ch->file, ch->fd, max);
+    ssize_t n = read(ch->fd, lane->journal.batch, want);
     FAULT_POINT("log-read");
     pump_journal_hold(&lane->journal, ch->file, n > 0 ? (size_t) n : 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -147,16 +136,21 @@ static void open_file(struct pump_lane *lane, struct pump_channel *ch)
     pump_channel_watch(lane, ch);
 }
 
-static void configure(struct pump_lane *lane, struct pump_channel *ch, const struct pump_log *log)
+static void configure(struct pump_lane *lane, struct pump_channel *ch,
+                      const struct pump_command *cmd)
 {
+    const struct pump_log *log = &cmd->log;
+    if (cmd->is_anew) {
+        pump_channel_drain(lane, ch);
+        logfile_close(ch->file);
+    }
     if (strcmp(log->file, logfile_path(ch->file)) == 0) {
         logfile_set_limits(ch->file, log);
-        if (!ch->is_open) {
+        if (cmd->is_anew || !ch->is_open) {
             open_file(lane, ch);
         }
         return;
     }
-    pump_channel_drain(lane, ch);
     struct logfile_counters old = logfile_counters(ch->file);
     ch->before.bytes_written += old.bytes_written;
     ch->before.bytes_dropped += old.bytes_dropped;
@@ -200,7 +194,7 @@ void pump_channel_do(struct pump_lane *lane, struct pump_channel *ch, struct pum
         open_file(lane, ch);
         break;
     case PUMP_CMD_CONFIGURE:
-        configure(lane, ch, &cmd->log);
+        configure(lane, ch, cmd);
         break;
     case PUMP_CMD_ATTACH:
         attach(lane, ch, cmd);

@@ -28,7 +28,9 @@ void pump_post_locked(struct pump *pump, struct pump_queued_event *take_event)
         free(take_event);
         return;
     }
-    ch->queued |= bit;
+    if (ch != NULL) {
+        ch->queued |= bit;
+    }
     list_add_tail(&pump->events, &take_event->link);
     /* Under the lock, so that pump_free() returns only when nobody will call it any more. */
     pump->notify(pump->arg);
@@ -48,7 +50,9 @@ bool pump_next_event(struct pump *pump, struct pump_event *ret)
     if (!list_is_empty(&pump->events)) {
         queued = list_entry(pump->events.next, struct pump_queued_event, link);
         list_remove(&queued->link);
-        queued->event.channel->queued &= ~(1U << queued->event.type);
+        if (queued->event.channel != NULL) {
+            queued->event.channel->queued &= ~(1U << queued->event.type);
+        }
     }
     pthread_mutex_unlock(&pump->lock);
     if (queued == NULL) {

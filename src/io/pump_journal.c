@@ -12,11 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A byte that no text has, UTF-8 or older. */
+/* A byte that no text has, UTF-8 or older: where a read's length is not known before, it ends
+ * before the last of these. */
 #define JOURNAL_FILL 0xFF
 #define JOURNAL_MAGIC UINT64_C(0x316c6e726a676465) /* "edgjrnl1": format and version */
 #define HEAD_BYTES ((size_t) 8192)
@@ -38,6 +41,10 @@ struct journal_head {
     char path[PATH_MAX];
     struct log_owner
         owner; /* zeroes in what agents before 0.2 left: uid and gid above are it then */
+    uint32_t is_limited;
+    uint32_t expected; /* of JOURNAL_READING: the length, if it has happened; 0: not known */
+    uint32_t mark_len; /* how the batch begins until then */
+    char mark[PUMP_JOURNAL_MARK];
 };
 _Static_assert(sizeof(struct journal_head) <= HEAD_BYTES, "the head fits");
 
@@ -48,8 +55,9 @@ static void barrier(void)
 
 void pump_journal_init(struct pump_journal *journal, const char *dir, size_t number)
 {
-    *journal =
-        (struct pump_journal){.path = dir != NULL ? xasprintf("%s/lane-%zu", dir, number) : NULL};
+    *journal = (struct pump_journal){
+        .path = dir != NULL ? xasprintf("%s/lane-%zu", dir, number) : NULL, .side = {-1, -1}
+    };
 }
 
 void pump_journal_fini(struct pump_journal *journal)
@@ -95,6 +103,11 @@ void pump_journal_map(struct pump_journal *journal)
         barrier();
         journal->head->magic = JOURNAL_MAGIC;
         journal->dirty = PUMP_BATCH_BYTES;
+        ssize_t len = (ssize_t) sizeof(journal->random);
+        if (getrandom(journal->random, sizeof(journal->random), GRND_NONBLOCK) != len ||
+            pipe2(journal->side, O_CLOEXEC | O_NONBLOCK) < 0) {
+            journal->side[0] = journal->side[1] = -1;
+        }
     }
 }
 
@@ -105,14 +118,42 @@ void pump_journal_unmap(struct pump_journal *journal)
     }
     (void) munmap(journal->head, FILE_BYTES);
     journal->head = NULL;
+    fd_close(&journal->side[0]);
+    fd_close(&journal->side[1]);
     if (journal->path != NULL) {
         (void) unlink(journal->path);
     }
 }
 
-void pump_journal_begin(struct pump_journal *journal, struct logfile *lf)
+/* What a read of at most max bytes brings; 0: that cannot be told. Notes how the batch is to begin
+ * until then. */
+static size_t look_ahead(const struct pump_journal *journal, int fd, size_t max)
 {
     struct journal_head *head = journal->head;
+    int held = 0;
+    char first = 0;
+    if (journal->side[0] < 0 || ioctl(fd, FIONREAD, &held) < 0 || held <= 0) {
+        return 0;
+    }
+    size_t expected = (size_t) held < max ? (size_t) held : max;
+    if (expected >= sizeof(head->mark)) {
+        memcpy(head->mark, journal->random, sizeof(head->mark));
+        head->mark_len = sizeof(head->mark);
+        return expected;
+    }
+    if (tee(fd, journal->side[1], 1, SPLICE_F_NONBLOCK) != 1 ||
+        read(journal->side[0], &first, 1) != 1) {
+        return 0;
+    }
+    head->mark[0] = (char) ~first;
+    head->mark_len = 1;
+    return expected;
+}
+
+size_t pump_journal_begin(struct pump_journal *journal, struct logfile *lf, int fd, size_t max)
+{
+    struct journal_head *head = journal->head;
+    size_t expected = look_ahead(journal, fd, max);
     if (journal->dirty > 0) {
         memset(journal->batch, JOURNAL_FILL, journal->dirty);
         journal->dirty = 0;
@@ -125,10 +166,16 @@ void pump_journal_begin(struct pump_journal *journal, struct logfile *lf)
     head->uid = lf->owner.uid;
     head->gid = lf->owner.gid;
     head->owner = lf->owner;
+    head->is_limited = lf->is_limited;
     head->starts_line = lf->starts_line;
     head->progress = (struct logfile_progress){0};
+    head->expected = (uint32_t) expected;
+    if (expected > 0) {
+        memcpy(journal->batch, head->mark, head->mark_len);
+    }
     barrier();
     head->state = JOURNAL_READING;
+    return expected > 0 ? expected : max;
 }
 
 /* While lf writes the batch, the head is told how far it has come. */
@@ -142,7 +189,7 @@ static void follow(struct logfile *lf, struct journal_head *head, const char *ba
 void pump_journal_hold(struct pump_journal *journal, struct logfile *lf, size_t len)
 {
     struct journal_head *head = journal->head;
-    journal->dirty = len;
+    journal->dirty = len > PUMP_JOURNAL_MARK ? len : PUMP_JOURNAL_MARK;
     head->len = (uint32_t) len;
     barrier();
     head->state = len > 0 ? JOURNAL_HELD : JOURNAL_EMPTY;
@@ -165,6 +212,9 @@ static size_t find_length(const struct journal_head *head, const unsigned char *
 {
     if (head->state == JOURNAL_HELD) {
         return head->len;
+    }
+    if (head->expected > 0) {
+        return memcmp(batch, head->mark, head->mark_len) != 0 ? head->expected : 0;
     }
     size_t len = PUMP_BATCH_BYTES;
     while (len > 0 && batch[len - 1] == JOURNAL_FILL) {
@@ -225,7 +275,8 @@ static bool is_sane(const struct journal_head *head)
 {
     return head->magic == JOURNAL_MAGIC && head->state != JOURNAL_EMPTY &&
            memchr(head->path, '\0', sizeof(head->path)) != NULL && head->path[0] == '/' &&
-           head->len <= PUMP_BATCH_BYTES;
+           head->len <= PUMP_BATCH_BYTES && head->expected <= PUMP_BATCH_BYTES &&
+           head->mark_len <= sizeof(head->mark);
 }
 
 /* An agent before 0.2 acted as itself; what it left is written with the workload's rights. */
@@ -242,7 +293,15 @@ static struct log_owner find_owner(const struct journal_head *head)
     return owner;
 }
 
-static void recover_batch(struct journal_head *head, const char *batch)
+/* A document may have named a file in the agent's log folder. What agents before 0.2 left says
+ * nothing of that, nor of their folder. */
+static bool is_limited(const struct journal_head *head)
+{
+    return head->is_limited != 0 || head->owner.own_len == 0;
+}
+
+static int recover_batch(struct journal_head *head, const char *batch, const struct strv *allowed,
+                         uint64_t *ret_left, struct err *err)
 {
     size_t len = find_length(head, (const unsigned char *) batch);
     struct pump_log log = {
@@ -250,22 +309,30 @@ static void recover_batch(struct journal_head *head, const char *batch)
         .max_size_bytes = head->max_size,
         .max_files = head->max_files,
         .owner = find_owner(head),
+        .allowed = is_limited(head) ? allowed : NULL,
     };
     CLEANUP(logfile) struct logfile *lf = logfile_new(&log);
     size_t done = find_done(lf, &head->progress, len);
     unsigned happened = 0;
-    if (done < len && logfile_open(lf, 0, &happened, NULL) == 0) {
-        /* Noted as it goes, should this agent be killed as well. */
-        head->len = (uint32_t) len;
-        head->state = JOURNAL_HELD;
-        lf->starts_line = head->starts_line != 0 && done == 0;
-        follow(lf, head, batch, len);
-        (void) logfile_write(lf, batch + done, len - done, 0);
-        lf->progress = NULL;
+    *ret_left = len - done;
+    if (done == len) {
+        return 0;
     }
+    if (logfile_open(lf, 0, &happened, err) < 0) {
+        return err_prefix(err, "'%s'", head->path);
+    }
+    /* Noted as it goes, should this agent be killed as well. */
+    head->len = (uint32_t) len;
+    head->state = JOURNAL_HELD;
+    lf->starts_line = head->starts_line != 0 && done == 0;
+    follow(lf, head, batch, len);
+    (void) logfile_write(lf, batch + done, len - done, 0);
+    lf->progress = NULL;
+    return 0;
 }
 
-static void recover_file(int fd)
+static void recover_file(int fd, const struct strv *allowed, pump_refused_fn *refused,
+                         struct pump *pump)
 {
     struct stat st;
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (size_t) st.st_size != FILE_BYTES) {
@@ -277,19 +344,24 @@ static void recover_file(int fd)
     }
     struct journal_head *head = mem;
     if (is_sane(head)) {
-        recover_batch(head, (const char *) mem + HEAD_BYTES);
+        struct err err = {0};
+        uint64_t left = 0;
+        if (recover_batch(head, (const char *) mem + HEAD_BYTES, allowed, &left, &err) < 0) {
+            refused(pump, left, &err);
+        }
         head->state = JOURNAL_EMPTY;
     }
     (void) munmap(mem, FILE_BYTES);
 }
 
-void pump_journal_recover(const char *dir)
+void pump_journal_recover(const char *dir, const struct strv *allowed, pump_refused_fn *refused,
+                          struct pump *pump)
 {
     for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
         CLEANUP(free) char *path = xasprintf("%s/lane-%zu", dir, i);
         CLEANUP(close_fd) int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
         if (fd >= 0) {
-            recover_file(fd);
+            recover_file(fd, allowed, refused, pump);
             (void) unlink(path);
         }
     }

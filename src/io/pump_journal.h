@@ -5,8 +5,10 @@
  * The batch lies in a file that is mapped, <dir>/lane-<n>, so it outlives the agent. What is in it
  * is told by a head: nothing; being read, length not known yet; or held, and how much of it the log
  * file has already. A read that the agent's death cut off has either happened whole or not at all
- * (the kernel copies to a pipe's reader without a break), so its length is found again by filling
- * the batch with JOURNAL_FILL before: a byte that no text has.
+ * (the kernel copies to a pipe's reader without a break). Its length is known before, since nobody
+ * else reads from the pipe. Whether it has happened is told by the batch's beginning: random bytes
+ * before, or, where less is read than those, a byte that differs from the pipe's first one, which
+ * tee(2) shows without taking it.
  */
 #ifndef EDGIBLE_IO_PUMP_JOURNAL_H
 #define EDGIBLE_IO_PUMP_JOURNAL_H
@@ -17,13 +19,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define PUMP_JOURNAL_MARK 16
+
 struct journal_head;
+struct pump;
 
 struct pump_journal {
     char *path; /* owned; NULL: the batch is in plain memory, and an agent's death loses it */
     struct journal_head *head; /* mapped; NULL while there is no work */
     char *batch;               /* behind the head */
     size_t dirty;              /* bytes at its start that are not JOURNAL_FILL */
+    int side[2];               /* a pipe for the first byte; -1: none */
+    char random[PUMP_JOURNAL_MARK];
 };
 
 /* dir may be NULL. Opens nothing yet. */
@@ -35,14 +42,19 @@ void pump_journal_map(struct pump_journal *journal);
 /* Gives memory and disk back until the next map. Nothing is held. */
 void pump_journal_unmap(struct pump_journal *journal);
 
-/* Before the read: what comes is for this file. */
-void pump_journal_begin(struct pump_journal *journal, struct logfile *lf);
+/* Before the read of at most max bytes from the pipe fd: what comes is for this file. Returns how
+ * much is to be read. */
+size_t pump_journal_begin(struct pump_journal *journal, struct logfile *lf, int fd, size_t max);
 /* After it: so many bytes are in the batch. */
 void pump_journal_hold(struct pump_journal *journal, struct logfile *lf, size_t len);
 /* All of it is in the file, or dropped and counted. */
 void pump_journal_end(struct pump_journal *journal, struct logfile *lf);
 
-/* Writes what earlier agents' batches in dir still hold to their files. Blocks on the disk. */
-void pump_journal_recover(const char *dir);
+/* Who is told of what cannot be written; pump: of whom. */
+typedef void pump_refused_fn(struct pump *pump, uint64_t bytes, const struct err *err);
+/* Writes what earlier agents' batches in dir still hold to their files, where today's policy lets
+ * it: allowed is as in struct pump_log. Blocks on the disk. */
+void pump_journal_recover(const char *dir, const struct strv *allowed, pump_refused_fn *refused,
+                          struct pump *pump);
 
 #endif

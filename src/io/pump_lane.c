@@ -436,13 +436,26 @@ static bool run_once(struct pump_lane *lane)
     return true;
 }
 
+static void on_refused(struct pump *pump, uint64_t bytes, const struct err *err)
+{
+    struct pump_queued_event *queued = xcalloc(1, sizeof(*queued));
+    queued->event.type = PUMP_EV_LOST;
+    queued->event.bytes = bytes;
+    queued->event.error = err->code;
+    (void) snprintf(queued->event.message, sizeof(queued->event.message), "%.255s", err->msg);
+    pthread_mutex_lock(&pump->lock);
+    pump_post_locked(pump, queued);
+    pthread_mutex_unlock(&pump->lock);
+}
+
 static void *lane_main(void *arg)
 {
     struct pump_lane *lane = arg;
     struct pump *pump = lane->pump;
     if (lane == &pump->lanes[0] && pump->journal_dir != NULL && !pump->recovered) {
         /* Here, since it may block, and before anything else is written. */
-        pump_journal_recover(pump->journal_dir);
+        pump_journal_recover(pump->journal_dir, pump->is_limited ? &pump->allowed : NULL,
+                             on_refused, pump);
         pump->recovered = true;
     }
     pthread_mutex_lock(&pump->lock);

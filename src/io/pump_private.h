@@ -38,6 +38,7 @@ struct pump_command {
     enum pump_command_type type;
     struct pump_log log; /* of CONFIGURE; log.file is owned */
     struct strv allowed; /* of CONFIGURE; what log.allowed points to */
+    bool is_anew;        /* of CONFIGURE: the file is to be opened anew */
     int fd;              /* of ATTACH; owned */
     uint64_t run;
     bool continues; /* of ATTACH */
@@ -51,6 +52,10 @@ struct pump_queued_event {
 struct pump_channel {
     struct pump *pump;
     void *owner;
+
+    /* the loop's own: what was asked for last */
+    struct pump_log asked; /* file is owned */
+    struct strv asked_allowed;
 
     /* guarded by the lock */
     struct pump_lane *lane;
@@ -124,10 +129,12 @@ struct pump {
     bool watchdog_sleeps;
     bool watchdog_done;
     char *journal_dir; /* owned; NULL: batches are in plain memory */
-    bool recovered;    /* of the first lane: what an earlier agent's batches held is written */
-    bool quitting;     /* lanes write what the pipes hold and end */
-    bool pausing;      /* lanes stop before their next batch */
-    unsigned parked;   /* lanes that have */
+    bool is_limited;   /* what an earlier agent left goes to `allowed` alone */
+    struct strv allowed;
+    bool recovered;  /* of the first lane: what an earlier agent's batches held is written */
+    bool quitting;   /* lanes write what the pipes hold and end */
+    bool pausing;    /* lanes stop before their next batch */
+    unsigned parked; /* lanes that have */
     pthread_cond_t unpaused;
     bool drains;   /* of quitting: what the pipes hold is written first */
     bool orphaned; /* pump_free() has given up: threads end as soon as they can and tell nobody */
@@ -137,6 +144,10 @@ struct pump {
 };
 
 int64_t pump_now_ms(void);
+
+/* pump.c */
+/* Of a copy: file and patterns are owned. */
+void pump_log_fini(struct pump_log *log, struct strv *allowed);
 
 /* pump_event.c */
 struct pump_queued_event *pump_event_new(struct pump_channel *ch, enum pump_event_type type);

@@ -3,7 +3,6 @@
  * nobody has to look again and again. The look itself comes a little later: `rm -r` must be
  * through with the folder, and a rotation of our own with its renames.
  */
-#include "edgible/mem.h"
 #include "pump_private.h"
 
 #include <string.h>
@@ -15,16 +14,8 @@
 
 int pump_watch_add(const struct pump_lane *lane, const struct pump_channel *ch)
 {
-    if (lane->inotify_fd < 0) {
-        return -1;
-    }
-    CLEANUP(free) char *dir = xstrdup(logfile_path(ch->file));
-    char *slash = strrchr(dir, '/');
-    if (slash == NULL) {
-        return -1;
-    }
-    slash[slash == dir ? 1 : 0] = '\0';
-    return inotify_add_watch(lane->inotify_fd, dir, WATCH_MASK);
+    return lane->inotify_fd >= 0 ? logfile_watch_folder(ch->file, lane->inotify_fd, WATCH_MASK)
+                                 : -1;
 }
 
 void pump_watch_drop(const struct pump_lane *lane, int wd)

@@ -22,12 +22,11 @@
 /* Connections that are only let in to be told that they are refused. */
 #define REFUSED_MAX 64
 #define REFUSED_TIMEOUT_MS 5000
-#define ACCEPTS_A_TURN 32
-#define ACCEPT_PAUSE_MS 100
 #define CONNECTION_MEMORY (32UL * 1024)
 #define STREAM_BLOCK (32UL * 1024)
 #define IDLE_RUNS_MAX 1000
 #define IDLE_PAUSE_MS 100
+#define TURN_MS 20 /* of a turn of the loop are for answers */
 
 struct server_stream {
     struct list link; /* in dead_streams */
@@ -48,14 +47,35 @@ void server_run_soon(struct server *server)
     loop_timer_arm(server->run_timer, 0);
 }
 
+/* Requests that did not fit into an earlier turn, in their order, as far as they fit into this. */
+static void run_waiting(struct server *server)
+{
+    while (!list_is_empty(&server->waiting) && loop_now() < server->turn_ends) {
+        struct server_request *request =
+            list_entry(server->waiting.next, struct server_request, link);
+        list_remove(&request->link);
+        request->is_due = true;
+        MHD_resume_connection(request->mhd);
+        (void) MHD_run(server->daemon);
+    }
+}
+
 static void run(struct server *server)
 {
     list_each (it, &server->dead_streams) {
         MHD_destroy_response(list_entry(it, struct server_stream, link)->response);
     }
+    uint64_t turn = loop_turns(server->params.loop)->count + 1;
+    if (turn != server->turn) {
+        server->turn = turn;
+        server->turn_ends = loop_now() + TURN_MS;
+    }
     MHD_UNSIGNED_LONG_LONG wait_ms = 0;
     (void) MHD_run(server->daemon);
-    if (MHD_get_timeout(server->daemon, &wait_ms) == MHD_YES) {
+    run_waiting(server);
+    if (!list_is_empty(&server->waiting)) {
+        server_run_soon(server);
+    } else if (MHD_get_timeout(server->daemon, &wait_ms) == MHD_YES) {
         /* It may ask to be called at once for ever, for a connection that it does not bring any
          * further: found by fuzzing, with 0.9.75. That must not take the CPU. */
         server->idle_runs = wait_ms == 0 ? server->idle_runs + 1 : 0;
@@ -129,7 +149,7 @@ static unsigned judge(const struct server *server, int fd, const struct server_p
     return refusal == 0 && server->accepted >= SERVER_MAX_CONNECTIONS ? 503 : refusal;
 }
 
-static void take_connection(struct server *server, int take_fd)
+void server_take_connection(struct server *server, int take_fd)
 {
     struct connection *c = xcalloc(1, sizeof(*c));
     struct sockaddr_un nobody = {.sun_family = AF_UNIX};
@@ -160,46 +180,8 @@ static void take_connection(struct server *server, int take_fd)
     server_arm_deadline(server);
 }
 
-static bool on_listen_readable(void *arg)
-{
-    struct server *server = arg;
-    bool any = false;
-    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
-        int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd >= 0) {
-            take_connection(server, fd);
-            any = true;
-        } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-            loop_io_free(steal_ptr(&server->listen_io));
-            loop_timer_arm(server->accept_timer, loop_now() + ACCEPT_PAUSE_MS);
-            break;
-        } else if (errno != EINTR && errno != ECONNABORTED) {
-            break;
-        }
-    }
-    if (any) {
-        server_run_soon(server);
-    }
-    return any;
-}
-
-static void on_accept_again(void *arg)
-{
-    struct server *server = arg;
-    server->listen_io =
-        loop_io_new(server->params.loop, server->listen_fd, on_listen_readable, server);
-}
-
 /* --- requests ------------------------------------------------------------------------------------
  */
-
-static void reply_problem(struct server_request *request, unsigned status, const char *title,
-                          const char *detail)
-{
-    static const char *const headers[] = {"Connection", "close", NULL};
-    char *text = server_problem_text(status, title, detail);
-    server_reply(request, status, "application/problem+json", headers, text, strlen(text));
-}
 
 /* The first call, when the headers are there. */
 static void begin_request(struct server_request *request)
@@ -210,15 +192,27 @@ static void begin_request(struct server_request *request)
         length != NULL || server_request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL;
     c->server->idle_runs = 0;
     if (c->refusal != 0) {
-        reply_problem(request, c->refusal, server_refusal_title(c->refusal),
-                      server_refusal_detail(c->refusal));
+        server_reply_problem(request, c->refusal, server_refusal_title(c->refusal),
+                             server_refusal_detail(c->refusal));
     } else if (!has_body && server_request_header(request, MHD_HTTP_HEADER_EXPECT) != NULL) {
         /* libmicrohttpd 0.9.75 would neither go on nor end. */
-        reply_problem(request, 400, "Bad Request", "an Expect header without a body");
+        server_reply_problem(request, 400, "Bad Request", "an Expect header without a body");
     } else if (length != NULL && strtoull(length, NULL, 10) > SERVER_MAX_BODY_BYTES) {
-        request->is_too_large = true;
-        reply_problem(request, 413, "Content Too Large", "a body may have 2 MiB at most");
+        request->refusal = 413;
+        server_refuse_body(request);
     }
+}
+
+/* Whether its turn is over, or others came first: then it is asked for again. */
+static bool must_wait(struct server_request *request)
+{
+    struct server *server = request->connection->server;
+    if (request->is_due || (list_is_empty(&server->waiting) && loop_now() < server->turn_ends)) {
+        return false;
+    }
+    list_add_tail(&server->waiting, &request->link);
+    MHD_suspend_connection(request->mhd);
+    return true;
 }
 
 static void end_request(struct server_request *request)
@@ -226,13 +220,21 @@ static void end_request(struct server_request *request)
     struct server *server = request->connection->server;
     request->connection->deadline = 0;
     server_arm_deadline(server);
-    if (request->is_too_large) {
-        reply_problem(request, 413, "Content Too Large", "a body may have 2 MiB at most");
+    server->idle_runs = 0;
+    if (request->refusal == 0 && must_wait(request)) {
+        return;
+    }
+    if (request->refusal == 0 && server_is_full(request->connection, 0)) {
+        request->refusal = 503;
+    }
+    if (request->refusal != 0) {
+        server_refuse_body(request);
         return;
     }
     server->params.handle(server->params.arg, request);
+    server_drop_body(request);
     if (!request->is_answered) {
-        reply_problem(request, 500, "Internal Server Error", "there was no answer");
+        server_reply_problem(request, 500, "Internal Server Error", "there was no answer");
     }
 }
 
@@ -259,20 +261,17 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
         request->mhd = mhd;
         request->method = method;
         request->path = url;
+        list_init(&request->link);
         begin_request(request);
         return MHD_YES;
     }
     if (*data_len > 0) {
-        request->connection->server->idle_runs = 0;
-        request->is_too_large =
-            request->is_too_large || request->body.len + *data_len > SERVER_MAX_BODY_BYTES;
-        if (request->is_too_large) {
-            buf_fini(&request->body);
-        } else {
-            buf_add(&request->body, data, *data_len);
-        }
+        server_add_to_body(request, data, *data_len);
         *data_len = 0;
         return MHD_YES;
+    }
+    if (request->connection->server->ends) {
+        return MHD_NO;
     }
     if (!request->is_answered) {
         request->method = method;
@@ -290,7 +289,8 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,
     struct server_request *request = *req_cls;
     struct connection *c = connection_of(mhd);
     if (request != NULL) {
-        buf_fini(&request->body);
+        list_remove(&request->link);
+        server_drop_body(request);
         free(request);
         *req_cls = NULL;
     }
@@ -378,14 +378,32 @@ static void add_headers(struct MHD_Response *response, const char *content_type,
     }
 }
 
+/* Until all of it is sent, or its reader has left. */
+struct answer {
+    struct server *server;
+    char *body;
+    size_t len;
+};
+
+static void free_answer(void *cls)
+{
+    struct answer *answer = cls;
+    answer->server->held -= answer->len;
+    free(answer->body);
+    free(answer);
+}
+
 void server_reply(struct server_request *request, unsigned status, const char *content_type,
                   const char *const *extra_headers, char *take_body, size_t len)
 {
+    struct answer *answer = xcalloc(1, sizeof(*answer));
+    *answer = (struct answer){request->connection->server, take_body, len};
+    answer->server->held += len;
     struct MHD_Response *response =
-        MHD_create_response_from_buffer(len, take_body, MHD_RESPMEM_MUST_FREE);
+        MHD_create_response_from_buffer_with_free_callback_cls(len, take_body, free_answer, answer);
     request->is_answered = true;
     if (response == NULL) {
-        free(take_body);
+        free_answer(answer);
         return;
     }
     add_headers(response, content_type, extra_headers);
@@ -505,21 +523,6 @@ static int start_daemon(struct server *server, struct err *err)
     return 0;
 }
 
-static int open_socket(struct server *server, struct err *err)
-{
-    struct stat st;
-    if (server->listen_fd < 0) {
-        server->listen_fd = server_socket_open(server->socket, server->params.group, err);
-    } else if (fd_set_nonblocking(server->listen_fd, err) < 0) {
-        return -1;
-    }
-    if (server->listen_fd < 0) {
-        return -1;
-    }
-    server->inode = lstat(server->socket, &st) == 0 ? st.st_ino : 0;
-    return 0;
-}
-
 struct server *server_new(const struct server_params *params, struct err *err)
 {
     CLEANUP(server) struct server *server = xcalloc(1, sizeof(*server));
@@ -529,13 +532,14 @@ struct server *server_new(const struct server_params *params, struct err *err)
     server->gone_fd = -1;
     list_init(&server->connections);
     list_init(&server->dead_streams);
+    list_init(&server->waiting);
     server->run_timer = loop_timer_new(params->loop, on_run_timer, server);
-    server->accept_timer = loop_timer_new(params->loop, on_accept_again, server);
+    server->accept_timer = loop_timer_new(params->loop, server_accept, server);
     server->deadline_timer = loop_timer_new(params->loop, server_on_deadline, server);
-    if (open_socket(server, err) < 0 || start_daemon(server, err) < 0) {
+    if (server_socket_begin(server, err) < 0 || start_daemon(server, err) < 0) {
         return NULL;
     }
-    on_accept_again(server);
+    server_accept(server);
     return steal_ptr(&server);
 }
 
@@ -551,6 +555,9 @@ static void end_all(struct server *server)
     }
     while (on_gone(server)) {
     }
+    server->ends = true;
+    server->turn_ends = INT64_MAX;
+    run_waiting(server);
     (void) MHD_run(server->daemon);
     MHD_stop_daemon(server->daemon);
 }
@@ -570,26 +577,9 @@ void server_free(struct server *server)
     loop_timer_free(server->accept_timer);
     loop_timer_free(server->deadline_timer);
     fd_close(&server->gone_fd);
-    struct stat st;
-    bool is_ours = server->inode != 0 && lstat(server->socket, &st) == 0 &&
-                   st.st_ino == server->inode && S_ISSOCK(st.st_mode);
-    if (is_ours && !server->keeps_socket) {
-        (void) unlink(server->socket);
-    }
-    fd_close(&server->listen_fd);
+    server_socket_end(server);
     free(server->socket);
     free(server);
-}
-
-int server_listen_fd(const struct server *server)
-{
-    return server->listen_fd;
-}
-
-void server_keep_socket(struct server *server, bool keep)
-{
-    server->keeps_socket = keep;
-    (void) fcntl(server->listen_fd, F_SETFD, keep ? 0 : FD_CLOEXEC);
 }
 
 size_t server_connection_count(const struct server *server)

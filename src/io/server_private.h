@@ -1,7 +1,7 @@
 /*
  * The inside of the server, shared by server.c (requests and answers, on libmicrohttpd),
- * server_socket.c (the socket, and who connects) and server_deadline.c (requests that take too
- * long).
+ * server_accept.c (accepting), server_body.c (bodies, refusals), server_socket.c (the socket, and
+ * who connects) and server_deadline.c (requests that take too long).
  */
 #ifndef EDGIBLE_SERVER_PRIVATE_H
 #define EDGIBLE_SERVER_PRIVATE_H
@@ -27,6 +27,11 @@ struct server {
     int gone_fd; /* epoll of the sockets of streams that sleep */
     struct list connections;
     struct list dead_streams; /* answers that could not be queued */
+    struct list waiting;      /* requests for a later turn, in their order */
+    uint64_t turn;            /* of the loop, whose time for answers ends at: */
+    mono_ms turn_ends;
+    size_t held;              /* bytes of request bodies and of answers that are not sent yet */
+    bool ends;                /* nothing is answered any more */
     size_t accepted, refused; /* connections of each kind */
     unsigned idle_runs; /* of libmicrohttpd in a row, at its own wish and without any progress */
 };
@@ -43,15 +48,21 @@ struct connection {
 
 /* During its handler's call; kept until its answer is complete. */
 struct server_request {
+    struct list link; /* in waiting */
     struct connection *connection;
     struct MHD_Connection *mhd;
     const char *method, *path;
     struct buf body;
-    bool is_too_large, is_answered;
+    unsigned refusal; /* HTTP status, for the size of the body; 0: none */
+    bool is_due;      /* it has waited for its turn */
+    bool is_answered;
 };
 
 /* A new socket that listens at path; mode and group are as they are to be before it does. */
 int server_socket_open(const char *path, gid_t group, struct err *err) MUST_CHECK;
+/* Opens the server's socket, or takes over the one that it was given; and closes it. */
+int server_socket_begin(struct server *server, struct err *err) MUST_CHECK;
+void server_socket_end(struct server *server);
 /* -1 where it cannot be told who that is. */
 int server_socket_read_peer(int fd, struct server_peer *ret);
 /* A whole answer that refuses, as far as the socket takes it without waiting. */
@@ -62,6 +73,21 @@ const char *server_refusal_detail(unsigned status);
 /* The problem document of such an answer; the caller frees. */
 char *server_problem_text(unsigned status, const char *title, const char *detail);
 
+/* server_accept.c */
+/* Accepts connections from here on; a timer's function, too. */
+void server_accept(void *server);
+
+/* server_body.c */
+/* Whether requests and answers hold so much memory that `more` bytes are too much. */
+bool server_is_full(const struct connection *c, size_t more);
+/* Adds to the body; where that becomes too large, it is dropped and the refusal set. */
+void server_add_to_body(struct server_request *request, const char *data, size_t len);
+void server_drop_body(struct server_request *request);
+/* Answers by the refusal. */
+void server_refuse_body(struct server_request *request);
+void server_reply_problem(struct server_request *request, unsigned status, const char *title,
+                          const char *detail);
+
 /* server_deadline.c */
 mono_ms server_request_timeout(const struct server *server);
 /* After any connection's deadline has changed. */
@@ -71,5 +97,7 @@ void server_on_deadline(void *arg);
 /* server.c */
 /* libmicrohttpd is called with the loop's next turn. */
 void server_run_soon(struct server *server);
+/* Judges who connected, and serves or refuses it. */
+void server_take_connection(struct server *server, int take_fd);
 
 #endif

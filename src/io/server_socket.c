@@ -13,7 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 128
+/* The kernel bounds it by net.core.somaxconn. A small one is filled by a few processes. */
+#define BACKLOG 4096
 
 /* The folder of the path, and the name in it. */
 static int open_folder(const char *path, const char **ret_name, struct err *err)
@@ -135,4 +136,41 @@ void server_socket_refuse(int fd, unsigned status, const char *title, const char
                            "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
                            status, title, strlen(body), body);
     (void) !send(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+int server_socket_begin(struct server *server, struct err *err)
+{
+    struct stat st;
+    if (server->listen_fd < 0) {
+        server->listen_fd = server_socket_open(server->socket, server->params.group, err);
+    } else if (fd_set_nonblocking(server->listen_fd, err) < 0) {
+        return -1;
+    }
+    if (server->listen_fd < 0) {
+        return -1;
+    }
+    server->inode = lstat(server->socket, &st) == 0 ? st.st_ino : 0;
+    return 0;
+}
+
+void server_socket_end(struct server *server)
+{
+    struct stat st;
+    bool is_ours = server->inode != 0 && lstat(server->socket, &st) == 0 &&
+                   st.st_ino == server->inode && S_ISSOCK(st.st_mode);
+    if (is_ours && !server->keeps_socket) {
+        (void) unlink(server->socket);
+    }
+    fd_close(&server->listen_fd);
+}
+
+int server_listen_fd(const struct server *server)
+{
+    return server->listen_fd;
+}
+
+void server_keep_socket(struct server *server, bool keep)
+{
+    server->keeps_socket = keep;
+    (void) fcntl(server->listen_fd, F_SETFD, keep ? 0 : FD_CLOEXEC);
 }

@@ -28,6 +28,7 @@ static void read_array(struct doc_reader *reader, const struct doc_spot *spot, s
         struct doc_spot item = docread_item(spot, i);
         read_word(reader, &item, ret);
     }
+    strv_pack(ret);
     if (spot->node->count == 0) {
         docread_error(reader, spot, "is empty");
     } else if (ret->count > 0 && *ret->items[0] == '\0') {
@@ -65,11 +66,16 @@ static void read_line(struct doc_reader *reader, const struct doc_spot *spot, st
 
 void appspec_read_command(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
+    const struct strv *words = target;
     if (spot->node->kind == DOC_SEQUENCE) {
         read_array(reader, spot, target);
     } else if (spot->node->kind == DOC_SCALAR && !doc_node_is_null(spot->node)) {
         read_line(reader, spot, target);
     } else {
         docread_mismatch(reader, spot, "a list of strings");
+    }
+    if (words->count > 0) {
+        struct doc_spot first = spot->node->kind == DOC_SEQUENCE ? docread_item(spot, 0) : *spot;
+        (void) docread_is_doc_path(reader, &first, words->items[0]);
     }
 }

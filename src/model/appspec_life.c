@@ -147,9 +147,15 @@ static void free_access(struct access_spec *access, size_t count)
     free(access);
 }
 
+struct app_spec *app_spec_share(struct app_spec *spec)
+{
+    spec->shares++;
+    return spec;
+}
+
 void app_spec_free(struct app_spec *spec)
 {
-    if (spec == NULL) {
+    if (spec == NULL || spec->shares-- > 0) {
         return;
     }
     for (size_t i = 0; i < spec->workload_count; i++) {
@@ -183,6 +189,7 @@ struct app_spec *app_spec_copy(const struct app_spec *spec)
 {
     struct app_spec *copy = xmalloc(sizeof(*copy));
     *copy = *spec;
+    copy->shares = 0;
     copy->name = xstrdup_or_null(spec->name);
     copy->id = xstrdup_or_null(spec->id);
     copy->organization = xstrdup_or_null(spec->organization);

@@ -78,6 +78,7 @@ static void read_env(struct doc_reader *reader, const struct doc_spot *spot, voi
             strv_add_take(target, xasprintf("%s=%s", name, node->items[i]->value));
         }
     }
+    strv_pack(target);
 }
 
 static void read_protocol(struct doc_reader *reader, const struct doc_spot *spot, void *target)
@@ -132,19 +133,6 @@ static void read_ports(struct doc_reader *reader, const struct doc_spot *spot, v
     }
 }
 
-static bool has_parent_component(const char *path)
-{
-    while (*path != '\0') {
-        path += strspn(path, "/");
-        size_t len = strcspn(path, "/");
-        if (len == 2 && strncmp(path, "..", 2) == 0) {
-            return true;
-        }
-        path += len;
-    }
-    return false;
-}
-
 /* After workingDir, from which a relative one is resolved. */
 static void read_log_file(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
@@ -155,10 +143,8 @@ static void read_log_file(struct doc_reader *reader, const struct doc_spot *spot
     }
     if (text[strlen(text) - 1] == '/') {
         docread_error(reader, spot, "'%.200s' names a directory", text);
-    } else if (!reader->is_record &&
-               (has_parent_component(text) || (text[0] != '/' && workload->working_dir != NULL &&
-                                               has_parent_component(workload->working_dir)))) {
-        docread_error(reader, spot, "'%.200s' must not have the component '..'", text);
+    } else if (!docread_is_doc_path(reader, spot, text)) {
+        return;
     } else if (text[0] == '/') {
         workload->log_file = xstrdup(text);
     } else if (workload->working_dir != NULL) {
@@ -228,8 +214,8 @@ static void read_connect(struct doc_reader *reader, const struct doc_spot *spot,
 void appspec_read_sandbox(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     static const struct doc_field fields[] = {
-        DOC_FIELD(struct sandbox_spec, read, "read", docread_paths),
-        DOC_FIELD(struct sandbox_spec, write, "write", docread_paths),
+        DOC_FIELD(struct sandbox_spec, read, "read", docread_doc_paths),
+        DOC_FIELD(struct sandbox_spec, write, "write", docread_doc_paths),
         DOC_FIELD_OF_ALL("connect", read_connect),
         DOC_FIELDS_END,
     };
@@ -265,7 +251,7 @@ static void read_supported(struct doc_reader *reader, const struct doc_spot *spo
         DOC_FIELD(struct workload_spec, type, "type", docread_string, .is_required = true),
         DOC_FIELD(struct workload_spec, command, "command", appspec_read_command,
                   .is_required = true),
-        DOC_FIELD(struct workload_spec, working_dir, "workingDir", docread_absolute_path),
+        DOC_FIELD(struct workload_spec, working_dir, "workingDir", docread_doc_path),
         DOC_FIELD_OF_ALL("logFile", read_log_file),
         DOC_FIELD(struct workload_spec, env, "env", read_env),
         DOC_FIELD_OF_ALL("ports", read_ports),

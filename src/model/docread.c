@@ -1,6 +1,7 @@
 #include "edgible/docread.h"
 
 #include "edgible/buf.h"
+#include "edgible/doc_path.h"
 #include "edgible/map.h"
 
 #include <stdarg.h>
@@ -263,9 +264,25 @@ static const char *read_path_text(struct doc_reader *reader, const struct doc_sp
     return text;
 }
 
-void docread_absolute_path(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+bool docread_is_doc_path(struct doc_reader *reader, const struct doc_spot *spot, const char *text)
+{
+    struct err err = {0};
+    if (!reader->is_record && doc_path_check(text, &err) < 0) {
+        docread_error(reader, spot, "%s", err.msg);
+        return false;
+    }
+    return true;
+}
+
+static const char *read_doc_path_text(struct doc_reader *reader, const struct doc_spot *spot)
 {
     const char *text = read_path_text(reader, spot);
+    return text != NULL && docread_is_doc_path(reader, spot, text) ? text : NULL;
+}
+
+void docread_doc_path(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    const char *text = read_doc_path_text(reader, spot);
     if (text != NULL) {
         put_string(target, text);
     }
@@ -387,6 +404,11 @@ void docread_strings(struct doc_reader *reader, const struct doc_spot *spot, voi
 void docread_paths(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     read_list(reader, spot, read_path_text, target);
+}
+
+void docread_doc_paths(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    read_list(reader, spot, read_doc_path_text, target);
 }
 
 void docread_labels(struct doc_reader *reader, const struct doc_spot *spot, void *target)

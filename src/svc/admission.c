@@ -2,6 +2,9 @@
 
 #include "edgible/buf.h"
 #include "edgible/creds.h"
+#include "edgible/doc_path.h"
+#include "edgible/fd.h"
+#include "edgible/logfile.h"
 #include "edgible/policy.h"
 #include "edgible/sandbox.h"
 #include "edgible/spawn.h"
@@ -117,6 +120,20 @@ static const char *own_path(const struct workload_spec *w)
     return SPAWN_DEFAULT_PATH;
 }
 
+/* Where a path leads just now. It is judged again when it is opened, which knows whose links are
+ * followed. NULL with err. */
+static char *find_path(const char *path, bool *ret_exists, struct err *err)
+{
+    static const struct doc_path_rules rules = {.any_owner = true};
+    struct doc_path found = {.fd = -1};
+    if (doc_path_find(path, &rules, &found, err) < 0) {
+        return NULL;
+    }
+    *ret_exists = found.fd >= 0;
+    fd_close(&found.fd);
+    return found.path;
+}
+
 static void check_program(struct asked *a, const char *field, const char *program)
 {
     const char *folder = a->workload->working_dir != NULL ? a->workload->working_dir : "/";
@@ -127,10 +144,10 @@ static void check_program(struct asked *a, const char *field, const char *progra
         struct err err = {0};
         CLEANUP(free)
         char *absolute = item[0] == '/' ? xstrdup(item) : xasprintf("%s/%s", folder, item);
-        CLEANUP(free) char *path = resolve_path(absolute, &err);
-        struct stat st;
+        bool exists = false;
+        CLEANUP(free) char *path = find_path(absolute, &exists, &err);
         bool is_bare = strchr(program, '/') == NULL;
-        if (is_bare && (path == NULL || stat(path, &st) < 0)) {
+        if (is_bare && !exists) {
             continue; /* another folder of PATH has it, or none: a launch judges that */
         }
         CLEANUP(free)
@@ -151,7 +168,8 @@ static void check_program(struct asked *a, const char *field, const char *progra
 /* Every program of that folder is one that the policy allows. */
 static bool is_allowed_folder(const struct policy_config *policy, const char *folder)
 {
-    CLEANUP(free) char *real = folder[0] == '/' ? resolve_path(folder, NULL) : NULL;
+    bool exists = false;
+    CLEANUP(free) char *real = find_path(folder, &exists, NULL);
     CLEANUP(free) char *any = real != NULL ? xasprintf("%s/%s", real, NO_COMMAND) : NULL;
     return any != NULL && policy_matches_any(&policy->commands, any);
 }
@@ -171,6 +189,15 @@ static bool is_allowed_search_path(const struct policy_config *policy, const cha
     }
 }
 
+/* Programs look there for settings, and some for code: it is the user's own, or one that could be
+ * filled with what the document wants. */
+static bool is_own_home(const struct asked *a, const char *folder)
+{
+    const char *user = a->workload->user != NULL ? a->workload->user : a->own_user;
+    CLEANUP(creds) struct creds *creds = creds_lookup(user, NULL, NULL);
+    return creds != NULL && strcmp(creds->home, folder) == 0;
+}
+
 static void check_variable(struct asked *a, const char *variable)
 {
     size_t len = strcspn(variable, "=");
@@ -187,6 +214,10 @@ static void check_variable(struct asked *a, const char *variable)
                !is_allowed_search_path(a->policy, variable + len + 1)) {
         buf_add_str(a->why, "env.PATH: it names a folder whose programs policy.commands of this "
                             "device does not allow, and policy.env does not list PATH");
+    } else if (strcmp(name, "HOME") == 0 && variable[len] == '=' &&
+               !is_own_home(a, variable + len + 1)) {
+        buf_add_str(a->why, "env.HOME: it is not the home folder of the workload's user, and "
+                            "policy.env does not list HOME");
     }
 }
 
@@ -204,7 +235,8 @@ static void check_path(struct asked *a, const char *field, const char *given)
         return;
     }
     struct err err = {0};
-    CLEANUP(free) char *path = resolve_path(given, &err);
+    bool exists = false;
+    CLEANUP(free) char *path = find_path(given, &exists, &err);
     CLEANUP(free)
     char *refusal = path != NULL ? admission_write_refusal(a->policy, path)
                                  : xasprintf("policy.writePaths: %s", err.msg);
@@ -217,7 +249,8 @@ static void check_path(struct asked *a, const char *field, const char *given)
 static void check_read_path(struct asked *a, const char *field, const char *given)
 {
     struct err err = {0};
-    CLEANUP(free) char *path = resolve_path(given, &err);
+    bool exists = false;
+    CLEANUP(free) char *path = find_path(given, &exists, &err);
     if (path == NULL) {
         buf_printf(a->why, "%s '%s': policy.readPaths: %s", field, given, err.msg);
     } else if (!policy_matches_any(&a->policy->read_paths, path)) {
@@ -382,10 +415,11 @@ static int64_t add_bytes(int64_t a, int64_t b)
     return a > INT64_MAX - b ? INT64_MAX : a + b;
 }
 
-/* The file that is written, and the rotated ones. */
+/* The file that is written, and the rotated ones; each may hold one long line. */
 static int64_t log_bytes(const struct log_policy *logs)
 {
     int64_t size = logs->max_size_bytes, files = logs->max_files + 1;
+    size = size > (int64_t) LOGFILE_LINE_BYTES ? size : (int64_t) LOGFILE_LINE_BYTES;
     return size > INT64_MAX / files ? INT64_MAX : size * files;
 }
 
@@ -433,7 +467,8 @@ static char *load_refusal(const struct policy_config *policy, const struct app_s
     }
     if (policy->max_log_bytes != UNSET &&
         add_bytes(others->log_bytes, own.log_bytes) > policy->max_log_bytes) {
-        return xasprintf("its logs can take %" PRId64 " bytes (maxSize times maxFiles and one) and "
+        return xasprintf("its logs can take %" PRId64 " bytes (maxSize, but 1 MiB at least, "
+                         "times maxFiles and one) and "
                          "those of others %" PRId64 ", together more than the %" PRId64
                          " bytes of policy.logs.maxTotal of this device",
                          own.log_bytes, others->log_bytes, policy->max_log_bytes);

@@ -79,6 +79,7 @@ static void start_stream(struct api *api, const struct api_call *call, const cha
     struct log_reader_params params = {
         .file = s->file,
         .owner = workload_log_owner(w),
+        .allowed = workload_log_allowed(w),
         .place = workload_log_place(w),
         .max_files = (unsigned) spec->logs.max_files,
         .lines = (size_t) lines,
@@ -128,7 +129,7 @@ void api_logs_on_event(void *arg)
         CLEANUP(free) char *file = w != NULL ? workload_log_file(w) : NULL;
         if (file != NULL) {
             struct log_owner owner = workload_log_owner(w);
-            log_reader_set_file(s->reader, file, &owner,
+            log_reader_set_file(s->reader, file, &owner, workload_log_allowed(w),
                                 (unsigned) workload_spec(w)->logs.max_files, workload_log_place(w));
         }
     }

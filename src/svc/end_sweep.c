@@ -84,11 +84,25 @@ static void on_look_at_members(void *arg)
     loop_timer_arm(sup->give_up_timer, now + MEMBERS_LOOK_MS);
 }
 
+/* One after the other, workloads that wait for each other would take as often as long. */
+static void on_grace_over(void *arg)
+{
+    struct supervisor *sup = arg;
+    if (end_sweep_has_awaited(sup)) {
+        log_warn("supervisor", "policy.maxGracePeriod is over: what is left is killed");
+        supervisor_shutdown(sup);
+    }
+}
+
 void end_sweep_watch_members(struct supervisor *sup)
 {
     sup->shutdown_began = loop_now();
     sup->give_up_timer = loop_timer_new(sup->params.loop, on_look_at_members, sup);
     loop_timer_arm(sup->give_up_timer, sup->shutdown_began + MEMBERS_LOOK_MS);
+    if (sup->ctx.policy->max_grace_ms != UNSET) {
+        sup->grace_timer = loop_timer_new(sup->params.loop, on_grace_over, sup);
+        loop_timer_arm(sup->grace_timer, sup->shutdown_began + sup->ctx.policy->max_grace_ms);
+    }
 }
 
 /* --- what is left --------------------------------------------------------------------------------
@@ -157,4 +171,5 @@ void end_sweep_fini(struct supervisor *sup)
 {
     loop_timer_free(sup->end_timer);
     loop_timer_free(sup->give_up_timer);
+    loop_timer_free(sup->grace_timer);
 }

@@ -105,10 +105,15 @@ int etcd_session_read(struct etcd_session *session, const struct http_answer *ht
         return err_set(err, ERR_HOST, "%s", err_text(http_err, text, sizeof(text)));
     }
     int rc = etcd_answer_read(buf_str(&http->body), http->body.len, ret, err);
+    return etcd_session_judge(session, http->status, rc, err);
+}
+
+int etcd_session_judge(struct etcd_session *session, long status, int rc, struct err *err)
+{
     if (rc < 0 && err->code == ENOKEY) {
         free(steal_ptr(&session->token)); /* it has run out */
-    } else if (rc == 0 && (http->status < 200 || http->status > 299)) {
-        rc = err_set(err, ERR_REMOTE, "HTTP status %ld", http->status);
+    } else if (rc == 0 && (status < 200 || status > 299)) {
+        rc = err_set(err, ERR_REMOTE, "HTTP status %ld", status);
     }
     return rc < 0 ? err_prefix(err, "'%s'", etcd_session_endpoint(session)) : 0;
 }

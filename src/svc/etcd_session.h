@@ -47,6 +47,10 @@ int etcd_session_read(struct etcd_session *session, const struct http_answer *ht
                       const struct err *http_err, struct etcd_answer *ret,
                       struct err *err) MUST_CHECK;
 
+/* The rest of that, where the answer was read already, with the result rc and err. */
+int etcd_session_judge(struct etcd_session *session, long status, int rc,
+                       struct err *err) MUST_CHECK;
+
 /* There is contact. */
 void etcd_session_found(struct etcd_session *session);
 /* The endpoint is well, and what it says is not: begin is called after the pause, which grows where

@@ -369,7 +369,7 @@ int etcd_stream_feed(struct etcd_stream *stream, const char *data, size_t len, e
         if (end != NULL && stream->line.len > 0) {
             CLEANUP(buf) struct buf line = stream->line;
             stream->line = (struct buf){0};
-            if (fn(arg, buf_str(&line), line.len) < 0) {
+            if (fn(arg, &line) < 0) {
                 return err_set(err, ECANCELED, "the stream is not wanted any more");
             }
         }

@@ -26,9 +26,11 @@ static void print_state(struct buf *out, const char *name, const struct app_repo
                         const struct workload_report *w)
 {
     for (int i = 0; i < STATUS_COUNT; i++) {
-        add_labels(out, name, app, w);
-        buf_printf(out, ",state=\"%s\"} %d\n", status_name((enum status) i),
-                   (int) w->status == i ? 1 : 0);
+        bool is_it = (int) w->status == i;
+        if (is_it || w->supported) { /* one that is not run stays in its one state */
+            add_labels(out, name, app, w);
+            buf_printf(out, ",state=\"%s\"} %d\n", status_name((enum status) i), is_it ? 1 : 0);
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 #include "edgible/reason.h"
 
 #include "edgible/buf.h"
+#include "edgible/doc_path.h"
+#include "edgible/fd.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 const char *reason_errno_name(int error, char *buf, size_t size)
 {
@@ -37,12 +38,19 @@ char *reason_of_exit(const struct proc_exit *end, mono_ms uptime_ms)
     return xasprintf("exited with status %d after %s", end->code, uptime);
 }
 
+static bool is_there(const char *program)
+{
+    static const struct doc_path_rules rules = {.any_owner = true};
+    CLEANUP(close_fd) int fd = doc_path_open_fd(program, &rules, NULL);
+    return fd >= 0;
+}
+
 static void add_exec_cause(struct buf *text, int error, const char *program, const char *user)
 {
     bool is_bare = strchr(program, '/') == NULL;
     if (error == ENOENT && is_bare) {
         buf_printf(text, "no program of that name is in its PATH");
-    } else if (error == ENOENT && program[0] == '/' && access(program, F_OK) == 0) {
+    } else if (error == ENOENT && program[0] == '/' && is_there(program)) {
         buf_printf(text, "the file is there, but not the interpreter or loader that it names");
     } else if (error == ENOENT || error == ENOTDIR) {
         buf_printf(text, "there is no such file");
@@ -56,6 +64,8 @@ static void add_exec_cause(struct buf *text, int error, const char *program, con
                          "with #!");
     } else if (error == E2BIG) {
         buf_printf(text, "its arguments and environment are larger than the kernel allows");
+    } else if (error == ELOOP) {
+        buf_printf(text, "its path leads through a link of /proc, or through too many links");
     } else {
         buf_printf(text, "%s", strerror(error));
     }
@@ -69,6 +79,10 @@ static void add_chdir_cause(struct buf *text, int error, const char *user)
         buf_printf(text, "it is not a directory");
     } else if (error == EACCES) {
         buf_printf(text, "user '%s' may not enter it", user);
+    } else if (error == ELOOP) {
+        buf_printf(text, "it leads through a link of /proc, or through too many links");
+    } else if (error == ESTALE) {
+        buf_printf(text, "it is not the directory that the policy was asked about");
     } else {
         buf_printf(text, "%s", strerror(error));
     }

@@ -29,6 +29,7 @@ struct reconcile *reconcile_new(struct supervisor *supervisor, struct events *ev
     rec->leaving = map_new();
     CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
     trial_init(rec, loop);
+    pass_init(rec, loop);
     rec->own_user = xstrdup(self != NULL ? self->user : "");
     return rec;
 }
@@ -41,7 +42,7 @@ static void free_leaving(struct leaving *leaving)
     }
 }
 
-static void free_accepted(struct accepted *a)
+void reconcile_free_accepted(struct accepted *a)
 {
     app_spec_free(a->running);
     free(a->refused);
@@ -58,7 +59,7 @@ void reconcile_free(struct reconcile *rec)
     size_t at = 0;
     void *value = NULL;
     while (map_next(rec->apps, &at, NULL, &value)) {
-        free_accepted(value);
+        reconcile_free_accepted(value);
     }
     map_free(rec->apps);
     at = 0;
@@ -67,6 +68,7 @@ void reconcile_free(struct reconcile *rec)
     }
     map_free(rec->leaving);
     trial_fini(rec);
+    pass_fini(rec);
     free(rec->own_user);
     free(rec);
 }
@@ -78,6 +80,7 @@ void reconcile_set_config(struct reconcile *rec, const struct config *config)
 
 void reconcile_new_source(struct reconcile *rec)
 {
+    reconcile_drop_views(rec);
     size_t at = 0;
     void *value = NULL;
     while (map_next(rec->apps, &at, NULL, &value)) {
@@ -213,7 +216,7 @@ static void set_going(struct reconcile *rec, struct accepted *a)
     }
 }
 
-static void take(struct reconcile *rec, const struct app_spec *app)
+void reconcile_take(struct reconcile *rec, const struct app_spec *app)
 {
     struct accepted *a = get_accepted(rec, app->name);
     a->present = true;
@@ -243,7 +246,7 @@ static void take(struct reconcile *rec, const struct app_spec *app)
         set_going(rec, a);
         return;
     }
-    CLEANUP(free) char *misses = admission_depends_refusal(app, rec->known);
+    CLEANUP(free) char *misses = admission_depends_refusal(app, rec->pass->known);
     if (misses != NULL) {
         refuse(rec, a, app->name, EVENT_REJECTED, misses);
         return;
@@ -289,7 +292,7 @@ void reconcile_on_room(struct reconcile *rec)
     }
 }
 
-static void leave(struct reconcile *rec, const char *name, struct accepted *a)
+void reconcile_leave(struct reconcile *rec, const char *name, struct accepted *a)
 {
     struct leaving *leaving = xcalloc(1, sizeof(*leaving));
     leaving->app = steal_ptr(&a->running);
@@ -297,46 +300,6 @@ static void leave(struct reconcile *rec, const char *name, struct accepted *a)
     a->suspended = false;
     free_leaving(map_remove(rec->leaving, name));
     map_put(rec->leaving, name, leaving);
-}
-
-static void remove_unseen(struct reconcile *rec)
-{
-    size_t max = map_count(rec->apps);
-    CLEANUP(free) const char **names = xcalloc(max, sizeof(char *));
-    size_t count = 0;
-    size_t at = 0;
-    const char *name = NULL;
-    void *value = NULL;
-    while (map_next(rec->apps, &at, &name, &value)) {
-        struct accepted *a = value;
-        if (!a->seen && a->running != NULL) {
-            names[count++] = name;
-            log_info("reconcile", "%s is no longer in the source: it is removed", name);
-            reconcile_write_record(rec, a, a->running, true);
-            leave(rec, name, a);
-        }
-    }
-    if (count > 0) {
-        supervisor_remove(rec->supervisor, names, count);
-    }
-}
-
-/* Names that are not in the view any more are not kept: there is no end of them. */
-static void forget_absent(struct reconcile *rec)
-{
-    CLEANUP(strv) struct strv names = {0};
-    size_t at = 0;
-    const char *name = NULL;
-    void *value = NULL;
-    while (map_next(rec->apps, &at, &name, &value)) {
-        const struct accepted *a = value;
-        if (!a->present && a->blocked == NULL) {
-            strv_add(&names, name);
-        }
-    }
-    for (size_t i = 0; i < names.count; i++) {
-        free_accepted(map_remove(rec->apps, names.items[i]));
-    }
 }
 
 /* --- what an earlier agent left
@@ -416,7 +379,7 @@ bool reconcile_is_blocked(const struct reconcile *rec, const char *app)
 static void resume_one(struct reconcile *rec, const char *name, struct accepted *a)
 {
     if (a->removing) {
-        leave(rec, name, a);
+        reconcile_leave(rec, name, a);
         supervisor_remove(rec->supervisor, &name, 1);
         return;
     }
@@ -441,77 +404,6 @@ void reconcile_resume(struct reconcile *rec)
             resume_one(rec, name, a);
         }
     }
-}
-
-/* Some source says something of it that cannot be read, and nothing else is known of it. */
-static bool is_in_doubt(const struct accepted *a, const char *name, const struct source_view *view)
-{
-    if (a->running == NULL || a->removing) {
-        return false;
-    }
-    const char *origin = a->is_of_other_source ? NULL : a->running->file;
-    bool may_be_there = origin != NULL ? strv_has(&view->unsure, origin) : view->unsure.count > 0;
-    return strv_has(&view->kept, name) || (!a->was_seen && may_be_there);
-}
-
-static void keep_doubtful(struct reconcile *rec, const struct source_view *view)
-{
-    size_t at = 0;
-    const char *name = NULL;
-    void *value = NULL;
-    while (map_next(rec->apps, &at, &name, &value)) {
-        struct accepted *a = value;
-        if (!a->present && is_in_doubt(a, name, view)) {
-            a->present = true;
-            a->seen = true;
-        }
-    }
-}
-
-/* What an application of this view may depend on. Where something could not be read, what is
- * missing may be in that: then whoever waits for it is pending, and not refused. */
-static struct map *known_applications(const struct reconcile *rec, const struct source_view *view)
-{
-    struct map *known = map_new();
-    for (size_t i = 0; i < view->count; i++) {
-        CLEANUP(free) char *elsewhere = admission_not_for_device(rec->config, view->apps[i]);
-        if (elsewhere == NULL) {
-            // NOLINTNEXTLINE(performance-no-int-to-ptr)
-            map_put(known, view->apps[i]->name, (void *) (uintptr_t) view->apps[i]);
-        }
-    }
-    for (size_t i = 0; i < view->kept.count; i++) {
-        map_put(known, view->kept.items[i], known);
-    }
-    for (size_t i = 0; i < view->count && view->unsure.count > 0; i++) {
-        const struct strv *names = &view->apps[i]->depends_on;
-        for (size_t j = 0; j < names->count; j++) {
-            if (!map_has(known, names->items[j])) {
-                map_put(known, names->items[j], known);
-            }
-        }
-    }
-    return known;
-}
-
-void reconcile_view(void *arg, const struct source_view *view)
-{
-    struct reconcile *rec = arg;
-    size_t at = 0;
-    void *value = NULL;
-    while (map_next(rec->apps, &at, NULL, &value)) {
-        struct accepted *a = value;
-        a->seen = false;
-        a->present = false;
-    }
-    rec->known = known_applications(rec, view);
-    for (size_t i = 0; i < view->count; i++) {
-        take(rec, view->apps[i]);
-    }
-    map_free(steal_ptr(&rec->known));
-    keep_doubtful(rec, view);
-    remove_unseen(rec);
-    forget_absent(rec);
 }
 
 /* --- what is asked and told ----------------------------------------------------------------------

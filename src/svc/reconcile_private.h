@@ -1,6 +1,6 @@
 /*
- * The inside of reconcile, shared by reconcile.c (what is to run) and reconcile_trial.c (a new
- * version on trial, and going back).
+ * The inside of reconcile, shared by reconcile.c (what is to run), reconcile_pass.c (a view, in
+ * turns) and reconcile_trial.c (a new version on trial, and going back).
  */
 #ifndef EDGIBLE_RECONCILE_PRIVATE_H
 #define EDGIBLE_RECONCILE_PRIVATE_H
@@ -33,6 +33,14 @@ struct accepted {
     bool seen;               /* in the view, and for this device */
 };
 
+/* A view that is being brought about. */
+struct pass {
+    struct app_spec **apps;    /* shared with the source */
+    size_t count, next;        /* next: the first that was not taken yet */
+    struct map *kept, *unsure; /* as the view has them: sets */
+    struct map *known;         /* as of admission_depends_refusal(); NULL: it has not begun */
+};
+
 struct reconcile {
     struct supervisor *supervisor;
     struct events *events;
@@ -40,15 +48,27 @@ struct reconcile {
     const struct config *config;
     char *own_user;
     struct loop_timer *trial_timer;
-    struct map *apps;    /* name → struct accepted */
-    struct map *leaving; /* name → struct leaving */
-    struct map *known;   /* during a view: as of admission_depends_refusal() */
+    struct map *apps;       /* name → struct accepted */
+    struct map *leaving;    /* name → struct leaving */
+    struct pass *pass;      /* under way; NULL: none */
+    struct pass *next_pass; /* after that; NULL: none */
+    struct loop_timer *pass_timer;
 };
 
 /* Writes down what is accepted of it, before anything is done about it: what is wanted is never
  * behind what runs. app is as it is to be written. */
 void reconcile_write_record(struct reconcile *rec, const struct accepted *a,
                             const struct app_spec *app, bool removing);
+
+/* An application of the view under way. */
+void reconcile_take(struct reconcile *rec, const struct app_spec *app);
+/* What runs of it is about to be removed. */
+void reconcile_leave(struct reconcile *rec, const char *name, struct accepted *a);
+void reconcile_free_accepted(struct accepted *a);
+
+/* reconcile_pass.c */
+void pass_init(struct reconcile *rec, struct loop *loop);
+void pass_fini(struct reconcile *rec);
 
 /* reconcile_trial.c */
 void trial_init(struct reconcile *rec, struct loop *loop);

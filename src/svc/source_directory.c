@@ -19,6 +19,8 @@
 #define WAIT_FOR_WRITER_MS 250
 #define LOST_RETRY_MS 2000
 #define MAX_FILES 10000
+/* So long files are read in a turn of the loop. */
+#define TURN_MS 20
 
 struct source_directory {
     struct source base;
@@ -28,12 +30,20 @@ struct source_directory {
     mono_ms scan_at;     /* what the timer is armed for */
     struct map *files;   /* name → struct source_file */
     struct map *holders; /* application → struct source_file that it was taken from last */
+    struct strv names;   /* of the scan under way */
+    size_t next;         /* of them */
+    bool is_scanning;
+    bool must_wait;             /* somebody writes to one of them */
+    bool must_repeat;           /* something changed meanwhile */
+    bool has_changed;           /* what was read is in no view yet */
+    struct source_file *beside; /* which the scan waits for; NULL: none */
     bool was_scanned, is_lost, force_view;
     mono_ms last_contact; /* -1: never */
     char *trouble;        /* why it is lost */
 };
 
 static void on_scan(void *arg);
+static void on_read(void *arg);
 
 static struct source_directory *from_base(struct source *base)
 {
@@ -59,11 +69,14 @@ static void scan_at(struct source_directory *source, mono_ms when)
     loop_timer_arm(source->timer, when);
 }
 
-/* Scans after `delay`, or earlier where that is already planned. */
+/* Scans after `delay`, or earlier where that is already planned; where a scan is under way, after
+ * that. */
 static void scan_within(struct source_directory *source, mono_ms delay)
 {
     mono_ms when = loop_now() + delay;
-    if (when < source->scan_at) {
+    if (source->is_scanning) {
+        source->must_repeat = true;
+    } else if (when < source->scan_at) {
         scan_at(source, when);
     }
 }
@@ -73,7 +86,9 @@ static struct source_file *get_file(struct source_directory *source, const char 
 {
     struct source_file *file = map_get(source->files, name);
     if (file == NULL && map_count(source->files) < MAX_FILES) {
-        file = source_file_new(source->directory, name, &source->base.load);
+        file = source_file_new(source->directory, name, &source->base);
+        file->on_read = on_read;
+        file->arg = source;
         map_put(source->files, name, file);
     }
     return file;
@@ -98,6 +113,7 @@ static void on_change(void *arg, enum watch_change change, const char *name)
     if (file != NULL) {
         file->written_at = change == WATCH_WRITING ? loop_now() : 0;
         file->is_closed = change == WATCH_COMPLETE;
+        file->is_present = source->is_scanning; /* the scan may be past it */
     }
     scan_within(source, change == WATCH_WRITING ? SETTLE_WRITING_MS : SETTLE_MS);
 }
@@ -139,7 +155,7 @@ static struct source_file *holder_of(const struct source_directory *source, cons
 }
 
 struct view {
-    const struct app_spec **apps;
+    struct app_spec **apps;
     size_t count;
 };
 
@@ -147,7 +163,7 @@ static void add_to_view(struct source_directory *source, struct view *view,
                         struct source_file *file, bool changed)
 {
     for (size_t i = 0; i < file->docs.app_count; i++) {
-        const struct app_spec *app = file->docs.apps[i];
+        struct app_spec *app = file->docs.apps[i];
         struct source_file *holder = holder_of(source, app->name);
         if (holder == NULL) {
             map_put(source->holders, app->name, file);
@@ -173,7 +189,7 @@ static int compare_files(const void *a, const void *b)
     return strcmp((*x)->name, (*y)->name);
 }
 
-static void give_view(struct source_directory *source)
+static void give_view(struct source_directory *source, bool is_awaited)
 {
     if (source_waits_for_set(&source->base, source->directory)) {
         return;
@@ -181,7 +197,7 @@ static void give_view(struct source_directory *source)
     size_t count = map_count(source->files);
     CLEANUP(free) struct source_file **files = xcalloc(count, sizeof(struct source_file *));
     CLEANUP(free)
-    const struct app_spec **apps = xcalloc(APPSPEC_MAX_DOCUMENTS, sizeof(struct app_spec *));
+    struct app_spec **apps = xcalloc(APPSPEC_MAX_DOCUMENTS, sizeof(struct app_spec *));
     size_t at = 0;
     void *value = NULL;
     for (size_t i = 0; map_next(source->files, &at, NULL, &value); i++) {
@@ -189,7 +205,7 @@ static void give_view(struct source_directory *source)
     }
     qsort(files, count, sizeof(struct source_file *), compare_files);
     struct view view = {.apps = apps};
-    struct source_view given = {.apps = apps};
+    struct source_view given = {.apps = apps, .is_awaited = is_awaited};
     for (size_t i = 0; i < count; i++) {
         add_to_view(source, &view, files[i], source->force_view);
         source_docs_add_doubts(&files[i]->docs, &given);
@@ -229,17 +245,21 @@ static void lose(struct source_directory *source, int error)
     scan_at(source, loop_now() + LOST_RETRY_MS);
 }
 
-static bool refresh(struct source_directory *source, const char *name, bool *waits)
+/* False where the file is read beside the loop. */
+static bool refresh(struct source_directory *source, const char *name, bool at_once)
 {
     struct source_file *file = get_file(source, name);
     if (file == NULL) {
         log_error("source", "'%s' is left out: more than %d files", name, MAX_FILES);
-        return false;
+        return true;
     }
     file->is_present = true;
-    enum source_read result = source_file_refresh(file, &source->base, loop_now());
-    *waits = *waits || result == SOURCE_READ_WAIT;
-    return result == SOURCE_READ_LOADED;
+    enum source_read result = source_file_refresh(file, &source->base, at_once);
+    bool is_beside = result == SOURCE_READ_BESIDE;
+    source->beside = is_beside ? file : NULL;
+    source->must_wait = source->must_wait || result == SOURCE_READ_WAIT;
+    source->has_changed = source->has_changed || result == SOURCE_READ_LOADED || is_beside;
+    return !is_beside;
 }
 
 /* Forgets the files that were not there; true where there was one with applications. */
@@ -271,8 +291,8 @@ static bool forget_absent(struct source_directory *source)
     return count > 0;
 }
 
-/* Reads the whole directory; -1 with errno where that cannot be done to its end. */
-static int scan(struct source_directory *source, bool *changed, bool *waits)
+/* Reads the names of all files; -1 with errno where that cannot be done to its end. */
+static int list_names(struct source_directory *source)
 {
     DIR *dir = opendir(source->directory);
     if (dir == NULL) {
@@ -280,8 +300,8 @@ static int scan(struct source_directory *source, bool *changed, bool *waits)
     }
     errno = 0;
     for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        if (source_directory_takes(entry->d_name) && refresh(source, entry->d_name, waits)) {
-            *changed = true;
+        if (source_directory_takes(entry->d_name)) {
+            strv_add(&source->names, entry->d_name);
         }
         errno = 0;
     }
@@ -305,37 +325,90 @@ static bool is_room_found(const struct source_directory *source)
     return false;
 }
 
-static void on_scan(void *arg)
+static void drop_scan(struct source_directory *source)
 {
-    struct source_directory *source = arg;
-    bool changed = false;
-    bool waits = false;
-    /* First the watch, then the look: what changes in between is seen by one of them. */
-    watch_again(source);
-    if (scan(source, &changed, &waits) < 0) {
-        lose(source, errno);
-        return;
+    if (source->beside != NULL) {
+        source_file_drop_reading(steal_ptr(&source->beside));
     }
+    strv_fini(&source->names);
+    source->is_scanning = false;
+}
+
+static void end_scan(struct source_directory *source, bool is_awaited)
+{
+    drop_scan(source);
     source->last_contact = loop_now();
     if (source->is_lost) {
         source->is_lost = false;
         free(steal_ptr(&source->trouble));
         say_source(source, EVENT_SOURCE_BACK, " again");
     }
-    changed = forget_absent(source) || changed;
-    waits = waits || is_room_found(source);
-    scan_at(source, loop_now() + (waits ? WAIT_FOR_WRITER_MS : RESCAN_MS));
-    if (changed || !source->was_scanned) {
+    bool is_changed = forget_absent(source) || source->has_changed;
+    bool waits = source->must_wait || is_room_found(source);
+    mono_ms pause = source->must_repeat ? SETTLE_MS : waits ? WAIT_FOR_WRITER_MS : RESCAN_MS;
+    scan_at(source, loop_now() + pause);
+    source->has_changed = false;
+    if (is_changed || !source->was_scanned) {
         source->was_scanned = true;
         source->force_view = true;
-        give_view(source);
+        give_view(source, is_awaited);
         source->force_view = false;
+    }
+}
+
+/* Reads on, a turn's worth. */
+static void go_on(struct source_directory *source, bool at_once)
+{
+    mono_ms end = loop_now() + TURN_MS;
+    while (source->next < source->names.count) {
+        if (!at_once && loop_now() >= end) {
+            scan_at(source, 0);
+            return;
+        }
+        if (!refresh(source, source->names.items[source->next++], at_once)) {
+            return;
+        }
+    }
+    end_scan(source, at_once);
+}
+
+static void on_read(void *arg)
+{
+    struct source_directory *source = arg;
+    source->beside = NULL;
+    go_on(source, false);
+}
+
+static void begin_scan(struct source_directory *source, bool at_once)
+{
+    /* First the watch, then the look: what changes in between is seen by one of them. */
+    watch_again(source);
+    source->is_scanning = true;
+    source->must_wait = source->must_repeat = false;
+    source->next = 0;
+    if (list_names(source) < 0) {
+        int error = errno;
+        drop_scan(source);
+        lose(source, error);
+        return;
+    }
+    go_on(source, at_once);
+}
+
+static void on_scan(void *arg)
+{
+    struct source_directory *source = arg;
+    if (source->is_scanning) {
+        go_on(source, false);
+    } else {
+        begin_scan(source, false);
     }
 }
 
 static void directory_free(struct source *base)
 {
     struct source_directory *source = from_base(base);
+    drop_scan(source);
     size_t at = 0;
     void *value = NULL;
     while (map_next(source->files, &at, NULL, &value)) {
@@ -355,13 +428,14 @@ static void directory_stop(struct source *base)
     struct source_directory *source = from_base(base);
     watch_free(steal_ptr(&source->watch));
     loop_timer_disarm(source->timer);
+    drop_scan(source);
 }
 
 static void directory_reload(struct source *base)
 {
     struct source_directory *source = from_base(base);
     if (source->was_scanned) {
-        give_view(source);
+        give_view(source, false);
     }
 }
 
@@ -414,7 +488,8 @@ static void directory_each_problem(const struct source *base, source_problem_fn 
 
 void source_directory_scan(struct source *source)
 {
-    on_scan(from_base(source));
+    drop_scan(from_base(source));
+    begin_scan(from_base(source), true);
 }
 
 static const struct source_ops directory_ops = {

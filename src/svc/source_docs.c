@@ -215,14 +215,14 @@ bool source_docs_has_room(const struct source_docs *docs)
                                       elsewhere.memory_bytes < docs->no_room_beside.memory_bytes);
 }
 
-void source_docs_parse(const struct source_docs *docs, const char *text, size_t len,
-                       struct app_docs *ret)
+struct source_text source_docs_text(const struct source_docs *docs, const char *text, size_t len)
 {
-    struct source_load elsewhere = load_elsewhere(docs);
-    ret->workload_count = elsewhere.workloads;
-    ret->memory_bytes = elsewhere.memory_bytes;
-    ret->faulty = elsewhere.faulty;
-    appspec_parse(docs->origin, text, len, ret);
+    return (struct source_text){
+        .origin = xstrdup(docs->origin),
+        .text = text,
+        .len = len,
+        .own = docs->own,
+    };
 }
 
 static const struct app_spec *find_app(const struct source_docs *docs, const char *name)

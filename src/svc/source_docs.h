@@ -5,23 +5,13 @@
 #define EDGIBLE_SOURCE_DOCS_H
 
 #include "edgible/source.h"
+#include "source_reading.h"
 
 /* What is wrong with a document, or, where application is NULL, with the whole or a document whose
  * name could not be read. */
 struct source_problem {
     char *application;
     struct strv errors;
-};
-
-/* What all documents of a source take. */
-struct source_load {
-    size_t workloads;
-    size_t memory_bytes; /* about, of what they were read as */
-    size_t bytes;        /* of their texts, as they were taken last */
-    size_t faulty;       /* of them, with errors */
-    /* Lines about warnings that may still be logged before `warn_again`. */
-    size_t warnings_left;
-    mono_ms warn_again;
 };
 
 struct source_docs {
@@ -44,10 +34,8 @@ struct source_docs {
 void source_docs_init(struct source_docs *docs, const char *origin, struct source_load *load);
 void source_docs_fini(struct source_docs *docs);
 
-/* Reads them, up to what is left of the source's bounds. *ret must be zeroed; the caller finishes
- * it. */
-void source_docs_parse(const struct source_docs *docs, const char *text, size_t len,
-                       struct app_docs *ret);
+/* Their text, to be read. text is borrowed. */
+struct source_text source_docs_text(const struct source_docs *docs, const char *text, size_t len);
 /* What it takes does not count until it is taken or refused anew: for all documents of an answer
  * that is read as a whole, in which one may grow by what another one shrinks. */
 void source_docs_uncount(struct source_docs *docs);

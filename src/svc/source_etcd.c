@@ -5,10 +5,8 @@
 #include "edgible/map.h"
 #include "edgible/source_trust.h"
 #include "etcd_bounds.h"
-#include "etcd_online.h"
 #include "reporter.h"
-#include "source_docs.h"
-#include "source_private.h"
+#include "source_etcd_private.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -21,23 +19,6 @@
 #define SILENCE_MS 1200000
 #define STRANGE_PAUSE_MS 5000
 
-struct source_etcd {
-    struct source base;
-    struct etcd_session session;
-    struct reporter *reporter;
-    char *prefix; /* of the documents: ends with a slash */
-    char *report_key;
-    struct etcd_online online;
-    struct http_call *range, *watch, *report; /* under way; NULL: none */
-    struct etcd_stream stream;                /* of watch */
-    mono_ms read_at;                          /* when all was read last */
-    int64_t revision;                         /* up to which all is known; 0: nothing is */
-    struct etcd_store store;                  /* whose revision that is */
-    struct map *docs;                         /* key → struct source_docs */
-    struct err watch_end;                     /* why the watch was ended from inside */
-    bool is_compacted; /* as what it was to begin with is not kept any more */
-};
-
 static struct source_etcd *from_base(struct source *base)
 {
     return (struct source_etcd *) base;
@@ -48,139 +29,6 @@ static const struct etcd_config *config_of(const struct source_etcd *s)
     return &s->base.params.config->etcd;
 }
 
-/* --- the view ------------------------------------------------------------------------------------
- */
-
-static int compare_docs(const void *a, const void *b)
-{
-    const struct source_docs *const *x = a;
-    const struct source_docs *const *y = b;
-    return strcmp((*x)->origin, (*y)->origin);
-}
-
-static void give_view(struct source_etcd *s)
-{
-    if (source_waits_for_set(&s->base, s->prefix)) {
-        return;
-    }
-    size_t count = map_count(s->docs);
-    CLEANUP(free) struct source_docs **sorted = xcalloc(count + 1, sizeof(struct source_docs *));
-    CLEANUP(free)
-    const struct app_spec **apps = xcalloc(APPSPEC_MAX_DOCUMENTS, sizeof(struct app_spec *));
-    struct source_view view = {.apps = apps};
-    size_t at = 0;
-    void *value = NULL;
-    for (size_t i = 0; map_next(s->docs, &at, NULL, &value); i++) {
-        sorted[i] = value;
-    }
-    qsort(sorted, count, sizeof(struct source_docs *), compare_docs);
-    for (size_t i = 0; i < count; i++) {
-        for (size_t k = 0; k < sorted[i]->app_count && view.count < APPSPEC_MAX_DOCUMENTS; k++) {
-            apps[view.count++] = sorted[i]->apps[k];
-        }
-        source_docs_add_doubts(sorted[i], &view);
-    }
-    s->base.params.on_view(s->base.params.arg, &view);
-    strv_fini(&view.kept);
-    strv_fini(&view.unsure);
-}
-
-static void free_docs(struct source_docs *docs)
-{
-    if (docs != NULL) {
-        source_docs_fini(docs);
-        free(docs);
-    }
-}
-
-static struct source_docs *get_docs(struct source_etcd *s, const char *key)
-{
-    struct source_docs *docs = map_get(s->docs, key);
-    if (docs == NULL) {
-        docs = xcalloc(1, sizeof(*docs));
-        source_docs_init(docs, key, &s->base.load);
-        map_put(s->docs, key, docs);
-    }
-    return docs;
-}
-
-/* One application a key, under its own name. */
-static bool is_under_its_name(const struct source_etcd *s, const char *key,
-                              const struct app_docs *parsed)
-{
-    const char *name = key + strlen(s->prefix);
-    for (size_t i = 0; i < parsed->count; i++) {
-        if (parsed->docs[i].name != NULL && strcmp(parsed->docs[i].name, name) != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool is_signed_set(const struct source_etcd *s, const char *key)
-{
-    return s->base.trust != NULL && strcmp(key + strlen(s->prefix), TRUST_SET_NAME) == 0;
-}
-
-/* 0 where the documents may be taken, which are the first *len bytes. */
-static int check_trust(struct source_etcd *s, struct source_docs *docs, const struct etcd_kv *kv,
-                       size_t *len)
-{
-    struct err err = {0};
-    if (!is_signed_set(s, kv->key)) {
-        (void) err_set(&err, ERR_REMOTE,
-                       "with controlPlane.trustedKeys only the signed set '" TRUST_SET_NAME
-                       "' is taken");
-    } else if (trust_accept(s->base.trust, kv->value, kv->value_len, len, &err) == 0) {
-        return 0;
-    }
-    source_say_untrusted(&s->base, kv->key, err.msg);
-    source_docs_refuse(docs, s->base.params.events, err.msg);
-    return -1;
-}
-
-/* The key is gone. A signed set goes with a signature alone. */
-static void forget_key(struct source_etcd *s, const char *key)
-{
-    struct source_docs *docs = map_get(s->docs, key);
-    if (docs != NULL && is_signed_set(s, key)) {
-        source_docs_refuse(docs, s->base.params.events,
-                           "is the signed set, and is gone; a signed set without applications "
-                           "removes them");
-    } else {
-        free_docs(map_remove(s->docs, key));
-    }
-}
-
-static void take_value(struct source_etcd *s, const struct etcd_kv *kv)
-{
-    struct source_docs *docs = get_docs(s, kv->key);
-    CLEANUP(app_docs) struct app_docs parsed = {0};
-    size_t len = kv->value_len;
-    if (s->base.trust != NULL && check_trust(s, docs, kv, &len) < 0) {
-        return;
-    }
-    source_docs_parse(docs, kv->value, len, &parsed);
-    bool is_set = s->base.trust != NULL;
-    if (!is_set && parsed.count == 0 && parsed.diag.error_count == 0) {
-        source_docs_refuse(docs, s->base.params.events,
-                           "is empty; to remove the application delete the key");
-    } else if (!is_set && !is_under_its_name(s, kv->key, &parsed)) {
-        source_docs_refuse(docs, s->base.params.events,
-                           "holds an application of another name than the key's");
-    } else {
-        source_docs_take(docs, s->base.params.events, &parsed, false);
-    }
-}
-
-/* What is deeper than the applications' names, or has none, is somebody else's. */
-static bool is_document(const struct source_etcd *s, const struct etcd_kv *kv)
-{
-    size_t len = strlen(s->prefix);
-    return kv->key_len == strlen(kv->key) && strncmp(kv->key, s->prefix, len) == 0 &&
-           kv->key[len] != '\0' && strchr(kv->key + len, '/') == NULL;
-}
-
 /* What was applied is named by its revision. */
 static void set_desired(struct source_etcd *s)
 {
@@ -189,77 +37,118 @@ static void set_desired(struct source_etcd *s)
     reporter_set_desired(s->reporter, etag);
 }
 
-/* --- range ---------------------------------------------------------------------------------------
+/* --- reading -------------------------------------------------------------------------------------
  */
 
 static void begin(void *arg);
 static void begin_watch(struct source_etcd *s);
+static void end_watch(struct source_etcd *s, const struct err *err);
 
-static void forget_absent(struct source_etcd *s, const struct etcd_answer *answer)
+/* Nothing of what came and is not taken yet counts. */
+static void drop(struct source_etcd *s)
 {
-    CLEANUP(map) struct map *present = map_new();
-    CLEANUP(strv) struct strv absent = {0};
-    for (size_t i = 0; i < answer->count; i++) {
-        map_put(present, answer->kvs[i].key, s);
-    }
-    size_t at = 0;
-    const char *key = NULL;
-    void *value = NULL;
-    while (map_next(s->docs, &at, &key, &value)) {
-        if (!map_has(present, key)) {
-            strv_add(&absent, key);
-        }
-    }
-    for (size_t i = 0; i < absent.count; i++) {
-        forget_key(s, absent.items[i]);
-    }
+    etcd_intake_clear(&s->intake);
+    source_reading_free(steal_ptr(&s->reading));
+    http_call_free(steal_ptr(&s->range));
+    http_call_free(steal_ptr(&s->watch));
+    s->is_range = s->has_ended = false;
 }
 
 /* Something is wrong with this endpoint, or with all. */
 static void fail(struct source_etcd *s, const struct err *err)
 {
-    http_call_free(steal_ptr(&s->range));
-    http_call_free(steal_ptr(&s->watch));
+    drop(s);
     etcd_session_failed(&s->session, err);
     reporter_start(s->reporter);
 }
 
+static void free_batch(void *keep)
+{
+    etcd_answer_fini(keep);
+    free(keep);
+}
+
+static void on_documents(void *arg, struct source_text *texts, size_t count);
+
+/* Takes over what the answer holds. */
+static void begin_documents(struct source_etcd *s, struct etcd_answer *answer)
+{
+    struct source_reading_params reading = {
+        .loop = s->base.params.loop,
+        .taken = s->is_range ? (struct source_load){0} : s->base.load,
+        .free_keep = free_batch,
+        .done = on_documents,
+        .arg = s,
+    };
+    s->batch = xmalloc(sizeof(*s->batch));
+    *s->batch = *answer;
+    *answer = (struct etcd_answer){0};
+    reading.texts = etcd_make_texts(s, &reading.count);
+    reading.keep = s->batch;
+    source_reading_start(&reading, &s->reading);
+    if (s->reading != NULL) {
+        etcd_intake_hold(&s->intake);
+    }
+}
+
+/* --- range ---------------------------------------------------------------------------------------
+ */
+
 /* They are within the bounds together, so that none counts before all were taken. */
-static void take_all(struct source_etcd *s, const struct etcd_answer *answer)
+static void take_all(struct source_etcd *s, struct source_text *texts, size_t count)
 {
     size_t at = 0;
     void *value = NULL;
-    forget_absent(s, answer);
+    etcd_forget_absent(s);
     while (map_next(s->docs, &at, NULL, &value)) {
         source_docs_uncount(value);
     }
-    for (size_t i = 0; i < answer->count; i++) {
-        if (is_document(s, &answer->kvs[i])) {
-            take_value(s, &answer->kvs[i]);
+    at = 0;
+    for (size_t i = 0; i < s->batch->count; i++) {
+        struct app_docs *docs = etcd_documents_of(&s->batch->kvs[i], texts, count, &at);
+        if (docs != NULL) {
+            etcd_take_documents(s, s->batch->kvs[i].key, docs);
         }
+    }
+    s->is_range = false;
+    s->revision = s->batch->revision;
+    s->read_at = loop_now();
+    etcd_session_found(&s->session);
+    etcd_give_view(s);
+    set_desired(s);
+    reporter_start(s->reporter);
+    begin_watch(s);
+}
+
+static void take_range(struct source_etcd *s, struct etcd_answer *answer, struct err *err)
+{
+    int rc = err->code != 0 ? -1 : 0;
+    if (etcd_session_judge(&s->session, s->range_status, rc, err) < 0 ||
+        etcd_bounds_check_range(answer, err) < 0 ||
+        etcd_store_check(&s->store, answer, loop_now(), err) < 0) {
+        fail(s, err);
+    } else {
+        begin_documents(s, answer);
     }
 }
 
 static void on_range(void *arg, const struct http_answer *http, const struct err *http_err)
 {
     struct source_etcd *s = arg;
-    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
     struct err err = {0};
-    if (etcd_session_read(&s->session, http, http_err, &answer, &err) < 0 ||
-        etcd_bounds_check_range(&answer, &err) < 0 ||
-        etcd_store_check(&s->store, &answer, loop_now(), &err) < 0) {
+    char text[ERR_MSG_MAX];
+    if (http_err != NULL) {
+        (void) err_set(&err, ERR_HOST, "%s", err_text(http_err, text, sizeof(text)));
         fail(s, &err);
         return;
     }
+    CLEANUP(buf) struct buf body = http_call_take_body(s->range);
+    s->range_status = http->status;
+    s->is_range = true;
     http_call_free(steal_ptr(&s->range));
-    take_all(s, &answer);
-    s->revision = answer.revision;
-    s->read_at = loop_now();
-    etcd_session_found(&s->session);
-    give_view(s);
-    set_desired(s);
-    reporter_start(s->reporter);
-    begin_watch(s);
+    if (etcd_intake_add(&s->intake, &body, &err) < 0) {
+        fail(s, &err);
+    }
 }
 
 static void begin_range(struct source_etcd *s)
@@ -277,99 +166,156 @@ static void begin_range(struct source_etcd *s)
 /* --- watch ---------------------------------------------------------------------------------------
  */
 
-static bool is_room_found(const struct source_etcd *s)
+/* -1 where all must be read again, with the reason in watch_end. */
+static int take_change(struct source_etcd *s, const struct etcd_kv *kv, struct app_docs *docs)
 {
-    size_t at = 0;
-    void *value = NULL;
-    while (map_next(s->docs, &at, NULL, &value)) {
-        if (source_docs_has_room(value)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Of the stream: -1 ends it, with the reason in watch_end. */
-static int take_changes(struct source_etcd *s, const struct etcd_answer *answer)
-{
-    size_t taken = 0;
-    if (answer->is_canceled) {
-        s->revision = 0; /* all is to be read again */
-        s->is_compacted = answer->compact_revision != 0;
-        return err_set(&s->watch_end, ERR_REMOTE, "etcd ends the watch: %s",
-                       answer->compact_revision != 0 ? "the history is compacted"
-                       : answer->reason != NULL      ? answer->reason
-                                                     : "no reason given");
-    }
-    etcd_session_found(&s->session);
-    if (answer->is_created && answer->revision < s->revision) {
-        s->revision = 0;
-        s->is_compacted = true; /* or the store is another one: the range tells */
-        return err_set(&s->watch_end, ERR_REMOTE, "etcd is behind what was known already");
-    }
-    for (size_t i = 0; i < answer->count; i++) {
-        const struct etcd_kv *kv = &answer->kvs[i];
-        if (!is_document(s, kv)) {
-            continue;
-        }
-        taken++;
-        const struct source_docs *old = map_get(s->docs, kv->key);
-        if (kv->is_deleted) {
-            forget_key(s, kv->key);
-        } else if (etcd_bounds_check_change(&s->base.load, map_count(s->docs), old, kv,
-                                            &s->watch_end) == 0) {
-            take_value(s, kv);
-        } else { /* some of them may be deleted by now, which only the range can tell */
-            s->revision = 0;
+    const struct source_docs *old = map_get(s->docs, kv->key);
+    if (kv->is_deleted) {
+        etcd_forget_key(s, kv->key);
+    } else if (docs != NULL) {
+        if (etcd_bounds_check_change(&s->base.load, map_count(s->docs), old, kv, &s->watch_end) <
+            0) { /* some of them may be deleted by now, which only the range can tell */
             return -1;
         }
-    }
-    s->revision = answer->revision > s->revision ? answer->revision : s->revision;
-    s->store.revision = s->revision;
-    if (taken > 0) {
-        give_view(s);
-        set_desired(s);
-    }
-    if (is_room_found(s)) {
-        s->revision = 0;
-        return err_set(&s->watch_end, ERR_REMOTE, "documents that were refused may fit now");
+        etcd_take_documents(s, kv->key, docs);
     }
     return 0;
 }
 
-static int on_line(void *arg, const char *line, size_t len)
+/* The store may be ahead of the changes that it has told of, most of all when a watch begins: its
+ * revision counts only where it tells of nothing else, which is how it says that nothing is left.
+ */
+static void note_revision(struct source_etcd *s)
+{
+    const struct etcd_answer *answer = s->batch;
+    int64_t told = answer->count == 0 && !answer->is_created ? answer->revision : 0;
+    for (size_t i = 0; i < answer->count; i++) {
+        int64_t changed = answer->kvs[i].mod_revision;
+        told = changed > told ? changed : told;
+    }
+    s->revision = told > s->revision ? told : s->revision;
+    s->store.revision = s->revision;
+}
+
+static void take_changes(struct source_etcd *s, struct source_text *texts, size_t count)
+{
+    size_t taken = 0;
+    size_t at = 0;
+    const struct etcd_answer *answer = s->batch;
+    for (size_t i = 0; i < answer->count; i++) {
+        const struct etcd_kv *kv = &answer->kvs[i];
+        if (!etcd_is_news(s, kv)) {
+            continue;
+        }
+        taken++;
+        if (take_change(s, kv, etcd_documents_of(kv, texts, count, &at)) < 0) {
+            s->revision = 0;
+            return;
+        }
+    }
+    note_revision(s);
+    if (taken > 0) {
+        etcd_give_view(s);
+        set_desired(s);
+    }
+    if (etcd_is_room_found(s)) {
+        s->revision = 0;
+        (void) err_set(&s->watch_end, ERR_REMOTE, "documents that were refused may fit now");
+    }
+}
+
+static void take_line(struct source_etcd *s, struct etcd_answer *answer, const struct err *err)
+{
+    if (err->code != 0) {
+        s->revision = 0;
+        s->watch_end = *err;
+    } else if (answer->is_canceled) {
+        s->revision = 0; /* all is to be read again */
+        s->is_compacted = answer->compact_revision != 0;
+        (void) err_set(&s->watch_end, ERR_REMOTE, "etcd ends the watch: %s",
+                       answer->compact_revision != 0 ? "the history is compacted"
+                       : answer->reason != NULL      ? answer->reason
+                                                     : "no reason given");
+    } else if (answer->is_created && answer->revision < s->revision) {
+        s->revision = 0;
+        s->is_compacted = true; /* or the store is another one: the range tells */
+        (void) err_set(&s->watch_end, ERR_REMOTE, "etcd is behind what was known already");
+    } else {
+        etcd_session_found(&s->session);
+        begin_documents(s, answer);
+    }
+}
+
+/* After each step of a watch: its end, where it has come. */
+static void look_for_end(struct source_etcd *s)
+{
+    if (s->watch_end.code != 0 && !s->is_fed) {
+        end_watch(s, &s->watch_end);
+    } else if (s->has_ended && etcd_intake_is_idle(&s->intake)) {
+        end_watch(s, &s->ended);
+    }
+}
+
+static void on_documents(void *arg, struct source_text *texts, size_t count)
 {
     struct source_etcd *s = arg;
-    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
-    if (etcd_answer_read(line, len, &answer, &s->watch_end) < 0) {
-        s->revision = 0;
-        return -1;
+    bool was_held = s->intake.is_held;
+    if (s->is_range) {
+        take_all(s, texts, count);
+    } else {
+        take_changes(s, texts, count);
     }
+    s->batch = NULL;
+    if (was_held && s->watch_end.code == 0) {
+        etcd_intake_release(&s->intake);
+    }
+    if (was_held) {
+        look_for_end(s);
+    }
+}
+
+static void on_answer(void *arg, struct etcd_answer *answer, const struct err *err)
+{
+    struct source_etcd *s = arg;
+    struct err why = err != NULL ? *err : (struct err){0};
+    if (s->is_range) {
+        take_range(s, answer, &why);
+    } else if (s->watch_end.code == 0) {
+        take_line(s, answer, &why);
+        look_for_end(s);
+    }
+}
+
+static int on_line(void *arg, struct buf *line)
+{
+    struct source_etcd *s = arg;
     source_link_plan(&s->session.link, SILENCE_MS);
-    return take_changes(s, &answer);
+    if (etcd_intake_add(&s->intake, line, &s->watch_end) < 0) {
+        s->watch_end.code = ERR_REMOTE; /* the endpoint is well */
+        s->revision = 0;
+    }
+    return s->watch_end.code != 0 ? -1 : 0;
 }
 
 static int on_watch_data(void *arg, const char *data, size_t len)
 {
     struct source_etcd *s = arg;
     struct err err = {0};
-    if (etcd_stream_feed(&s->stream, data, len, on_line, s, &err) < 0) {
-        s->watch_end = s->watch_end.code != 0 ? s->watch_end : err;
-        return -1;
+    s->is_fed = true;
+    int rc = etcd_stream_feed(&s->stream, data, len, on_line, s, &err);
+    s->is_fed = false;
+    if (rc < 0 && s->watch_end.code == 0) {
+        s->watch_end = err;
     }
-    return 0;
+    return rc;
 }
 
-static void on_watch_end(void *arg, const struct http_answer *http, const struct err *http_err)
+static void end_watch(struct source_etcd *s, const struct err *why)
 {
-    struct source_etcd *s = arg;
-    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
-    struct err err = s->watch_end;
-    if (err.code == 0 && etcd_session_read(&s->session, http, http_err, &answer, &err) == 0) {
-        (void) err_set(&err, ERR_REMOTE, "etcd ended the stream of changes");
-    }
+    struct err err = *why;
     bool is_ours = s->watch_end.code == ERR_REMOTE;
-    http_call_free(steal_ptr(&s->watch));
+    drop(s);
+    s->watch_end = (struct err){0};
     log_debug("source", "%s", err.msg);
     if (!is_ours) {
         fail(s, &err);
@@ -380,10 +326,27 @@ static void on_watch_end(void *arg, const struct http_answer *http, const struct
     }
 }
 
+static void on_watch_end(void *arg, const struct http_answer *http, const struct err *http_err)
+{
+    struct source_etcd *s = arg;
+    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
+    s->ended = s->watch_end;
+    if (s->ended.code == 0 &&
+        etcd_session_read(&s->session, http, http_err, &answer, &s->ended) == 0) {
+        (void) err_set(&s->ended, ERR_REMOTE, "etcd ended the stream of changes");
+    }
+    s->has_ended = true;
+    http_call_free(steal_ptr(&s->watch));
+    look_for_end(s);
+}
+
 static void begin_watch(struct source_etcd *s)
 {
     struct err err = {0};
-    CLEANUP(free) char *body = etcd_watch_text(s->prefix, s->revision + 1);
+    /* From what is known, so that nothing between it and the first change can be compacted away
+     * unseen: where a key is deleted, and the history up to that very revision is compacted, a
+     * watch from there on says nothing of it. */
+    CLEANUP(free) char *body = etcd_watch_text(s->prefix, s->revision);
     struct etcd_request request = {
         .path = "/v3/watch",
         .body = body,
@@ -411,8 +374,7 @@ static void begin(void *arg)
         log_warn("source", "etcd has said nothing for too long; it is asked anew");
         s->revision = 0;
     }
-    http_call_free(steal_ptr(&s->range));
-    http_call_free(steal_ptr(&s->watch));
+    drop(s);
     bool is_idle = s->report == NULL && s->online.call == NULL;
     if (is_idle && etcd_session_renew(&s->session, &err) < 0) {
         fail(s, &err);
@@ -476,20 +438,14 @@ static void send_report(void *arg, const char *text, size_t len)
 static void etcd_free(struct source *base)
 {
     struct source_etcd *s = from_base(base);
-    http_call_free(s->range);
-    http_call_free(s->watch);
+    drop(s);
     http_call_free(s->report);
     etcd_online_fini(&s->online);
     reporter_free(s->reporter);
     etcd_session_fini(&s->session);
     etcd_stream_fini(&s->stream);
     etcd_store_fini(&s->store);
-    size_t at = 0;
-    void *value = NULL;
-    while (map_next(s->docs, &at, NULL, &value)) {
-        free_docs(value);
-    }
-    map_free(s->docs);
+    etcd_free_docs(s);
     free(s->prefix);
     free(s->report_key);
     free(s);
@@ -498,8 +454,7 @@ static void etcd_free(struct source *base)
 static void etcd_stop(struct source *base)
 {
     struct source_etcd *s = from_base(base);
-    http_call_free(steal_ptr(&s->range));
-    http_call_free(steal_ptr(&s->watch));
+    drop(s);
     source_link_stop(&s->session.link);
 }
 
@@ -508,7 +463,7 @@ static void etcd_reload(struct source *base)
     struct source_etcd *s = from_base(base);
     etcd_session_set_config(&s->session, config_of(s));
     if (s->revision != 0) {
-        give_view(s);
+        etcd_give_view(s);
     }
 }
 
@@ -566,6 +521,7 @@ struct source *source_etcd_open(const struct source_params *params, struct err *
     s->prefix = xasprintf("%s/v3/devices/%s/applications/", prefix, device);
     s->report_key = xasprintf("%s/v3/devices/%s/report", prefix, device);
     s->docs = map_new();
+    etcd_intake_init(&s->intake, params->loop, on_answer, s);
     struct reporter_params reports = {
         .source = &s->base.params,
         .self = &s->base,

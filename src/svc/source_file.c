@@ -16,19 +16,20 @@
 /* The same where it cannot be known whether it is open. */
 #define QUIET_UNKNOWN_MS 2000
 
-struct source_file *source_file_new(const char *directory, const char *name,
-                                    struct source_load *load)
+struct source_file *source_file_new(const char *directory, const char *name, struct source *source)
 {
     struct source_file *file = xcalloc(1, sizeof(*file));
     file->name = xstrdup(name);
+    file->events = source->params.events;
     CLEANUP(free) char *path = xasprintf("%s/%s", directory, name);
-    source_docs_init(&file->docs, path, load);
+    source_docs_init(&file->docs, path, &source->load);
     return file;
 }
 
 void source_file_free(struct source_file *file)
 {
     if (file != NULL) {
+        source_reading_free(file->reading);
         source_docs_fini(&file->docs);
         free(file->name);
         free(file);
@@ -124,22 +125,60 @@ void source_file_keep(struct source_file *file, struct events *events)
                 "is the signed set, and is gone; a signed set without applications removes them");
 }
 
-static void load(struct source_file *file, const struct source *source, const char *data,
-                 size_t len)
+static void take(struct source_file *file, struct app_docs *docs)
 {
-    struct events *events = source->params.events;
-    if (check_trust(file, source, data, &len) < 0) {
-        return;
-    }
-    CLEANUP(app_docs) struct app_docs docs = {0};
-    source_docs_parse(&file->docs, data, len, &docs);
-    if (docs.is_empty) {
-        say_trouble(file, events, ENODATA,
+    if (docs->is_empty) {
+        say_trouble(file, file->events, ENODATA,
                     "is empty; to remove its applications remove the file, or write []");
         return;
     }
     file->said_errno = 0;
-    source_docs_take(&file->docs, events, &docs, false);
+    source_docs_take(&file->docs, file->events, docs, false);
+}
+
+static void on_texts(void *arg, struct source_text *texts, size_t count)
+{
+    struct source_file *file = arg;
+    (void) count;
+    take(file, &texts->docs);
+    if (file->is_beside) {
+        file->is_beside = false;
+        file->on_read(file->arg);
+    }
+}
+
+static enum source_read load(struct source_file *file, const struct source *source, bool at_once,
+                             char *take_data, size_t len)
+{
+    if (check_trust(file, source, take_data, &len) < 0) {
+        free(take_data);
+        return SOURCE_READ_LOADED;
+    }
+    struct source_text *text = xcalloc(1, sizeof(*text));
+    *text = source_docs_text(&file->docs, take_data, len);
+    struct source_reading_params reading = {
+        .loop = source->params.loop,
+        .texts = text,
+        .count = 1,
+        .taken = source->load,
+        .at_once = at_once,
+        .keep = take_data,
+        .free_keep = free,
+        .done = on_texts,
+        .arg = file,
+    };
+    source_reading_start(&reading, &file->reading);
+    file->is_beside = file->reading != NULL;
+    return file->is_beside ? SOURCE_READ_BESIDE : SOURCE_READ_LOADED;
+}
+
+void source_file_drop_reading(struct source_file *file)
+{
+    if (file->reading != NULL) {
+        source_reading_free(steal_ptr(&file->reading));
+        file->is_beside = false;
+        file->is_read = false;
+    }
 }
 
 /* why: NULL, or what else than error's text says it. */
@@ -163,9 +202,10 @@ static enum source_read wait_for_writer(struct source_file *file)
 }
 
 enum source_read source_file_refresh(struct source_file *file, const struct source *source,
-                                     mono_ms now)
+                                     bool at_once)
 {
-    struct events *events = source->params.events;
+    struct events *events = file->events;
+    mono_ms now = loop_now();
     struct stat st;
     struct err err = {0};
     CLEANUP(close_fd)
@@ -205,6 +245,5 @@ enum source_read source_file_refresh(struct source_file *file, const struct sour
     file->wait_said = false;
     file->written_at = 0;
     file->is_closed = false;
-    load(file, source, data, len);
-    return SOURCE_READ_LOADED;
+    return load(file, source, at_once, steal_ptr(&data), len);
 }

@@ -22,22 +22,32 @@ struct source_file {
     bool wait_said;
     int said_errno; /* the trouble that was said last, so that it is not said at each rescan */
     struct source_docs docs;
+    struct source_reading *reading; /* under way; NULL: none */
+    bool is_beside;                 /* refresh() said so */
+    /* Called from the loop once a file that is read beside it has been read. */
+    void (*on_read)(void *arg);
+    void *arg;
+    struct events *events; /* borrowed */
 };
 
 enum source_read {
     SOURCE_READ_SAME,   /* nothing new */
     SOURCE_READ_LOADED, /* the documents may have changed */
     SOURCE_READ_WAIT,   /* somebody writes to it: ask again soon */
+    SOURCE_READ_BESIDE, /* it is read beside the loop: on_read() is called */
 };
 
-/* load counts the documents of all files of the source, and outlives it. */
-struct source_file *source_file_new(const char *directory, const char *name,
-                                    struct source_load *load);
+/* source outlives it. on_read is set by the caller. */
+struct source_file *source_file_new(const char *directory, const char *name, struct source *source);
 void source_file_free(struct source_file *file);
 
-/* Reads it where it changed and is complete. Says what is wrong, once. */
+/* Reads it where it changed and is complete. at_once: never beside the loop. Says what is wrong,
+ * once. */
 enum source_read source_file_refresh(struct source_file *file, const struct source *source,
-                                     mono_ms now);
+                                     bool at_once);
+/* A reading under way counts for nothing: it is begun anew with the next call of
+ * source_file_refresh(). */
+void source_file_drop_reading(struct source_file *file);
 /* A file that was the signed set and is gone: what it held stays. */
 void source_file_keep(struct source_file *file, struct events *events);
 

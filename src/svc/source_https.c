@@ -17,6 +17,16 @@
 #define POLL_WAIT_MS 75000
 #define ANSWER_WAIT_MS 30000
 
+/* What is known of an answer while its documents are read. */
+struct incoming {
+    struct link_answer timing;
+    char *etag;
+    bool is_etag_of_server;
+    bool is_page;    /* text/html */
+    bool is_list;    /* which says itself where it ends, and that it is empty */
+    bool may_be_cut; /* its length is not known */
+};
+
 struct source_https {
     struct source base;
     struct source_link link;
@@ -26,8 +36,10 @@ struct source_https {
     char *etag; /* of what was taken last; a hash where the server gives none */
     bool is_etag_of_server;
     struct source_docs docs;
-    char *untrusted; /* why the last set was refused; NULL: it was not */
-    bool has_docs;   /* an answer was taken */
+    struct source_reading *reading; /* of docs' text; NULL: none */
+    struct incoming incoming;       /* of reading */
+    char *untrusted;                /* why the last set was refused; NULL: it was not */
+    bool has_docs;                  /* an answer was taken */
 };
 
 static struct source_https *from_base(struct source *base)
@@ -100,33 +112,24 @@ static struct http_call *start(struct source_https *s, struct http_request *requ
 
 static void give_view(struct source_https *s)
 {
-    struct source_view view = {.apps = (const struct app_spec *const *) s->docs.apps,
-                               .count = s->docs.app_count};
+    struct source_view view = {.apps = s->docs.apps, .count = s->docs.app_count};
     source_docs_add_doubts(&s->docs, &view);
     s->base.params.on_view(s->base.params.arg, &view);
     strv_fini(&view.kept);
     strv_fini(&view.unsure);
 }
 
-/* A list says itself where it ends, and that it is empty. */
-static bool is_list(const struct http_answer *answer)
-{
-    const char *body = buf_str(&answer->body);
-    return body[strspn(body, " \t\r\n")] == '[';
-}
-
 /* NULL where it is what a control plane answers, else why it is none. The caller frees. */
-static char *judge(const struct http_answer *answer, const struct app_docs *parsed)
+static char *judge(const struct incoming *answer, const struct app_docs *parsed)
 {
-    bool is_page = answer->type != NULL && strncasecmp(answer->type, "text/html", 9) == 0;
     size_t known = 0;
     for (size_t i = 0; i < parsed->count; i++) {
         known += parsed->docs[i].name != NULL ? 1 : 0;
     }
-    if (is_page) {
+    if (answer->is_page) {
         return xstrdup("the answer is a web page (text/html), and no documents");
     }
-    if (parsed->count == 0 && parsed->diag.error_count == 0 && !is_list(answer)) {
+    if (parsed->count == 0 && parsed->diag.error_count == 0 && !answer->is_list) {
         return xstrdup("the answer is empty, which says nothing; no applications are []");
     }
     if (parsed->diag.error_count > 0) {
@@ -142,44 +145,94 @@ static char *judge(const struct http_answer *answer, const struct app_docs *pars
     return NULL;
 }
 
-static void take_answer(struct source_https *s, const struct http_answer *answer)
+/* --- polling -------------------------------------------------------------------------------------
+ */
+
+static void plan_next(struct source_https *s, const struct link_answer *timing)
 {
-    struct source_params *params = &s->base.params;
-    CLEANUP(app_docs) struct app_docs parsed = {0};
-    struct err err = {0};
-    size_t len = answer->body.len;
-    if (s->base.trust != NULL &&
-        trust_accept(s->base.trust, buf_str(&answer->body), answer->body.len, &len, &err) < 0) {
-        if (s->untrusted == NULL || strcmp(s->untrusted, err.msg) != 0) {
-            free(s->untrusted);
-            s->untrusted = xstrdup(err.msg);
-            source_say_untrusted(&s->base, s->docs.origin, err.msg);
-        }
-        source_link_lost(&s->link, -1, "'%s': %s", s->docs.origin, err.msg);
-        return;
-    }
-    free(steal_ptr(&s->untrusted));
-    source_docs_parse(&s->docs, buf_str(&answer->body), len, &parsed);
-    CLEANUP(free) char *why = judge(answer, &parsed);
-    if (why != NULL) {
-        source_link_lost(&s->link, -1, "'%s': %s", s->docs.origin, why);
-        return;
-    }
-    bool is_cut = !answer->is_delimited && !is_list(answer) && s->base.trust == NULL;
+    source_link_found(&s->link);
+    source_link_plan(&s->link,
+                     link_fsm_on_answer(&s->link.fsm, timing, config_of(s)->poll_interval_ms));
+}
+
+static void take_documents(struct source_https *s, struct app_docs *parsed)
+{
+    struct incoming *answer = &s->incoming;
+    bool is_cut = answer->may_be_cut && !answer->is_list && s->base.trust == NULL;
     if (is_cut) {
         log_warn("source",
                  "'%s': the server does not say how long its answer is; nothing is "
                  "removed by it, as it may be cut off",
                  s->docs.origin);
     }
-    source_docs_take(&s->docs, params->events, &parsed, is_cut);
+    free(s->etag);
+    s->etag = steal_ptr(&answer->etag);
+    s->is_etag_of_server = answer->is_etag_of_server;
+    source_docs_take(&s->docs, s->base.params.events, parsed, is_cut);
     s->has_docs = true;
     give_view(s);
     reporter_set_desired(s->reporter, s->etag);
+    plan_next(s, &answer->timing);
 }
 
-/* --- polling -------------------------------------------------------------------------------------
- */
+static void on_texts(void *arg, struct source_text *texts, size_t count)
+{
+    struct source_https *s = arg;
+    (void) count;
+    CLEANUP(free) char *why = judge(&s->incoming, &texts->docs);
+    if (why == NULL) {
+        take_documents(s, &texts->docs);
+    } else {
+        source_link_lost(&s->link, -1, "'%s': %s", s->docs.origin, why);
+    }
+    free(steal_ptr(&s->incoming.etag));
+    reporter_start(s->reporter);
+}
+
+static void refuse_untrusted(struct source_https *s, const struct err *err)
+{
+    if (s->untrusted == NULL || strcmp(s->untrusted, err->msg) != 0) {
+        free(s->untrusted);
+        s->untrusted = xstrdup(err->msg);
+        source_say_untrusted(&s->base, s->docs.origin, err->msg);
+    }
+    source_link_lost(&s->link, -1, "'%s': %s", s->docs.origin, err->msg);
+}
+
+static void free_body(void *keep)
+{
+    buf_fini(keep);
+    free(keep);
+}
+
+/* Its documents are read; what comes of the answer follows then. */
+static void begin_reading(struct source_https *s)
+{
+    struct err err = {0};
+    struct buf *body = xcalloc(1, sizeof(*body));
+    *body = http_call_take_body(s->poll);
+    size_t len = body->len;
+    if (s->base.trust != NULL &&
+        trust_accept(s->base.trust, buf_str(body), body->len, &len, &err) < 0) {
+        refuse_untrusted(s, &err);
+        free_body(body);
+        return;
+    }
+    free(steal_ptr(&s->untrusted));
+    struct source_text *text = xcalloc(1, sizeof(*text));
+    *text = source_docs_text(&s->docs, buf_str(body), len);
+    struct source_reading_params reading = {
+        .loop = s->base.params.loop,
+        .texts = text,
+        .count = 1,
+        .taken = s->base.load,
+        .keep = body,
+        .free_keep = free_body,
+        .done = on_texts,
+        .arg = s,
+    };
+    source_reading_start(&reading, &s->reading);
+}
 
 /* The answer's tag; *ret_is_own where the server gives none. */
 static char *tag_of(const struct http_answer *answer, bool *ret_is_own)
@@ -197,27 +250,28 @@ static void take_success(struct source_https *s, const struct http_answer *answe
 {
     bool is_own = false;
     CLEANUP(free) char *etag = answer->status == 200 ? tag_of(answer, &is_own) : NULL;
-    bool is_changed = etag != NULL && (s->etag == NULL || strcmp(etag, s->etag) != 0);
-    struct link_answer timing = {
-        .is_changed = is_changed,
-        .is_wait_applied =
-            answer->preference != NULL && strncasecmp(answer->preference, "wait", 4) == 0,
-        .took_ms = loop_now() - s->poll_began,
+    const char *body = buf_str(&answer->body);
+    struct incoming incoming = {
+        .timing =
+            {
+                     .is_changed = etag != NULL && (s->etag == NULL || strcmp(etag, s->etag) != 0),
+                     .is_wait_applied =
+                    answer->preference != NULL && strncasecmp(answer->preference, "wait", 4) == 0,
+                     .took_ms = loop_now() - s->poll_began,
+                     },
+        .is_etag_of_server = !is_own,
+        .is_page = answer->type != NULL && strncasecmp(answer->type, "text/html", 9) == 0,
+        .is_list = body[strspn(body, " \t\r\n")] == '[',
+        .may_be_cut = !answer->is_delimited,
     };
-    CLEANUP(free) char *before = is_changed ? steal_ptr(&s->etag) : NULL;
-    if (is_changed) {
-        s->etag = steal_ptr(&etag);
-        s->is_etag_of_server = !is_own;
-        take_answer(s, answer);
-        if (s->link.next_contact >= 0) { /* it could not be taken */
-            free(s->etag);
-            s->etag = steal_ptr(&before);
-            return;
-        }
+    if (!incoming.timing.is_changed) {
+        plan_next(s, &incoming.timing);
+        return;
     }
-    source_link_found(&s->link);
-    source_link_plan(&s->link,
-                     link_fsm_on_answer(&s->link.fsm, &timing, config_of(s)->poll_interval_ms));
+    free(s->incoming.etag);
+    s->incoming = incoming;
+    s->incoming.etag = steal_ptr(&etag);
+    begin_reading(s);
 }
 
 static const char *explain(long status)
@@ -344,10 +398,12 @@ static void https_free(struct source *base)
     struct source_https *s = from_base(base);
     http_call_free(s->poll);
     http_call_free(s->report);
+    source_reading_free(s->reading);
     reporter_free(s->reporter);
     source_link_fini(&s->link);
     source_docs_fini(&s->docs);
     free(s->etag);
+    free(s->incoming.etag);
     free(s->untrusted);
     free(s);
 }
@@ -356,6 +412,7 @@ static void https_stop(struct source *base)
 {
     struct source_https *s = from_base(base);
     http_call_free(steal_ptr(&s->poll));
+    source_reading_free(steal_ptr(&s->reading));
     source_link_stop(&s->link);
 }
 

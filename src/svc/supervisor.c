@@ -19,6 +19,8 @@
 #define HEALTH_CHECKS_MAX 64
 /* A log that is being written is waited for so long before the agent gives its place to another. */
 #define PAUSE_MS 1000
+/* So long logs that were opened start their workloads in a turn of the loop. */
+#define TURN_MS 20
 
 static void on_rest(void *arg, struct workload *workload);
 static void on_change(void *arg, struct workload *workload);
@@ -42,9 +44,14 @@ static void on_pump_events(void *arg)
 {
     struct supervisor *sup = arg;
     struct pump_event event;
+    mono_ms until = loop_now() + TURN_MS;
     while (pump_next_event(sup->pump, &event)) {
         workload_on_pump(&event);
         strv_fini(&event.lines);
+        if (loop_now() >= until) {
+            loop_async_send(sup->pump_async);
+            return;
+        }
     }
 }
 
@@ -72,7 +79,9 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     list_init(&sup->sweeps);
     sup->by_key = map_new();
     sup->pump_async = loop_async_new(params->loop, on_pump_events, sup);
-    sup->pump = pump_new(params->journal_dir, on_pump_notify, sup, err);
+    const struct policy_config *policy = params->policy;
+    sup->pump = pump_new(params->journal_dir, policy->has_write_paths ? &policy->write_paths : NULL,
+                         on_pump_notify, sup, err);
     if (sup->pump == NULL) {
         return NULL;
     }
@@ -81,6 +90,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     check_mark_kill_old(sup->device_name);
     sup->health.max_under_way = checks_at_once(&params->open_files_now);
     sup->bury_timer = loop_timer_new(params->loop, on_bury, sup);
+    sandboxed_init(sup);
     sweep_init(sup);
     gate_init(sup);
     sup->ctx = (struct workload_ctx){
@@ -99,6 +109,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
         .health = &sup->health,
         .request_sweep = sweep_request,
         .on_check_end = sweep_orphans_soon,
+        .on_sandbox = sandboxed_note,
         .on_rest = on_rest,
         .on_change = on_change,
         .arg = sup,
@@ -128,6 +139,7 @@ void supervisor_free(struct supervisor *sup)
     free(sup->device_name);
     free(sup->log_dir);
     free(sup->boot_id);
+    free(sup->sandboxed.uids);
     creds_free(sup->own_creds);
     free(sup);
 }

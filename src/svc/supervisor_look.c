@@ -201,24 +201,9 @@ static bool is_in_open_cgroup(const struct supervisor *sup, pid_t pid)
     return false;
 }
 
-/* Orphans of what an earlier agent started are init's children; in a sandbox they are of the
- * workload's user, whom only root could change. */
-static bool may_be_of_adopted(const struct supervisor *sup, uid_t uid)
-{
-    list_each (it, &sup->members) {
-        const struct member *m = list_entry(it, struct member, link);
-        struct killtree_target target;
-        if (workload_is_in_sandbox(m->workload) && workload_kill_target(m->workload, &target) &&
-            target.adopted && (target.uid == uid || target.uid == 0)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 bool supervisor_had_sandbox(const struct supervisor *sup)
 {
-    return sup->had_sandbox;
+    return sup->had_sandbox || sandboxed_had_earlier(sup);
 }
 
 bool supervisor_may_be_in_sandbox(const struct supervisor *sup, pid_t pid, uid_t uid)
@@ -233,8 +218,8 @@ bool supervisor_may_be_in_sandbox(const struct supervisor *sup, pid_t pid, uid_t
         return workload_is_in_sandbox(m->workload);
     case OF_OUTSIDE:
         return false;
-    case OF_INIT:
-        return may_be_of_adopted(sup, uid) && !is_in_open_cgroup(sup, pid);
+    case OF_INIT: /* so are orphans that an earlier agent left; only root changes its user */
+        return sandboxed_may_be_earlier(sup, uid) && !is_in_open_cgroup(sup, pid);
     case OF_AGENT:
     case UNKNOWN:
         break;

@@ -1,7 +1,8 @@
 /*
  * The inside of the supervisor, shared by supervisor.c (who is supervised), start_gate.c and
- * stop_order.c (the order of starting and of stopping), supervisor_look.c (who asks), sweep.c
- * (looking at processes) and end_sweep.c (what is left at the agent's end).
+ * stop_order.c (the order of starting and of stopping), supervisor_look.c (who asks), sandboxed.c
+ * (who may be in a sandbox), sweep.c (looking at processes) and end_sweep.c (what is left at the
+ * agent's end).
  */
 #ifndef EDGIBLE_SUPERVISOR_PRIVATE_H
 #define EDGIBLE_SUPERVISOR_PRIVATE_H
@@ -38,6 +39,14 @@ static inline bool member_is_leaving(const struct member *m)
     return m->removing || m->suspending || m->renewing;
 }
 
+/* sandboxed.c: the users that had workloads in a sandbox in this boot, those that an earlier agent
+ * (or this one, before it executed itself anew) had first. */
+struct sandboxed {
+    uid_t *uids;
+    size_t count, earlier;
+    bool is_anybody; /* the record cannot be read */
+};
+
 struct supervisor {
     struct supervisor_params params;
     struct workload_ctx ctx;
@@ -52,7 +61,8 @@ struct supervisor {
     struct loop_timer *bury_timer;
     size_t leaving_count;
     bool shutting_down, empty_said;
-    bool had_sandbox;     /* some workload has one, or had one */
+    bool had_sandbox; /* some workload has one, or had one */
+    struct sandboxed sandboxed;
     bool is_short_of_fds; /* some workload was refused for want of descriptors */
 
     struct stop_times stop_times;
@@ -65,7 +75,7 @@ struct supervisor {
     struct loop_signal *child_signal;
     mono_ms last_orphans;
     /* Of the agent's end; the timers are NULL before. */
-    struct loop_timer *end_timer, *give_up_timer;
+    struct loop_timer *end_timer, *give_up_timer, *grace_timer;
     mono_ms shutdown_began, end_began, end_pause_ms;
     bool end_term_sent, end_hurries, has_given_up;
 };
@@ -96,7 +106,8 @@ void gate_end_renewal(struct supervisor *sup, struct member *m);
 void gate_init(struct supervisor *sup);
 void gate_fini(struct supervisor *sup);
 
-/* end_sweep.c: from now on gives up members that have been stuck for too long. */
+/* end_sweep.c: from now on gives up members that have been stuck for too long, and skips all
+ * grace periods once policy.maxGracePeriod is over. */
 void end_sweep_watch_members(struct supervisor *sup);
 /* True where a member is left that is not given up. */
 bool end_sweep_has_awaited(const struct supervisor *sup);
@@ -105,6 +116,14 @@ void end_sweep_begin(struct supervisor *sup);
 /* Skips the time between SIGTERM and SIGKILL, also of an end sweep that begins later. */
 void end_sweep_hurry(struct supervisor *sup);
 void end_sweep_fini(struct supervisor *sup);
+
+/* sandboxed.c. Reads what earlier agents noted. */
+void sandboxed_init(struct supervisor *sup);
+/* As workload_ctx.on_sandbox; arg is the supervisor. */
+void sandboxed_note(void *arg, uid_t uid, bool is_adopted);
+/* Whether an earlier agent had any; whether a process of the user can be one that it left. */
+bool sandboxed_had_earlier(const struct supervisor *sup);
+bool sandboxed_may_be_earlier(const struct supervisor *sup, uid_t uid);
 
 void cleanup_sweep_targets(struct sweep_targets *t);
 void sweep_collect_targets(const struct supervisor *sup, struct sweep_targets *t);

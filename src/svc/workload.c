@@ -531,18 +531,9 @@ void workload_restart(struct workload *w)
 void workload_update(struct workload *w, const struct workload_spec *spec,
                      enum workload_renewal renewal)
 {
-    CLEANUP(free) char *old_path = NULL;
-    CLEANUP(free) char *new_path = NULL;
-    old_path = workload_log_file(w);
     workload_spec_fini(&w->spec);
     workload_spec_copy(&w->spec, spec);
-    struct pump_log log = workload_log(w, &new_path);
-    if (w->channel != NULL && w->log != LOG_CLOSING) {
-        pump_configure(w->channel, &log);
-        if (strcmp(old_path, new_path) != 0 && w->log == LOG_BROKEN) {
-            w->log = LOG_OPENING;
-        }
-    }
+    workload_configure_log(w);
     /* Else the record goes on to speak of what runs: the next agent has to renew that, too. */
     if (renewal == RENEW_NOTHING && w->unit_hash != 0) {
         workload_save_unit(w);
@@ -557,11 +548,7 @@ void workload_update(struct workload *w, const struct workload_spec *spec,
 
 void workload_follow_policy(struct workload *w)
 {
-    CLEANUP(free) char *path = NULL;
-    struct pump_log log = workload_log(w, &path);
-    if (w->channel != NULL && w->log != LOG_CLOSING) {
-        pump_configure(w->channel, &log);
-    }
+    workload_configure_log(w);
 }
 
 void workload_close(struct workload *w)

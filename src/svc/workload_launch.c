@@ -4,6 +4,7 @@
 #include "edgible/buf.h"
 #include "edgible/check_mark.h"
 #include "edgible/clock.h"
+#include "edgible/doc_path.h"
 #include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "edgible/sandbox.h"
@@ -66,17 +67,22 @@ struct log_owner workload_log_owner(const struct workload *w)
                               .own_len = own_length(w->ctx->log_dir, path)};
 }
 
-struct pump_log workload_log(const struct workload *w, char **path)
+const struct strv *workload_log_allowed(const struct workload *w)
 {
     const struct policy_config *policy = w->ctx->policy;
-    *path = workload_log_file(w);
     bool is_limited = w->spec.log_file != NULL && policy->has_write_paths;
+    return is_limited ? &policy->write_paths : NULL;
+}
+
+struct pump_log workload_log(const struct workload *w, char **path)
+{
+    *path = workload_log_file(w);
     return (struct pump_log){
         .file = *path,
         .max_size_bytes = (uint64_t) w->spec.logs.max_size_bytes,
         .max_files = (unsigned) w->spec.logs.max_files,
         .owner = workload_log_owner(w),
-        .allowed = is_limited ? &policy->write_paths : NULL,
+        .allowed = workload_log_allowed(w),
     };
 }
 
@@ -154,17 +160,26 @@ void workload_launch(struct workload *w)
     workload_open_log(w);
 }
 
+void workload_configure_log(struct workload *w)
+{
+    CLEANUP(free) char *path = NULL;
+    struct pump_log log = workload_log(w, &path);
+    if (w->channel != NULL && w->log != LOG_CLOSING && pump_configure(w->channel, &log)) {
+        w->log = LOG_OPENING;
+    }
+}
+
 void workload_open_log(struct workload *w)
 {
     CLEANUP(free) char *path = NULL;
     if (w->log == LOG_CLOSING) {
         return; /* PUMP_EV_CLOSED goes on */
     }
-    struct pump_log log = workload_log(w, &path);
     if (w->channel == NULL) {
+        struct pump_log log = workload_log(w, &path);
         w->channel = pump_open(w->ctx->pump, &log, w);
     } else {
-        pump_configure(w->channel, &log);
+        workload_configure_log(w);
     }
     if (w->log == LOG_OPEN) {
         w->wants_spawn = false;
@@ -228,17 +243,20 @@ static void make_env(const struct workload *w, bool is_check, struct strv *env)
 /* What is launched, as it was opened: what the policy judges is what runs. */
 struct launch {
     struct strv paths;       /* what the command can mean; after the check the one that runs */
-    struct resolved program; /* where the policy limits commands; fd -1: nothing to run is there */
-    struct resolved folder;  /* where it limits where to write */
+    struct doc_path program; /* where the policy limits commands; fd -1: nothing to run is there */
+    struct doc_path folder;  /* where it limits where to write */
+    bool is_folder_known;    /* it works nowhere else, nor where nothing was to be opened */
     int sandbox_fd;          /* -1: none */
-    bool runs_fd;            /* program.fd is executed, as its path could lead elsewhere by then */
+    bool has_filter;         /* beside it */
+    struct syscall_filter filter;
+    bool runs_fd; /* program.fd is executed, as its path could lead elsewhere by then */
 };
 
 static void cleanup_launch(struct launch *launch)
 {
     strv_fini(&launch->paths);
-    resolved_fini(&launch->program);
-    resolved_fini(&launch->folder);
+    doc_path_fini(&launch->program);
+    doc_path_fini(&launch->folder);
     fd_close(&launch->sandbox_fd);
 }
 
@@ -248,6 +266,24 @@ static int refuse_launch(struct err *err, char *take_sentence)
     return err_set(err, ERR_SPEC, "refused by the policy: %s", sentence);
 }
 
+/* Links of its user give it nothing that it has not: what they lead to is judged. */
+static struct doc_path_rules make_rules(const struct workload *w)
+{
+    return (struct doc_path_rules){.has_user = true, .user = w->creds->uid};
+}
+
+/* A path that cannot be opened need not be refused: the start fails of it, with its own reason. */
+static int open_path(const struct workload *w, const char *path, const char *key,
+                     struct doc_path *ret, struct err *err)
+{
+    struct err why = {0};
+    const struct doc_path_rules rules = make_rules(w);
+    if (doc_path_open(path, &rules, ret, &why) == 0 || why.code != ERR_SPEC) {
+        return 0;
+    }
+    return refuse_launch(err, xasprintf("%s: %s", key, why.msg));
+}
+
 static int check_program(const struct workload *w, struct launch *launch, struct err *err)
 {
     const char *folder = w->spec.working_dir != NULL ? w->spec.working_dir : "/";
@@ -255,7 +291,9 @@ static int check_program(const struct workload *w, struct launch *launch, struct
         const char *item = launch->paths.items[i];
         CLEANUP(free)
         char *absolute = item[0] == '/' ? xstrdup(item) : xasprintf("%s/%s", folder, item);
-        (void) !resolve_open(absolute, &launch->program, NULL);
+        if (open_path(w, absolute, "policy.commands", &launch->program, err) < 0) {
+            return -1;
+        }
     }
     if (launch->program.fd < 0) {
         strv_fini(&launch->paths); /* what was not there is not run, should it come just now */
@@ -267,26 +305,32 @@ static int check_program(const struct workload *w, struct launch *launch, struct
     }
     strv_fini(&launch->paths);
     strv_add(&launch->paths, launch->program.path);
-    launch->runs_fd = !resolve_is_settled(launch->program.path);
+    launch->runs_fd = !doc_path_is_settled(launch->program.path);
     return 0;
 }
 
 static int check_folders(const struct workload *w, struct launch *launch, struct err *err)
 {
     struct err reason = {0};
-    if (w->spec.working_dir != NULL &&
-        resolve_open(w->spec.working_dir, &launch->folder, NULL) == 0) {
-        char *refusal = admission_write_refusal(w->ctx->policy, launch->folder.path);
-        if (refusal != NULL) {
-            return refuse_launch(err, refusal);
-        }
+    const char *given = w->spec.working_dir;
+    if (given != NULL && open_path(w, given, "policy.writePaths", &launch->folder, err) < 0) {
+        return -1;
+    }
+    launch->is_folder_known = given != NULL;
+    char *refusal = launch->folder.fd >= 0
+                        ? admission_write_refusal(w->ctx->policy, launch->folder.path)
+                        : NULL;
+    if (refusal != NULL) {
+        return refuse_launch(err, refusal);
     }
     if (w->spec.log_file == NULL) {
         return 0;
     }
-    CLEANUP(free) char *log = resolve_path(w->spec.log_file, &reason);
-    char *refusal =
-        log != NULL ? admission_write_refusal(w->ctx->policy, log) : xstrdup(reason.msg);
+    const struct doc_path_rules rules = make_rules(w);
+    CLEANUP(doc_path) struct doc_path log = {.fd = -1};
+    refusal = doc_path_find(w->spec.log_file, &rules, &log, &reason) == 0
+                  ? admission_write_refusal(w->ctx->policy, log.path)
+                  : xasprintf("policy.writePaths: %s", reason.msg);
     return refusal != NULL ? refuse_launch(err, refusal) : 0;
 }
 
@@ -318,13 +362,15 @@ static int judge_launch(const struct workload *w, struct err *err)
 /* The program that the command most likely means; the caller frees. */
 static char *guess_program(const struct workload *w, const struct launch *launch)
 {
+    const struct doc_path_rules rules = make_rules(w);
     const char *folder = w->spec.working_dir != NULL ? w->spec.working_dir : "/";
     for (size_t i = 0; i < launch->paths.count; i++) {
         const char *item = launch->paths.items[i];
         CLEANUP(free)
         char *path = item[0] == '/' ? xstrdup(item) : xasprintf("%s/%s", folder, item);
         struct stat st;
-        if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0) {
+        CLEANUP(close_fd) int fd = doc_path_open_fd(path, &rules, NULL);
+        if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0) {
             return steal_ptr(&path);
         }
     }
@@ -349,6 +395,9 @@ static int open_sandbox(const struct workload *w, struct launch *launch, struct 
                                       .working_dir = w->spec.working_dir,
                                       .allowed =
                                           policy->has_read_paths ? &policy->read_paths : NULL};
+    w->ctx->on_sandbox(w->ctx->arg, w->creds->uid, false);
+    launch->has_filter = syscall_filter_is_available();
+    syscall_filter_make(&launch->filter, request.limit_connect);
     launch->sandbox_fd = sandbox_open(&request, err);
     return launch->sandbox_fd >= 0 ? 0 : -1;
 }
@@ -381,7 +430,7 @@ int workload_spawn(const struct workload *w, const struct strv *command, int out
         .paths = launch.paths.items != NULL ? launch.paths.items : no_paths,
         .exec_fd = launch.runs_fd ? launch.program.fd : -1,
         .working_dir = w->spec.working_dir,
-        .is_dir_known = launch.folder.fd >= 0,
+        .is_dir_known = launch.is_folder_known,
         .dir_dev = launch.folder.st.st_dev,
         .dir_ino = launch.folder.st.st_ino,
         .creds = w->creds,
@@ -391,6 +440,7 @@ int workload_spawn(const struct workload *w, const struct strv *command, int out
         .open_files = w->ctx->open_files,
         .no_new_privs = w->creds->uid != 0 && !w->spec.allow_new_privileges,
         .sandbox_fd = launch.sandbox_fd,
+        .filter = launch.has_filter ? &launch.filter : NULL,
     };
     struct limits_spec limits = admission_start_limits(w->ctx->policy, &w->spec.limits);
     limits_apply(&limits, w->ctx->cgroups, group.fd, w->creds, &request, states);

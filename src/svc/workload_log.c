@@ -3,6 +3,7 @@
 #include "workload_private.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 static void on_log_opened(struct workload *w)
@@ -48,6 +49,17 @@ static void on_tail(struct workload *w, const struct pump_event *event)
     workload_save_state(w);
 }
 
+static void say_lost(const struct pump_event *event)
+{
+    char text[ERR_MSG_MAX];
+    struct err err = {.code = event->error};
+    (void) snprintf(err.msg, sizeof(err.msg), "%s", event->message);
+    log_warn("supervisor",
+             "%" PRIu64 " bytes of output that an agent before read and did not write are dropped: "
+             "%s",
+             event->bytes, err_text(&err, text, sizeof(text)));
+}
+
 void workload_on_pump(const struct pump_event *event)
 {
     struct workload *w = event->owner;
@@ -82,6 +94,9 @@ void workload_on_pump(const struct pump_event *event)
     case PUMP_EV_STALLED:
     case PUMP_EV_RESUMED:
         workload_say_log(w, event);
+        break;
+    case PUMP_EV_LOST:
+        say_lost(event);
         break;
     }
 }

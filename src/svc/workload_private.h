@@ -114,6 +114,8 @@ void workload_on_health(struct workload *w);
 void workload_launch(struct workload *w);
 /* For a start that waits for it; goes on with workload_launch_with_log() where it is open. */
 void workload_open_log(struct workload *w);
+/* Tells the pump what the log is to be; where that has to be judged anew, its answer comes. */
+void workload_configure_log(struct workload *w);
 void workload_launch_with_log(struct workload *w);
 /* A group that a process is put into; fd -1: none. See cgroup_make(). */
 struct process_group {

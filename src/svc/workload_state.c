@@ -267,6 +267,9 @@ static void take_process(struct workload *w, const struct run_state *state)
     w->is_child = proc_read_stat(w->pid, &stat, NULL) < 0 || stat.ppid == getpid();
     w->in_sandbox = w->spec.sandbox.present;
     w->creds = look_up_creds(w, (uid_t) state->uid);
+    if (w->in_sandbox) {
+        w->ctx->on_sandbox(w->ctx->arg, w->creds->uid, true);
+    }
     workload_apply_limits(w);
 }
 
@@ -418,9 +421,6 @@ void workload_resume_without_state(struct workload *w)
              "%s/%s: processes of it run that no record in runtimeDir tells of; they are stopped "
              "before it is started",
              w->application, w->spec.name);
-    struct stat st;
-    char path[32];
-    (void) snprintf(path, sizeof(path), "/proc/%d", (int) pid);
     struct run_state state = {
         .fsm = {.state = WL_ENDING, /* none of it has had a signal yet */
                 .wanted = true,
@@ -429,7 +429,7 @@ void workload_resume_without_state(struct workload *w)
                 .grace_end = loop_now() + w->spec.stop.grace_ms},
         .pid = pid,
         .start_ticks = (int64_t) proc_read_start_ticks(pid),
-        .uid = stat(path, &st) == 0 ? (int64_t) st.st_uid : 0,
+        .uid = (int64_t) proc_read_uid(pid),
         .log_fd = -1,
         .in_cgroup = true,
         .end = {.fault_stage = -1     },

@@ -3,6 +3,7 @@
 #include "edgible/clock.h"
 #include "edgible/reason.h"
 #include "edgible/sandbox.h"
+#include "edgible/syscall_filter.h"
 #include "health.h"
 #include "workload_private.h"
 
@@ -214,8 +215,9 @@ void workload_fill_report(const struct workload *w, bool brief, struct workload_
     report->log_full = w->log_full;
     memcpy(report->limits, w->limits, sizeof(report->limits));
     if (w->spec.sandbox.present) {
-        char text[48];
-        sandbox_describe(sandbox_version(), w->spec.sandbox.has_connect, text, sizeof(text));
+        char text[80];
+        sandbox_describe(sandbox_version(), syscall_filter_is_available(),
+                         w->spec.sandbox.has_connect, text, sizeof(text));
         report->sandbox = xstrdup(text);
     }
     bool will_start = w->fsm.wanted && w->fsm.deadline != 0 &&

@@ -19,6 +19,8 @@
 
 /* A /proc/TID/children file of 100,000 children is less. */
 #define CHILDREN_MAX ((size_t) 1024 * 1024)
+/* A process can be in 65,536 groups, of up to 11 characters each. */
+#define STATUS_MAX ((size_t) 1024 * 1024)
 
 /* Since Linux 5.4; the C library's name for it is an enum member that older ones lack. */
 #define WAIT_BY_PIDFD ((idtype_t) 3)
@@ -32,6 +34,20 @@ struct pidfd_info_v0 {
 };
 #define PIDFD_GET_INFO_V0 _IOWR(0xFF, 11, struct pidfd_info_v0)
 #define PIDFD_INFO_EXIT_BIT (UINT64_C(1) << 3)
+
+uid_t proc_read_uid(pid_t pid)
+{
+    static const char name[] = "\nUid:\t";
+    CLEANUP(free) char *text = NULL;
+    size_t len = 0;
+    char path[32];
+    (void) snprintf(path, sizeof(path), "/proc/%d/status", (int) pid);
+    if (fd_read_file(AT_FDCWD, path, STATUS_MAX, &text, &len, NULL) < 0) {
+        return 0;
+    }
+    const char *line = strstr(text, name);
+    return line != NULL ? (uid_t) strtoul(line + sizeof(name) - 1, NULL, 10) : 0;
+}
 
 pid_t proc_parse_pid(const char *text)
 {

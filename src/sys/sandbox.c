@@ -1,9 +1,9 @@
 #include "edgible/sandbox.h"
 
+#include "edgible/doc_path.h"
 #include "edgible/fd.h"
 #include "edgible/mem.h"
 #include "edgible/policy.h"
-#include "edgible/resolve.h"
 #include "edgible/trusted.h"
 
 #include <errno.h>
@@ -133,7 +133,7 @@ static int check_program(const char *path, int fd, struct err *err)
 /* What was opened, and not what the path led to at some other time. */
 static int check_allowed(const char *path, int fd, const struct strv *allowed, struct err *err)
 {
-    CLEANUP(free) char *real = resolve_descriptor(fd, err);
+    CLEANUP(free) char *real = doc_path_of(fd, err);
     if (real == NULL) {
         return err_prefix(err, "'%s'", path);
     }
@@ -276,14 +276,15 @@ int sandbox_open(const struct sandbox_request *request, struct err *err)
     return steal_fd(&ruleset);
 }
 
-void sandbox_describe(int version, bool limit_connect, char *buf, size_t size)
+void sandbox_describe(int version, bool has_filter, bool limit_connect, char *buf, size_t size)
 {
     if (version == 0) {
         (void) snprintf(buf, size, "none");
     } else {
         bool has_net = version >= VERSION_NET || !limit_connect;
         const char *lacks = version >= VERSION_SCOPE ? "" : ", without signals";
-        (void) snprintf(buf, size, "landlock %d%s", version,
-                        has_net ? lacks : ", without connect and signals");
+        (void) snprintf(buf, size, "landlock %d%s%s", version,
+                        has_net ? lacks : ", without connect and signals",
+                        has_filter ? "" : ", without system calls");
     }
 }

@@ -23,7 +23,7 @@
 static const char *const stage_names[SPAWN_STAGE_COUNT] = {
     [SPAWN_STAGE_CGROUP] = "join the cgroup",
     [SPAWN_STAGE_SIGNALS] = "reset signals",
-    [SPAWN_STAGE_SESSION] = "setsid",
+    [SPAWN_STAGE_SESSION] = "start a session",
     [SPAWN_STAGE_STDIO] = "set up stdin and output",
     [SPAWN_STAGE_LIMITS] = "restore limits",
     [SPAWN_STAGE_GROUPS] = "setgroups",
@@ -284,6 +284,7 @@ int spawn(const struct spawn_request *request, struct spawned *ret, struct err *
     block.request.sandbox_fd = sandbox_fd;
     struct child_plan plan = {
         .request = &block.request,
+        .filter = request->filter != NULL ? &block.filter : NULL,
         .handshake_fd = child_end,
         .agent_fd = agent_end,
         .reset_oom = agent_is_oom_protected(),

@@ -99,6 +99,9 @@ int spawn_block_init(struct spawn_block *block, const struct spawn_request *requ
     if (request->creds != NULL) {
         copy_creds(block, &at, request->creds);
     }
+    if (request->filter != NULL) {
+        block->filter = *request->filter;
+    }
     return 0;
 }
 

@@ -19,6 +19,7 @@ struct spawn_block {
     size_t size;
     struct spawn_request request; /* its pointers point into memory */
     struct creds creds;
+    struct syscall_filter filter;
 };
 
 /* Copies the request; -1 with ERR_HOST where there is no memory. The caller finishes it. */

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -62,10 +64,16 @@ static int reset_signals(const struct child_plan *plan)
     return 0;
 }
 
+/* Of keys, too: who has the agent's session keyring may read and change what is in it, whoever's
+ * it is. A kernel without keys, or a container that forbids them, has none to give away. */
 static int start_session(const struct child_plan *plan)
 {
     (void) plan;
-    return setsid() < 0 ? errno : 0;
+    if (setsid() < 0) {
+        return errno;
+    }
+    long rc = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
+    return rc < 0 && errno != ENOSYS && errno != EPERM ? errno : 0;
 }
 
 static int place_fd(int fd, int number)
@@ -210,11 +218,37 @@ static int set_uid(const struct child_plan *plan)
     return real == uid && effective == uid && saved == uid ? 0 : EPERM;
 }
 
+/* No path of a document leads through a link of /proc. Everything else that it leads through is
+ * bounded by the rights that the child has by now. -1 with errno; ENOSYS where the kernel cannot
+ * say (before Linux 5.6, or a filter). */
+static int open_path(const char *path, unsigned flags)
+{
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC | flags, .resolve = RESOLVE_NO_MAGICLINKS};
+    long fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+    if (fd < 0 && errno == EPERM) {
+        errno = ENOSYS;
+    }
+    return (int) fd;
+}
+
+static int enter_dir(const char *path)
+{
+    int fd = open_path(path, O_DIRECTORY);
+    if (fd < 0) {
+        return errno == ENOSYS ? chdir(path) : -1;
+    }
+    int rc = fchdir(fd);
+    int error = errno;
+    (void) close(fd);
+    errno = error;
+    return rc;
+}
+
 static int change_dir(const struct child_plan *plan)
 {
     const struct spawn_request *request = plan->request;
     struct stat st;
-    if (chdir(request->working_dir != NULL ? request->working_dir : "/") < 0) {
+    if (enter_dir(request->working_dir != NULL ? request->working_dir : "/") < 0) {
         return errno;
     }
     if (!request->is_dir_known) {
@@ -256,7 +290,7 @@ static int restrict_self(const struct child_plan *plan)
     if (has_sandbox && syscall(SYS_landlock_restrict_self, SANDBOX_FD, 0) < 0) {
         return errno;
     }
-    return 0;
+    return has_sandbox && plan->filter != NULL ? syscall_filter_enter(plan->filter) : 0;
 }
 
 /* What was opened is what runs. A script's interpreter is given its name as /dev/fd/4, which is
@@ -268,6 +302,19 @@ static int execute_fd(const struct spawn_request *request)
         (void) syscall(SYS_execveat, EXEC_FD, "", request->argv, request->envp, AT_EMPTY_PATH);
     }
     return errno;
+}
+
+/* -1 with errno. */
+static int execute_path(const struct spawn_request *request, const char *path)
+{
+    int fd = open_path(path, 0);
+    if (fd < 0 && errno == ELOOP) {
+        return -1;
+    }
+    if (fd >= 0) {
+        (void) close(fd);
+    }
+    return execve(path, request->argv, request->envp);
 }
 
 /* As execvp(3), but that ENOEXEC is final: no shell is tried on what is no program. */
@@ -285,7 +332,7 @@ static int execute(const struct child_plan *plan)
     bool forbidden = false;
     int last = ENOENT;
     for (char *const *path = request->paths; *path != NULL; path++) {
-        (void) execve(*path, request->argv, request->envp);
+        (void) execute_path(request, *path);
         last = errno;
         if (last == EACCES) {
             forbidden = true;

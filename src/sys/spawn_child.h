@@ -19,11 +19,12 @@
 
 struct child_plan {
     const struct spawn_request *request;
-    int handshake_fd;    /* ≥ 3, close-on-exec */
-    int agent_fd;        /* the agent's end of it */
-    bool join_cgroup;    /* clone3 did not put it there */
-    bool reset_oom;      /* the agent's oom_score_adj is below 0 */
-    bool reset_nice;     /* the agent's nice value is below 0 */
+    struct syscall_filter *filter; /* a copy of the request's; NULL: none */
+    int handshake_fd;              /* ≥ 3, close-on-exec */
+    int agent_fd;                  /* the agent's end of it */
+    bool join_cgroup;              /* clone3 did not put it there */
+    bool reset_oom;                /* the agent's oom_score_adj is below 0 */
+    bool reset_nice;               /* the agent's nice value is below 0 */
     unsigned close_upto; /* where close_range is missing: highest descriptor + 1 to close */
 };
 

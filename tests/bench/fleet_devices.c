@@ -35,7 +35,9 @@ struct device {
 static void on_view(void *arg, const struct source_view *view)
 {
     struct device *device = arg;
-    reconcile_view(device->reconcile, view);
+    struct source_view all = *view;
+    all.is_awaited = true;
+    reconcile_view(device->reconcile, &all);
     (void) printf("applied %s %" PRId64 "\n", device->config->device_name, clock_unix_ms());
     (void) fflush(stdout);
 }

@@ -12,14 +12,14 @@ struct seen {
     size_t lines, bytes, kvs;
 };
 
-static int on_line(void *arg, const char *line, size_t len)
+static int on_line(void *arg, struct buf *line)
 {
     struct seen *seen = arg;
     CLEANUP(etcd_answer) struct etcd_answer answer = {0};
     struct err err = {0};
     seen->lines++;
-    seen->bytes += len;
-    if (etcd_answer_read(line, len, &answer, &err) == 0) {
+    seen->bytes += line->len;
+    if (etcd_answer_read(buf_str(line), line->len, &answer, &err) == 0) {
         for (size_t i = 0; i < answer.count; i++) {
             assert(answer.kvs[i].key[answer.kvs[i].key_len] == '\0');
             assert(answer.kvs[i].value[answer.kvs[i].value_len] == '\0');

@@ -8,6 +8,7 @@ import pty
 import random
 import re
 import signal
+import socket
 import subprocess
 import termios
 import threading
@@ -290,6 +291,57 @@ def test_help_of_everything(edgible):
     assert "did you mean '--json'" in edgible("app", "list", "--jsn", code=2).stderr
     assert "needs a value" in edgible("app", "get", "-i", code=2).stderr
     assert "too much" in edgible("app", "list", "web", code=2).stderr
+
+
+@contextlib.contextmanager
+def full_queue(folder):
+    """A socket that listens and whose queue has no room."""
+    path = str(folder / "full.sock")
+    with socket.socket(socket.AF_UNIX) as server, contextlib.ExitStack() as held:
+        server.bind(path)
+        os.chmod(path, 0o666)
+        server.listen(0)
+        for _ in range(100):
+            s = held.enter_context(socket.socket(socket.AF_UNIX))
+            s.setblocking(False)
+            try:
+                s.connect(path)
+            except BlockingIOError:
+                break
+            s.shutdown(socket.SHUT_WR)
+        yield server, path
+
+
+@pytest.mark.once
+def test_an_agent_whose_queue_is_full_is_said_to_be_there(edgible, agent):
+    with full_queue(agent.work) as (_, path):
+        error = edgible("--socket", path, "agent", "status", code=3).stderr
+    assert "others fill its queue" in error and path in error and "is it running" not in error
+
+
+@pytest.mark.once
+def test_a_command_waits_for_room_in_the_queue(agent):
+    with full_queue(agent.work) as (server, path):
+        command = subprocess.Popen(
+            [agent_binary(), "--socket", path, "app", "list", "--json"], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=base_environment(agent.account))
+
+        def has_socket():
+            fds = f"/proc/{command.pid}/fd"
+            return any(os.readlink(f"{fds}/{fd}").startswith("socket:") for fd in os.listdir(fds))
+        wait_for(lambda: command.poll() is not None or has_socket(), "it to connect")
+        server.settimeout(DEADLINE)
+        request = b""
+        while not request:
+            with server.accept()[0] as peer:
+                peer.settimeout(DEADLINE)
+                request = peer.recv(10000)  # nothing from the first ones
+                if request:
+                    peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                                 b"Content-Length: 20\r\n\r\n{\"applications\": []}")
+        output, error = command.communicate(timeout=DEADLINE)
+    assert b"GET /v1/applications" in request
+    assert command.returncode == 0, output + error
 
 
 def test_no_agent_and_no_permission(edgible, agent):

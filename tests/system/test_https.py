@@ -229,8 +229,13 @@ def test_documents_for_others_are_ignored(plane):
 @pytest.mark.parametrize("how", ["seconds", "date"])
 def test_retry_after_is_obeyed(plane, how):
     agent = plane.agent
-    value = "3" if how == "seconds" else email.utils.formatdate(time.time() + 4, usegmt=True)
-    plane.script = [plane.status(429 if how == "date" else 503, Retry_After=value)]
+
+    def refuse(handler):
+        in_4_s = email.utils.formatdate(time.time() + 4, usegmt=True)
+        plane.status(429 if how == "date" else 503,
+                     Retry_After="3" if how == "seconds" else in_4_s)(handler)
+
+    plane.script = [refuse]
     plane.set(agent.app("web", workload("w", SLEEP)))
     agent.start().wait_started("web", "w")
     first, second = plane.polls()[:2]

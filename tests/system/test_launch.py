@@ -2,17 +2,19 @@
 
 import grp
 import os
+import platform
 import pwd
 import re
 import resource
 import signal
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness import (FAIL_AT_ONCE, SLEEP, TEST_GROUP, helper, is_alive, ordinary_account, sh,
-                     workload)
+from harness import (FAIL_AT_ONCE, SLEEP, TEST_GROUP, helper, is_alive, ordinary_account, python,
+                     sh, workload)
 
 ONCE = {"policy": "never"}
 
@@ -129,6 +131,53 @@ def test_all_that_a_workload_inherits(make_agent, account):
 
 def capabilities(status, kind):
     return int(re.search(rf"^{kind}:\s*(\w+)$", status, re.MULTILINE)[1], 16)
+
+
+# add_key, request_key, keyctl
+KEY_CALLS = {"x86_64": (248, 249, 250), "aarch64": (217, 218, 219), "armv7l": (309, 310, 311)}
+KEYS = f"""
+import ctypes, os, sys, time
+add_key, request_key, keyctl = {KEY_CALLS.get(platform.machine(), (0, 0, 0))}
+libc = ctypes.CDLL(None)
+def add(name):
+    return libc.syscall(add_key, b"user", name.encode(), b"secret", 6, -3) >= 0
+def finds(name):
+    return libc.syscall(request_key, b"user", name.encode(), None, 0) >= 0
+"""
+HOLDER = KEYS + """
+assert libc.syscall(keyctl, 1, b"session-of-the-agent", 0, 0, 0) >= 0
+assert add("agent") and finds("agent")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+SEEKER = KEYS + """
+own, others = sys.argv[2], sys.argv[3:]
+assert add(own) and finds(own)
+open(sys.argv[1] + own, "w").close()
+while not all(os.path.exists(sys.argv[1] + name) for name in others):
+    time.sleep(0.02)
+found = [name for name in ["agent", *others] if finds(name)]
+print("finds", found, "of others", flush=True)
+assert not found
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in KEY_CALLS, reason="numbers of system calls")
+def test_each_process_has_a_session_keyring_of_its_own(make_agent):
+    """It finds no key of the agent's session, of another workload or of its own check."""
+    agent = make_agent()
+    folder = str(agent.work) + "/"
+    probe = subprocess.run(python(HOLDER, "/bin/true"), **agent.account.popen_options())
+    if probe.returncode != 0:
+        pytest.skip("no keys here")
+    agent.start(python(HOLDER))
+    check = {"exec": python(SEEKER, folder, "check", "a", "b"), "interval": "1s", "timeout": "60s"}
+    stay = SEEKER + "time.sleep(1000)"
+    agent.run("app", workload("a", python(stay, folder, "a", "b", "check"), healthCheck=check),
+              workload("b", python(stay, folder, "b", "a", "check")))
+    for name in "ab":
+        agent.wait_logged("app", name, "finds [] of others")
+    agent.wait_event("healthy", "app", "a")
+    agent.stop()
 
 
 @pytest.mark.as_root
@@ -277,6 +326,15 @@ def test_a_missing_working_directory_is_named(agent):
     message = failure_of(agent, SLEEP, workingDir="/no/such/directory")
     assert "/no/such/directory" in message and "ENOENT" in message
     assert re.search("working ?dir|chdir", message, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("command, fields", [
+    (["/proc/self/root/bin/sleep", "1000000"], {}),
+    (SLEEP, {"workingDir": "/proc/self/root/tmp"}),
+])
+def test_no_link_of_proc_is_followed_without_a_policy_either(agent, command, fields):
+    message = failure_of(agent, command, **fields)
+    assert "link of /proc" in message and "ELOOP" in message
 
 
 def test_a_missing_user_is_named(agent):

@@ -97,6 +97,20 @@ def test_existing_files_are_not_taken_for_logs(make_agent):
         assert (folder / name).read_text() == "precious\n"
 
 
+def test_a_file_of_the_kernel_is_no_log(make_agent):
+    """Directly, and by a link of the user's. The program prints what the file says already."""
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    (folder / "logs").symlink_to("/proc/sys/kernel")
+    give(agent, folder / "logs")
+    agent.start()
+    for name, where in (("plain", "/proc/sys/kernel"), ("linked", folder / "logs")):
+        agent.deploy(name, workload("main", ["/bin/cat", "/proc/sys/kernel/domainname"],
+                                    logFile=f"{where}/domainname", restart=FAIL_AT_ONCE,
+                                    **fields_of(agent)))
+        assert "holds no data, such as /proc" in agent.wait_event("failed", name)["message"]
+
+
 def test_a_refused_launch_touches_no_file(make_agent):
     agent = make_agent()
     folder = make_folder(agent, "own")
@@ -131,6 +145,59 @@ def test_a_log_is_read_back_with_the_users_rights(make_agent):
     give(agent, log)
     answer = Api(agent).request("GET", "/v1/applications/app/workloads/main/logs")
     assert "secret" not in answer.text
+
+
+@pytest.mark.as_root
+def test_a_new_user_of_a_workload_has_not_the_log_of_the_one_before(make_agent):
+    agent = make_agent()
+    folder = agent.work / "roots"
+    folder.mkdir()
+    folder.chmod(0o700)
+    log = folder / "x.log"
+    agent.start()
+    agent.run("app", workload("main", sh("echo first; exec sleep 1000000"), logFile=str(log)))
+    wait_for(lambda: log.exists() and log.read_text() == "first\n", "the log")
+    agent.deploy("app", workload("main", sh("echo second; exec sleep 1000000"), logFile=str(log),
+                                 user=ordinary_account().name, restart=FAIL_AT_ONCE))
+    assert "cannot open its log" in agent.wait_event("failed", "app")["message"]
+    assert log.read_text() == "first\n"
+
+
+def test_a_log_that_a_new_policy_does_not_allow_is_closed(make_agent):
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    log = folder / "x.log"
+    with_policy(agent, f"{folder}/**").start()
+    agent.run("app", workload("main", SLEEP, logFile=str(log), **fields_of(agent)))
+    wait_for(log.exists, "the log")
+    with_policy(agent, "/nowhere/**").send(1)
+    agent.wait(lambda: str(log) not in open_files(agent), "the log to be closed")
+    assert agent.events("exited", "app") == []
+
+
+def test_reading_a_log_is_judged_like_writing_it(make_agent):
+    """The folder of a log becomes a link to one of the same user's outside of writePaths; then the
+    log a file that no agent wrote."""
+    agent = make_agent()
+    folder, secrets = make_folder(agent, "own"), make_folder(agent, "secrets")
+    log = folder / "logs/x.log"
+    with_policy(agent, f"{folder}/**").start()
+    agent.run("app", workload("main", sh("echo hello; exec sleep 1000000"), logFile=str(log),
+                              **fields_of(agent)))
+    wait_for(lambda: log.exists() and log.read_text() == "hello\n", "the log")
+    logs = "/v1/applications/app/workloads/main/logs"
+    assert "hello" in Api(agent).request("GET", logs).text
+    (secrets / "x.log").write_text("secret\n")
+    give(agent, secrets / "x.log", 0o600)
+    log.parent.rename(folder / "old")
+    log.parent.symlink_to(secrets)
+    give(agent, log.parent)
+    assert "secret" not in Api(agent).request("GET", logs).text
+    log.parent.unlink()
+    (secrets / "x.log").rename(folder / "x.log")
+    log.parent.symlink_to(folder)
+    give(agent, log.parent)
+    assert "secret" not in Api(agent).request("GET", logs).text
 
 
 def test_what_others_wrote_is_no_output_of_a_workload(make_agent):

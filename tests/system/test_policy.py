@@ -1,6 +1,7 @@
 """The owner's policy: what a document may not do, however it is written."""
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -159,6 +160,10 @@ class World:
             {"command": ["link-out", "{mark}"], "env": {"PATH": f"{r}/allowed"}},
             {"command": ["./touch", "{mark}"], "workingDir": f"{r}/data/out"},
             {"allowNewPrivileges": True},
+            {"env": {"TAR_OPTIONS": "--checkpoint-action=exec=touch {mark}"}},
+            {"env": {"HOME": str(self.marker)}},
+            {"env": {"HOME": ""}},
+            {"env": {"XDG_CONFIG_HOME": str(self.marker)}},
         ], good
 
     def attempts(self):
@@ -215,12 +220,13 @@ def test_what_the_policy_allows_runs(world):
                                "env": ["PATH"]})
     agent.start()
     (r / "data/here").mkdir()
+    (r / "data/here/bin").symlink_to(r / "allowed")
     mark = world.marker / "ok"
     agent.run("app",
               workload("script", [f"{r}/alias/touch", str(mark)], logFile=f"{r}/data/new/x.log"),
               workload("bare", ["sleep", "1000000"], env={"PATH": f"{r}/nothing:{r}/allowed"}),
               workload("system", ["sleep", "1000000"]),
-              workload("relative", ["../../allowed/sleep", "1000000"],
+              workload("relative", ["bin/sleep", "1000000"],
                        workingDir=f"{r}/data/here"))
     wait_for(mark.exists, "the script")
     assert (r / "data/new/x.log").exists()
@@ -239,6 +245,19 @@ def test_variables_that_run_things_are_allowed_where_the_policy_lists_them(world
     wait_for(lambda: [e for e in agent.events() if e.get("application") == "other"
                       and e["type"] in ("policy-refused", "rejected")
                       and "env.PERL5OPT" in e["reason"]], "the refusal")
+
+
+def test_a_workload_may_name_the_home_of_its_user(world):
+    agent, r = world.agent, world.root
+    agent.start()
+    own, other = world.marker / "own", world.marker / "other"
+    home = pwd.getpwuid(agent.account.uid).pw_dir
+    agent.run("own", workload("w", [f"{r}/allowed/touch", str(own)], env={"HOME": home}))
+    wait_for(own.exists, "the program with the home of its user")
+    agent.write_config(policy={**world.policy, "env": ["HOME"]})
+    agent.send(signal.SIGHUP)
+    agent.run("other", workload("w", [f"{r}/allowed/touch", str(other)], env={"HOME": "/x"}))
+    wait_for(other.exists, "the program with a home that the policy allows")
 
 
 @pytest.mark.parametrize("key, why", [("commands", "policy.commands"),
@@ -288,6 +307,33 @@ def test_a_working_directory_that_leads_elsewhere_is_refused_at_the_next_start(w
     assert "policy.writePaths" in event["reason"]
 
 
+@pytest.mark.as_root
+def test_links_of_third_users_are_refused_and_those_of_the_workloads_user_followed(world):
+    agent, r = world.agent, world.root
+    user = ordinary_account()
+    (r / "data/here").mkdir()
+    for name, uid in (("theirs", 54321), ("users", user.uid)):
+        (r / "data" / name).symlink_to(r / "allowed")
+        (r / f"data/{name}-data").symlink_to(r / "data/here")
+        for link in (r / "data" / name, r / f"data/{name}-data"):
+            os.chown(link, uid, uid, follow_symlinks=False)
+    agent.write_config(policy={**world.policy, "users": [user.name]})
+    agent.start()
+    good = [f"{r}/allowed/sleep", "1000000"]
+    for name, link, fields in (
+            ("command", "theirs", {"command": [f"{r}/data/theirs/sleep", "1000000"]}),
+            ("folder", "theirs-data", {"command": good, "workingDir": f"{r}/data/theirs-data"}),
+            ("log", "theirs-data", {"command": good, "logFile": f"{r}/data/theirs-data/new/x"})):
+        agent.put(f"{name}.yaml", agent.app(name, {**workload("w", good, restart=FAIL_AT_ONCE),
+                                                   "user": user.name, **fields}))
+        reason = agent.wait_event("failed", name)["reason"]
+        assert f"the link '{r}/data/{link}' is not followed" in reason, reason
+        assert "the user with ID 54321" in reason and "policy." in reason, reason
+    assert not [e for e in agent.events() if e["type"] == "started"]
+    agent.run("users", workload("w", [f"{r}/data/users/sleep", "1000000"], user=user.name,
+                                workingDir=f"{r}/data/users-data"))
+
+
 def test_swapping_the_program_while_it_starts_never_runs_the_other(world):
     """A link that changes all the time: what was judged is what runs."""
     agent, r = world.agent, world.root
@@ -330,6 +376,24 @@ def test_the_policy_bounds_the_grace_period_and_the_delay(make_agent):
     assert datetime.fromisoformat(w["nextStartAt"]) - datetime.fromisoformat(failed["time"]) > \
         timedelta(minutes=50)
     agent.stop()
+
+
+def test_all_ranks_together_get_the_grace_period_of_the_policy(make_agent):
+    """Each waits for the one before. The last is asked to stop only when all time is gone."""
+    count = 4
+    agent = make_agent(policy={"maxGracePeriod": "1s"}).start()
+    script = "trap '' TERM; echo > {}; sleep 1000000 & while :; do wait; done"
+    agent.run("app", *(
+        workload(f"w{i}", sh(script.format(agent.work / f"ready{i}")),
+                 stop={"gracePeriod": "8000h"}, **({"dependsOn": [f"w{i - 1}"]} if i else {}))
+        for i in range(count)))
+    for i in range(count):
+        agent.wait_file(f"ready{i}", "\n")
+    agent.stop()
+    assert any("policy.maxGracePeriod is over" in line for line in agent.lines())
+    over = [line for line in agent.lines() if "is killed: its grace period" in line and
+            "is over" in line]
+    assert len(over) <= 1, over
 
 
 def test_the_number_of_workloads_is_bounded(world):
@@ -467,6 +531,16 @@ def test_the_logs_of_all_documents_together_are_bounded(make_agent):
     agent.wait_event("updated", "a", since=since)
     agent.deploy("c", logs(2))
     agent.wait_started("c", "w", since)
+
+
+def test_long_lines_count_for_the_bound_of_all_logs(make_agent):
+    """A file is as large as one line of 1 MiB may make it, however small maxSize is."""
+    agent = make_agent(policy={"logs": {"maxTotal": "2MiB"}}).start()
+    small = {"maxSize": "64KiB", "maxFiles": 2}
+    agent.deploy("a", workload("w", SLEEP, logs=small))
+    reason = agent.wait_event("policy-refused", "a")["reason"]
+    assert str(3 * MIB) in reason, reason
+    agent.run("b", workload("w", SLEEP, logs={**small, "maxFiles": 1}))
 
 
 def test_logs_that_a_rollback_brings_back_stay_counted(make_agent):

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from api import Api
-from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, is_alive, ordinary_account, python,
-                     workload)
+from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, is_alive, kill_and_wait,
+                     ordinary_account, python, read_proc, wait_for, workload)
 
 SYS_LANDLOCK_CREATE_RULESET = 444
 VERSION = max(0, ctypes.CDLL(None).syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, 1))
@@ -121,6 +122,59 @@ def test_no_abstract_socket_outside_can_be_connected_to(agent):
     assert told == ["ok", "ok", "Operation not permitted"]
 
 
+def test_nobody_outside_gets_other_limits_or_priorities(agent):
+    """The kernel would kill the agent by a limit of CPU time, which is no signal to Landlock."""
+    other, = agent.run("other", workload("main", ["/bin/sleep", "1000"]))
+    before = [os.sched_getaffinity(pid) for pid in (agent.pid, other)]
+    told = run(agent, [
+        "import resource as r; r.prlimit(0, r.RLIMIT_CORE, (0, 0))",
+        "r.prlimit(os.getpid(), r.RLIMIT_CORE, (0, 0)); r.setrlimit(r.RLIMIT_CORE, (0, 0))",
+        "os.setpriority(os.PRIO_PROCESS, 0, 5); os.nice(1); os.setpriority(os.PRIO_PGRP, 0, 7)",
+        "os.sched_setaffinity(0, os.sched_getaffinity(0))",
+        "os.sched_setscheduler(os.getpid(), os.SCHED_BATCH, os.sched_param(0))",
+        f"agent = {agent.pid}; r.prlimit(agent, r.RLIMIT_CPU, (1, 1))",
+        f"r.prlimit({other}, r.RLIMIT_NOFILE, (0, 0))",
+        "os.sched_setaffinity(agent, {0})",
+        "os.setpriority(os.PRIO_PROCESS, agent, 19)",
+        "os.setpriority(os.PRIO_PGRP, os.getpgid(agent), 19)",
+        "os.setpriority(os.PRIO_USER, os.getuid(), 19)",
+        "os.sched_setscheduler(agent, os.SCHED_IDLE, os.sched_param(0))",
+        "os.sched_setparam(agent, os.sched_param(0))",
+    ], read=[])
+    assert told == ["ok"] * 5 + ["Operation not permitted"] * 8
+    for pid, processors in zip((agent.pid, other), before):
+        limits = read_proc(pid, "limits").decode()
+        assert re.search(r"Max cpu time +unlimited +unlimited", limits), limits
+        assert not re.search(r"Max open files +0 ", limits), limits
+        assert os.sched_getaffinity(pid) == processors
+        assert os.getpriority(os.PRIO_PROCESS, pid) < 19
+    assert "system calls" not in Api(agent).workload("app", "main")["sandbox"]
+
+
+@pytest.mark.skipif(VERSION < 4, reason="this kernel's Landlock knows no ports")
+def test_no_other_kind_of_connection_goes_round_the_ports(agent):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        told = run(agent, [
+            "udp = socket.socket(type=socket.SOCK_DGRAM); udp.sendto(b'x', ('127.0.0.1', 9))",
+            "tcp = socket.socket(); tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)",
+            f"socket.socket().sendto(b'x', 0x20000000, ('127.0.0.1', {port}))",
+            f"socket.socket().sendmsg([b'x'], [], 0x20000000, ('127.0.0.1', {port}))",
+            "tcp.setsockopt(socket.IPPROTO_TCP, 30, 1)",
+            "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)",
+            "socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 262)",
+            "socket.socket(43, socket.SOCK_STREAM, 0)",
+            "import ctypes; libc = ctypes.CDLL(None, use_errno=True)",
+            "ring = libc.syscall(425, 8, ctypes.create_string_buffer(256))",
+            "raise OSError(0, os.strerror(ctypes.get_errno()))",
+        ], connect=[])
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    refused = "Operation not permitted"
+    assert told == ["ok"] * 2 + [refused] * 6 + ["ok"] * 2 + [refused]
+
+
 def refusal_of(agent, name, command=("/bin/true",), **fields):
     """Why the workload does not start: its document's fault, and the sandbox's."""
     agent.deploy(name, workload("main", list(command), restart=FAIL_AT_ONCE, **fields))
@@ -153,7 +207,7 @@ def test_a_link_that_it_made_does_not_widen_the_sandbox(agent):
             sandbox[member] = [*sandbox.get(member, []), path]
             reason = refusal_of(agent, f"{label}-{member}", sandbox=sandbox)
             assert f"sandbox.{member}[{len(sandbox[member]) - 1}]: " in reason
-            assert "the link 'link'" in reason and path in reason
+            assert f"the link '{path.removesuffix('/secret')}'" in reason
     assert "sandbox: workingDir: " in refusal_of(
         agent, "folder", workingDir=f"{own}/link", sandbox={"write": [own]})
     assert "sandbox: command[0]: " in refusal_of(
@@ -174,7 +228,7 @@ def test_links_of_others_and_in_folders_of_others_are_not_followed(agent):
     (work / "open").chmod(0o777)
     (work / "open/by-root").symlink_to("/etc")
     work.chmod(0o755)
-    for number, (path, why) in enumerate((("by-them/data", "belongs neither to root"),
+    for number, (path, why) in enumerate((("by-them/data", "and not to root or the agent's user"),
                                           ("theirs/by-root", "others can write"),
                                           ("open/by-root/passwd", "others can write"))):
         reason = refusal_of(agent, f"app{number}", user=user.name,
@@ -187,9 +241,8 @@ def test_who_may_write_everywhere_is_started_by_any_link(agent):
     assert told[1] == "ok"
 
 
-def test_links_of_proc_and_parts_that_go_up_are_refused(agent):
+def test_links_of_proc_are_refused(agent):
     assert "/proc" in refusal_of(agent, "proc", sandbox={"write": ["/proc/self/root/tmp"]})
-    assert "'..'" in refusal_of(agent, "up", sandbox={"read": [f"{agent.work}/../x"]})
 
 
 def test_links_of_the_device_are_followed(agent):
@@ -264,7 +317,6 @@ def test_documents_have_read_what_the_policy_lets_them(reading):
             ("read", {"sandbox": {"read": [f"{work}/in", f"{work}/secret"]}}, "sandbox.read[1]"),
             ("write", {"sandbox": {"write": [f"{work}/secret/file"]}}, "sandbox.write[0]"),
             ("link", {"sandbox": {"read": [f"{work}/in/link"]}}, f"'{work}/secret' is not among"),
-            ("up", {"sandbox": {"read": [f"{work}/in/../secret"]}}, f"'{work}/secret' is not"),
             ("all", {"sandbox": {"read": ["/"]}}, "'/' is not among"),
             ("dir", {"sandbox": {}, "workingDir": f"{work}/secret"}, "workingDir")):
         agent.deploy(name, workload("main", ["/bin/true"], **fields))
@@ -349,6 +401,70 @@ time.sleep(1000)
     for name, status, last in (("in", "403", "403"), ("out", "200", orphan)):
         text = agent.wait_logged("app", name, "orphan")
         assert text.split() == ["itself", status, "session", status, "orphan", last]
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["ended", "removed"])
+def test_an_orphan_of_an_earlier_agent_stays_refused_without_its_leader(agent, removed):
+    """Made while no agent ran: a child of init, of no session that any agent knows."""
+    orphan = f"""
+import os, socket, time
+{CALL.format(path=str(Api(agent).socket))}
+for name in ("first", "second"):
+    while not os.path.exists({str(agent.work)!r} + "/ask-" + name):
+        time.sleep(0.01)
+    with open({str(agent.work)!r} + "/said-" + name, "w") as file:
+        file.write(call() + " " + str(os.getpid()) + "\\n")
+time.sleep(1000)
+"""
+    leader = f"""
+import os, sys, time
+agent = os.getppid()
+open({str(agent.work)!r} + "/ready", "w").write("ready")
+if os.fork() == 0:
+    while os.path.exists(f"/proc/{{agent}}"):
+        time.sleep(0.01)
+    os.setsid()
+    if os.fork() == 0:
+        null = os.open("/dev/null", os.O_RDWR)
+        for number in range(3):
+            os.dup2(null, number)
+        os.execve(sys.executable, [sys.executable, "-c", sys.argv[1]], {{}})
+    open({str(agent.work)!r} + "/left", "w").write("left")
+    os._exit(0)
+time.sleep(1000)
+"""
+    pid, = agent.run("app", workload("main", python(leader, orphan), restart={"policy": "never"},
+                                     sandbox={"write": [str(agent.work)]}))
+    agent.wait_file("ready", "ready")
+    agent.send(signal.SIGKILL)
+    agent.wait_exit()
+    wait_for((agent.work / "left").exists, "the orphan to be left")
+    agent.start()
+    agent.wait_event("adopted", "app", "main")
+    Api(agent)
+    (agent.work / "ask-first").touch()
+    status, orphan_pid = agent.wait_file("said-first", "\n").split()
+    try:
+        assert status == "403"
+        if removed:
+            agent.remove("app.yaml")
+            agent.wait_event("removed", "app")
+            agent.send(signal.SIGKILL)
+            agent.wait_exit()
+            agent.start()
+            Api(agent)
+        else:
+            os.kill(pid, signal.SIGKILL)
+            agent.wait_event("exited", "app", "main")
+        (agent.work / "ask-second").touch()
+        said = agent.work / "said-second"
+        # Where it is in the workload's cgroup it goes with that.
+        agent.wait(lambda: (said.exists() and "\n" in said.read_text()) or
+                   not is_alive(int(orphan_pid)), "the second answer")
+        assert not said.exists() or said.read_text() in ("", f"403 {orphan_pid}\n")
+    finally:
+        if is_alive(int(orphan_pid)):
+            kill_and_wait(int(orphan_pid))
 
 
 def test_an_orphan_is_not_believed_what_its_environment_says(agent):

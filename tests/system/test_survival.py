@@ -12,7 +12,7 @@ import pytest
 
 from api import Api
 from harness import (IS_ROOT, RESTART_AT_ONCE, SLEEP, agent_binary, helper, is_alive, kill_and_wait,
-                     process, python, sh, wait_for, workload)
+                     process, python, read_proc, sh, wait_for, workload)
 from test_logs import fill_up, mounted
 
 
@@ -412,6 +412,63 @@ def test_binary_that_fails_its_check_is_not_switched_to(make_agent, content):
                "the refusal")
     assert agent.is_running() and is_alive(pid)
     agent.run("second", workload("main", SLEEP))
+    agent.stop()
+
+
+def self_check_of(agent):
+    """The PID of the check that SIGUSR2 began."""
+    for pid in map(int, read_proc(agent.pid, f"task/{agent.pid}/children").split()):
+        if b"--self-check" in read_proc(pid, "cmdline"):
+            return pid
+    return None
+
+
+@pytest.mark.once
+def test_no_signal_is_lost_while_the_program_is_switched(make_agent):
+    """It comes just after the check's end: before, during or after the exec."""
+    agent = make_agent().start()
+    agent.run("app", *[workload(f"w{i}", SLEEP) for i in range(20)])
+    for delay in range(8):
+        agent.send(signal.SIGUSR2)
+        check = agent.wait(lambda: self_check_of(agent), "the check")
+        while is_alive(check):
+            pass
+        until = time.perf_counter() + delay * 0.0005
+        while time.perf_counter() < until:
+            pass
+        agent.send(signal.SIGUSR1)
+        assert agent.wait_exit() == 0
+        adopted(agent, "app", "w19", next_agent(agent))
+    agent.stop()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_does_not_end_an_agent_that_starts(make_agent, number):
+    """It waits for its configuration, from a FIFO, when the signal comes."""
+    agent = make_agent()
+    config = agent.config_file.read_bytes()
+    agent.config_file.unlink()
+    os.mkfifo(agent.config_file)
+    agent.config_file.chmod(0o644)
+    agent.start()
+
+    def open_fifo():
+        try:
+            return os.fdopen(os.open(agent.config_file, os.O_WRONLY | os.O_NONBLOCK), "wb")
+        except OSError:
+            return None  # nobody reads yet
+    with agent.wait(open_fifo, "it to read its configuration") as fifo:
+        agent.send(number)
+        agent.config_file.unlink()
+        agent.config_file.write_bytes(config)
+        agent.config_file.chmod(0o644)
+        fifo.write(config)
+    if number == signal.SIGUSR1:
+        assert agent.wait_exit() == 0
+        return
+    said = "reloaded" if number == signal.SIGHUP else "switches to"
+    agent.wait(lambda: any(said in line for line in agent.lines()), said)
     agent.stop()
 
 

@@ -189,11 +189,11 @@ static void errors_are_told_apart(void **state)
     }
 }
 
-static int count_line(void *arg, const char *line, size_t len)
+static int count_line(void *arg, struct buf *line)
 {
-    assert_int_equal(strlen(line), len);
+    assert_int_equal(strlen(buf_str(line)), line->len);
     (*(int *) arg)++;
-    return line[0] == 'x' ? -1 : 0;
+    return buf_str(line)[0] == 'x' ? -1 : 0;
 }
 
 static void lines_may_be_cut_anywhere_and_have_a_bound(void **state)

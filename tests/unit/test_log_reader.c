@@ -347,14 +347,14 @@ static void another_file_is_gone_over_to(void **state)
     begin(stage, &watcher, 100, true);
     read_until(&watcher, "line 5\n");
     CLEANUP(free) char *other = xasprintf("%s/other.log", stage->root);
-    log_reader_set_file(watcher.reader, other, &agents_own, 5, NULL);
+    log_reader_set_file(watcher.reader, other, &agents_own, NULL, 5, NULL);
     free(stage->path);
     stage->path = xstrdup(other);
     logfile_free(stage->file);
     log_place_close(stage->place);
     log_place_unref(stage->place);
     open_log(stage, 100000, 5);
-    log_reader_set_file(watcher.reader, other, &agents_own, 5, stage->place);
+    log_reader_set_file(watcher.reader, other, &agents_own, NULL, 5, stage->place);
     write_lines(stage, 6, 9);
     read_until(&watcher, "line 9\n");
     check_lines(&watcher, 1, 9);

@@ -110,12 +110,48 @@ static void what_the_workloads_user_may_not_write_is_no_log(void **state)
     assert_int_equal(symlink(roots, link), 0);
     assert_int_equal(lchown(link, 4711, 4712), 0);
     const char *const paths[] = {file, path, up, "/proc/self/cwd/x.log"};
-    const int codes[] = {EACCES, EACCES, ERR_SPEC, ELOOP};
+    const int codes[] = {EACCES, EACCES, ERR_SPEC, ERR_SPEC};
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
         CLEANUP(logfile) struct logfile *lf = NULL;
         assert_int_equal(open_as(paths[i], &other_user, &lf), codes[i]);
     }
     assert_file(file, "root's\n");
+}
+
+/* /proc/sys asks for the effective user, whatever that of the file system is. */
+static void whoever_is_entered_cannot_change_the_kernel(void **state)
+{
+    (void) state;
+    if (geteuid() != 0) {
+        skip(); /* only root can act as another */
+    }
+    struct log_owner_before before;
+    assert_int_equal(log_owner_enter(&other_user, &before, NULL), 0);
+    CLEANUP(close_fd) int fd = open("/proc/sys/kernel/domainname", O_WRONLY | O_CLOEXEC);
+    uid_t real = getuid();
+    uid_t effective = geteuid();
+    gid_t group = getegid();
+    log_owner_leave(&before);
+    assert_int_equal(fd, -1);
+    assert_int_equal(real, 0);
+    assert_int_equal(effective, 4711);
+    assert_int_equal(group, 4712);
+    assert_int_equal(geteuid(), 0);
+    assert_int_equal(getegid(), 0);
+    assert_int_equal(access("/root", R_OK), 0);
+}
+
+static void a_file_of_the_kernel_is_no_log(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *link = in_scratch("kernel");
+    CLEANUP(free) char *linked = in_scratch("kernel/domainname");
+    CLEANUP(free) char *made = in_scratch("kernel/sub/x.log");
+    assert_int_equal(symlink("/proc/sys/kernel", link), 0);
+    const char *const paths[] = {"/proc/sys/kernel/domainname", linked, made, "/sys/power/state"};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        assert_int_equal(open_fails(paths[i], (uid_t) -1), ERR_SPEC);
+    }
 }
 
 static void a_program_or_a_second_name_is_no_log(void **state)
@@ -231,7 +267,44 @@ static void a_link_that_the_workload_made_is_not_followed(void **state)
     assert_int_equal(symlink(real, link), 0);
     assert_int_equal(open_fails(path, (uid_t) -1), 0);
     assert_int_equal(lchown(link, 4711, 4711), 0);
-    assert_int_equal(open_fails(path, 4711), ELOOP);
+    assert_int_equal(open_fails(path, 4711), ERR_SPEC);
+}
+
+/* A link of root's in a folder of another user's: that user can move it to any name there. */
+static void a_link_that_another_user_can_move_is_not_followed(void **state)
+{
+    (void) state;
+    if (geteuid() != 0) {
+        skip(); /* needs another user */
+    }
+    CLEANUP(free) char *dir = make_users_folder("theirs");
+    CLEANUP(free) char *real = in_scratch("ours");
+    CLEANUP(free) char *link = in_scratch("theirs/link");
+    CLEANUP(free) char *path = in_scratch("theirs/link/x.log");
+    assert_int_equal(mkdir(real, 0755), 0);
+    assert_int_equal(symlink(real, link), 0);
+    assert_int_equal(open_fails(path, 0), ERR_SPEC);
+    assert_int_equal(chown(dir, 0, 0), 0);
+    assert_int_equal(open_fails(path, 0), 0);
+    const struct {
+        mode_t mode;
+        int code;
+    } cases[] = {
+        {0775,  ERR_SPEC},
+        {0757,  ERR_SPEC},
+        {01777, ERR_SPEC},
+        {0755,  0       }
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(chmod(dir, cases[i].mode), 0);
+        assert_int_equal(open_fails(path, 0), cases[i].code);
+    }
+    /* With that user's rights it is no harm. */
+    CLEANUP(logfile) struct logfile *lf = NULL;
+    assert_int_equal(chown(dir, 4711, 4712), 0);
+    assert_int_equal(chown(real, 4711, 4712), 0);
+    CLEANUP(free) char *other = in_scratch("theirs/link/y.log");
+    assert_int_equal(open_as(other, &other_user, &lf), 0);
 }
 
 /* Lines of 1..60 bytes, written in random pieces: nothing lost, no file too large or torn. */
@@ -624,12 +697,15 @@ int main(void)
         cmocka_unit_test(folders_and_file_are_made_with_their_modes),
         cmocka_unit_test(a_log_outside_is_made_and_rotated_by_the_workloads_user),
         cmocka_unit_test(what_the_workloads_user_may_not_write_is_no_log),
+        cmocka_unit_test(whoever_is_entered_cannot_change_the_kernel),
+        cmocka_unit_test(a_file_of_the_kernel_is_no_log),
         cmocka_unit_test(a_program_or_a_second_name_is_no_log),
         cmocka_unit_test(under_a_policy_content_of_others_is_no_log),
         cmocka_unit_test(the_policy_judges_each_opening),
         cmocka_unit_test(rotation_leaves_others_files_alone),
         cmocka_unit_test(only_regular_files_are_opened),
         cmocka_unit_test(a_link_that_the_workload_made_is_not_followed),
+        cmocka_unit_test(a_link_that_another_user_can_move_is_not_followed),
         cmocka_unit_test(rotation_is_exact_to_the_line),
         cmocka_unit_test(the_oldest_goes),
         cmocka_unit_test(with_no_rotated_files_the_file_is_cut_off),

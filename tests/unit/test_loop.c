@@ -1,7 +1,8 @@
-/* How the event loop measures its turns. */
+/* How the event loop measures its turns, and tells of signals. */
 #include "edgible/loop.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -94,6 +95,68 @@ static void measuring_does_not_keep_the_loop_running(void **state)
     assert_int_equal(loop_turns(loop)->longest_cpu_ns / 1000000000, 0);
 }
 
+static void raise_all(void *arg)
+{
+    (void) arg;
+    assert_int_equal(raise(SIGUSR1), 0);
+    assert_int_equal(raise(SIGUSR2), 0);
+}
+
+struct told {
+    struct loop *loop;
+    int number;
+    bool is_other_pending; /* while this one is told of */
+    unsigned count;
+};
+
+static void on_told(void *arg)
+{
+    struct told *told = arg;
+    sigset_t pending;
+    assert_int_equal(sigpending(&pending), 0);
+    assert_false(sigismember(&pending, told->number));
+    told->is_other_pending = sigismember(&pending, told->number == SIGUSR1 ? SIGUSR2 : SIGUSR1);
+    told->count++;
+    if (!told->is_other_pending) {
+        loop_stop(told->loop);
+    }
+}
+
+/* So that an exec at any moment loses none: what is pending survives it. */
+static void a_signal_is_pending_until_it_is_told_of(void **state)
+{
+    (void) state;
+    CLEANUP(loop) struct loop *loop = make_loop();
+    struct told first = {.loop = loop, .number = SIGUSR1};
+    struct told second = {.loop = loop, .number = SIGUSR2};
+    struct loop_signal *one = loop_signal_new(loop, SIGUSR1, on_told, &first);
+    struct loop_signal *other = loop_signal_new(loop, SIGUSR2, on_told, &second);
+    struct loop_timer *timer = loop_timer_new(loop, raise_all, NULL);
+    loop_timer_arm(timer, 0);
+    loop_run(loop);
+    assert_int_equal(first.count, 1);
+    assert_int_equal(second.count, 1);
+    assert_true(first.is_other_pending != second.is_other_pending);
+    loop_timer_free(timer);
+    loop_signal_free(one);
+    assert_int_equal(raise(SIGUSR1), 0); /* stays blocked, and tells nobody */
+    loop_signal_free(other);
+    loop_run(loop); /* returns, as nothing is watched */
+    assert_int_equal(first.count, 1);
+}
+
+/* As SIGHUP is where nohup started this program. */
+static void a_signal_that_was_ignored_is_told_of(void **state)
+{
+    (void) state;
+    CLEANUP(loop) struct loop *loop = make_loop();
+    (void) signal(SIGHUP, SIG_IGN);
+    struct loop_signal *sig = loop_signal_new(loop, SIGHUP, stop, loop);
+    assert_int_equal(raise(SIGHUP), 0);
+    loop_run(loop);
+    loop_signal_free(sig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -101,6 +164,8 @@ int main(void)
         cmocka_unit_test(the_longest_stays_after_short_turns),
         cmocka_unit_test(sleep_is_no_part_of_a_turn),
         cmocka_unit_test(measuring_does_not_keep_the_loop_running),
+        cmocka_unit_test(a_signal_is_pending_until_it_is_told_of),
+        cmocka_unit_test(a_signal_that_was_ignored_is_told_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -162,6 +162,33 @@ static void a_process_whose_main_thread_has_ended_is_not_dead(void **state)
     assert_int_equal(proc_reap(pid), 1);
 }
 
+/* The folder in /proc of a process that changed its user belongs to root. */
+static void the_uid_is_that_of_the_process_and_not_of_its_folder(void **state)
+{
+    (void) state;
+    int ready[2];
+    char byte = 0;
+    uid_t uid = geteuid() == 0 ? 4711 : getuid();
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (setuid(uid) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 || write(ready[1], "x", 1) != 1) {
+            _exit(1);
+        }
+        for (;;) {
+            (void) pause();
+        }
+    }
+    (void) close(ready[1]);
+    ssize_t n = read(ready[0], &byte, 1);
+    uid_t found = proc_read_uid(pid);
+    (void) close(ready[0]);
+    end_child(pid);
+    assert_int_equal(n, 1);
+    assert_int_equal(found, uid);
+    assert_int_equal(proc_read_uid(pid), 0);
+}
+
 static void children_are_listed_with_zombies(void **state)
 {
     (void) state;
@@ -296,6 +323,7 @@ int main(void)
         cmocka_unit_test(an_exit_code_and_a_plain_reap),
         cmocka_unit_test(a_process_whose_main_thread_has_ended_is_not_dead),
         cmocka_unit_test(children_are_listed_with_zombies),
+        cmocka_unit_test(the_uid_is_that_of_the_process_and_not_of_its_folder),
         cmocka_unit_test(the_wait_channel_is_read_or_empty),
         cmocka_unit_test(the_boot_id_is_a_uuid),
         cmocka_unit_test(the_status_of_a_strangers_child_is_kept_in_its_pidfd),

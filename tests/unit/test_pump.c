@@ -20,7 +20,7 @@ static void on_notify(void *arg)
 static struct pump *new_pump(void)
 {
     struct err err = {.code = 0};
-    struct pump *pump = pump_new(NULL, on_notify, NULL, &err);
+    struct pump *pump = pump_new(NULL, NULL, on_notify, NULL, &err);
     assert_non_null(pump);
     return pump;
 }

@@ -1,6 +1,7 @@
 /* pump: kill -9 at random moments. A writer prints numbered lines into a pipe that it holds itself,
  * as a workload does, while one pump after the other is killed: no line is lost, doubled or torn.
  */
+#include "../../src/io/pump_journal.h"
 #include "edgible/pump.h"
 #include "test_pump_kit.h"
 
@@ -51,7 +52,7 @@ _Noreturn static void write_lines(void)
 _Noreturn static void run_pump(const char *file, const char *journal, unsigned max_files,
                                bool continues)
 {
-    struct pump *pump = pump_new(journal, on_notify, NULL, NULL);
+    struct pump *pump = pump_new(journal, NULL, on_notify, NULL, NULL);
     struct pump_log log = {
         .file = file, .max_size_bytes = 150000, .max_files = max_files, NOBODY_ELSE};
     if (pump == NULL) {
@@ -92,7 +93,7 @@ static void kill_pumps(const char *file, const char *journal, unsigned max_files
 /* Writes what is left as the last agent would, and ends. */
 static void drain(const char *file, const char *journal, unsigned max_files)
 {
-    struct pump *pump = pump_new(journal, on_notify, NULL, NULL);
+    struct pump *pump = pump_new(journal, NULL, on_notify, NULL, NULL);
     assert_non_null(pump);
     struct pump_log log = {
         .file = file, .max_size_bytes = 150000, .max_files = max_files, NOBODY_ELSE};
@@ -171,6 +172,101 @@ static void nothing_is_left_of_the_journal_when_the_pump_is_freed(void **state)
     assert_int_equal(access(lane, F_OK), -1);
 }
 
+struct refusal {
+    uint64_t bytes;
+    struct err err;
+};
+
+static struct refusal refusal;
+
+static void on_refused(struct pump *pump, uint64_t bytes, const struct err *err)
+{
+    (void) pump;
+    refusal = (struct refusal){.bytes = bytes, .err = *err};
+}
+
+/* What an agent leaves that is killed around its read from the pipe. */
+static void leave_batch(const char *dir, const struct pump_log *log, int fd, bool has_read)
+{
+    struct pump_journal journal;
+    CLEANUP(free) char *lane = xasprintf("%s/lane-0", dir);
+    CLEANUP(free) char *left = xasprintf("%s/lane-1", dir);
+    pump_journal_init(&journal, dir, 0);
+    pump_journal_map(&journal);
+    CLEANUP(logfile) struct logfile *lf = logfile_new(log);
+    size_t want = pump_journal_begin(&journal, lf, fd, 4096);
+    assert_true(!has_read || read(fd, journal.batch, want) > 0);
+    assert_int_equal(rename(lane, left), 0);
+    pump_journal_fini(&journal);
+}
+
+static char *make_journal_folder(const char *name)
+{
+    char *dir = in_scratch("%s", name);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    return dir;
+}
+
+/* 0xFF is what a batch is filled with before a read. */
+static void every_byte_of_a_batch_comes_back(void **state)
+{
+    (void) state;
+    static const char *const texts[] = {
+        "\xff",
+        "a\xff\xff",
+        "\xff\xff\n\xff",
+        "line\n",
+        "a line of more than 16 bytes\xff",
+        "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"};
+    CLEANUP(free) char *dir = make_journal_folder("bytes");
+    CLEANUP(free) char *file = in_scratch("bytes.log");
+    const struct pump_log log = {.file = file, .max_size_bytes = 1000, .max_files = 1, NOBODY_ELSE};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        int ends[2];
+        int held = 0;
+        assert_int_equal(pump_make_pipe(&ends[0], &ends[1], NULL), 0);
+        assert_int_equal(fd_write_all(ends[1], texts[i], strlen(texts[i]), NULL), 0);
+        leave_batch(dir, &log, ends[0], false);
+        pump_journal_recover(dir, NULL, on_refused, NULL);
+        assert_int_equal(access(file, F_OK), -1);
+        assert_int_equal(ioctl(ends[0], FIONREAD, &held), 0);
+        assert_int_equal(held, strlen(texts[i]));
+        leave_batch(dir, &log, ends[0], true);
+        pump_journal_recover(dir, NULL, on_refused, NULL);
+        CLEANUP(free) char *written = get_file(file, NULL);
+        assert_string_equal(written, texts[i]);
+        assert_int_equal(unlink(file), 0);
+        fd_close(&ends[0]);
+        fd_close(&ends[1]);
+    }
+}
+
+static void what_was_left_is_judged_by_todays_policy(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *dir = make_journal_folder("judged");
+    CLEANUP(free) char *real = realpath(scratch, NULL);
+    CLEANUP(free) char *file = xasprintf("%s/judged.log", real);
+    const struct pump_log log = {.file = file, .max_size_bytes = 1000, .max_files = 1, NOBODY_ELSE};
+    int ends[2];
+    assert_int_equal(pump_make_pipe(&ends[0], &ends[1], NULL), 0);
+    const char *const patterns[] = {"/nowhere/**", file};
+    for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
+        CLEANUP(strv) struct strv allowed = {0};
+        strv_add(&allowed, patterns[i]);
+        assert_int_equal(fd_write_all(ends[1], "12345\n", 6, NULL), 0);
+        leave_batch(dir, &log, ends[0], true);
+        refusal = (struct refusal){0};
+        pump_journal_recover(dir, &allowed, on_refused, NULL);
+        bool is_allowed = patterns[i] == file;
+        assert_int_equal(refusal.bytes, is_allowed ? 0 : 6);
+        assert_int_equal(refusal.err.code, is_allowed ? 0 : ERR_SPEC);
+        assert_int_equal(access(file, F_OK), is_allowed ? 0 : -1);
+    }
+    fd_close(&ends[0]);
+    fd_close(&ends[1]);
+}
+
 static int make_shared(void **state)
 {
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -181,6 +277,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_kill_loses_doubles_or_tears_a_line),
+        cmocka_unit_test(every_byte_of_a_batch_comes_back),
+        cmocka_unit_test(what_was_left_is_judged_by_todays_policy),
         cmocka_unit_test(nothing_is_left_of_the_journal_when_the_pump_is_freed),
     };
     return cmocka_run_group_tests(tests, make_shared, remove_scratch);

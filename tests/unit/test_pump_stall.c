@@ -131,7 +131,7 @@ static void a_frozen_disk_holds_up_its_own_logs_only(void **state)
 {
     (void) state;
     need_image();
-    struct pump *pump = pump_new(NULL, on_notify, NULL, NULL);
+    struct pump *pump = pump_new(NULL, NULL, on_notify, NULL, NULL);
     struct pump_channel *frozen[3];
     int fds[3];
     for (int i = 0; i < 3; i++) {
@@ -198,7 +198,7 @@ static void free_gives_up_on_a_frozen_disk(void **state)
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        struct pump *pump = pump_new(NULL, on_notify, NULL, NULL);
+        struct pump *pump = pump_new(NULL, NULL, on_notify, NULL, NULL);
         CLEANUP(free) char *path = in_scratch("ice/give-up.log");
         CLEANUP(free) char *warm = in_scratch("give-up.log");
         struct pump_log log = log_of(path);

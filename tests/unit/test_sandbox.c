@@ -89,10 +89,34 @@ static void what_was_opened_is_judged_and_not_what_was_written(void **state)
     }
 }
 
+static void what_lacks_is_told(void **state)
+{
+    (void) state;
+    static const struct {
+        int version;
+        bool has_filter, limit_connect;
+        const char *text;
+    } all[] = {
+        {7, true,  true,  "landlock 7"                                                   },
+        {5, true,  true,  "landlock 5, without signals"                                  },
+        {3, true,  true,  "landlock 3, without connect and signals"                      },
+        {7, false, false, "landlock 7, without system calls"                             },
+        {3, false, true,  "landlock 3, without connect and signals, without system calls"},
+        {0, true,  true,  "none"                                                         },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        char text[80];
+        sandbox_describe(all[i].version, all[i].has_filter, all[i].limit_connect, text,
+                         sizeof(text));
+        assert_string_equal(text, all[i].text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_opened_is_judged_and_not_what_was_written),
+        cmocka_unit_test(what_lacks_is_told),
     };
     return cmocka_run_group_tests(tests, make_stage, clear_stage);
 }

@@ -50,6 +50,25 @@ static void a_copy_is_equal_and_its_own(void **state)
     assert_true(strv_is_equal(&b, &empty));
 }
 
+static void a_packed_one_can_be_added_to(void **state)
+{
+    (void) state;
+    CLEANUP(strv) struct strv v = {0};
+    strv_pack(&v);
+    assert_null(v.items);
+    strv_add(&v, "one");
+    strv_add(&v, "");
+    strv_pack(&v);
+    assert_non_null(v.block);
+    assert_null(v.items[2]);
+    strv_add(&v, "three");
+    assert_null(v.block);
+    assert_int_equal(v.count, 3);
+    assert_string_equal(v.items[0], "one");
+    assert_string_equal(v.items[1], "");
+    assert_string_equal(v.items[2], "three");
+}
+
 static void vectors_differ_in_length_content_and_order(void **state)
 {
     (void) state;
@@ -80,6 +99,7 @@ int main(void)
         cmocka_unit_test(it_ends_with_null_whenever_it_holds_anything),
         cmocka_unit_test(strings_are_copied_or_taken),
         cmocka_unit_test(a_copy_is_equal_and_its_own),
+        cmocka_unit_test(a_packed_one_can_be_added_to),
         cmocka_unit_test(vectors_differ_in_length_content_and_order),
         cmocka_unit_test(membership_is_by_whole_strings),
     };

@@ -1,0 +1,38 @@
+/*
+ * etcd_intake: answers of etcd and lines of its stream, one after the other. Long ones are taken
+ * apart on a thread beside the loop, and what comes meanwhile waits.
+ */
+#ifndef EDGIBLE_ETCD_INTAKE_H
+#define EDGIBLE_ETCD_INTAKE_H
+
+#include "edgible/etcd_wire.h"
+#include "edgible/loop.h"
+
+struct work;
+
+/* answer may be taken apart by who gets it; err: NULL, or why the text is none. */
+typedef void etcd_intake_fn(void *arg, struct etcd_answer *answer, const struct err *err);
+
+struct etcd_intake {
+    struct loop *loop; /* borrowed */
+    etcd_intake_fn *fn;
+    void *arg;
+    struct work *work;   /* the text that is taken apart; NULL: none */
+    struct buf *waiting; /* texts */
+    size_t count, bytes; /* of waiting */
+    bool is_held;        /* by etcd_intake_hold() */
+};
+
+void etcd_intake_init(struct etcd_intake *intake, struct loop *loop, etcd_intake_fn *fn, void *arg);
+/* Drops all that waits or is under way. Also at the end. */
+void etcd_intake_clear(struct etcd_intake *intake);
+
+/* Takes the text over. fn is called for a short one inside this call, else from the loop. EFBIG
+ * where more waits than one text may be long. */
+int etcd_intake_add(struct etcd_intake *intake, struct buf *take_text, struct err *err) MUST_CHECK;
+/* From fn: what waits goes on waiting until it is released. */
+void etcd_intake_hold(struct etcd_intake *intake);
+void etcd_intake_release(struct etcd_intake *intake);
+bool etcd_intake_is_idle(const struct etcd_intake *intake);
+
+#endif

@@ -1,0 +1,79 @@
+"""What the agent needs of etcd's gateway: keys, and one line of changes."""
+
+import base64
+import http.server
+import json
+import threading
+
+
+def encode(text):
+    return base64.b64encode(text.encode()).decode()
+
+
+class EtcdStream:
+    def __init__(self, device):
+        self.prefix = f"/edgible/v3/devices/{device}/applications/"
+        self.documents, self.changes = {}, {}
+        self._over = threading.Event()
+        stream = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args):
+                pass
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                stream.serve(self)
+
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, request, address):
+                pass
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *args):
+        self._over.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def keys(self, documents, revision):
+        return [{"key": encode(self.prefix + name), "value": encode(text),
+                 "mod_revision": str(revision)} for name, text in documents.items()]
+
+    def serve(self, handler):
+        header = {"cluster_id": "1", "revision": "5"}
+        if handler.path == "/v3/watch":
+            self.serve_watch(handler, header)
+            return
+        kvs = self.keys(self.documents, 5) if handler.path == "/v3/kv/range" else []
+        body = json.dumps({"header": header, "kvs": kvs, "ID": "7", "TTL": "60"}).encode()
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    def serve_watch(self, handler, header):
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        self.send(handler, {"result": {"header": header, "created": True}})
+        if self.changes:
+            events = [{"kv": kv} for kv in self.keys(self.changes, 6)]
+            self.send(handler, {"result": {"header": {**header, "revision": "6"},
+                                           "events": events}})
+        self._over.wait()
+
+    @staticmethod
+    def send(handler, value):
+        line = json.dumps(value).encode() + b"\n"
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+        handler.wfile.flush()

@@ -1,0 +1,211 @@
+"""No document, answer or stream within the bounds holds the event loop, or takes much memory.
+
+    EDGIBLE_AGENT=FILE pytest -s tests/late    prints the figures
+
+EDGIBLE_AGENT is the program that people get, without sanitizers. Each case is an agent of its own.
+The longest turn is counted in CPU time of the loop's thread (edgible_loop_cpu_max_seconds), and
+measured in what this machine takes for a piece of work that takes 100 ms on an idle one, so that a
+machine that is slow or shared fails nothing.
+"""
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SYSTEM = Path(__file__).resolve().parents[1] / "system"
+sys.path.insert(0, str(SYSTEM))
+
+from api import Api  # noqa: E402
+from conftest import *  # noqa: E402,F401,F403
+from control_plane import ControlPlane  # noqa: E402
+from harness import SLEEP, wait_for, workload  # noqa: E402
+from stream import EtcdStream  # noqa: E402
+
+pytestmark = pytest.mark.once
+MIB = 1024 * 1024
+MAX_BYTES = 64 * MIB
+MAX_TURN_S = 0.1
+WORK_ROUNDS = 2_000_000  # take 100 ms on the machine that the bound is for
+HEAD = "apiVersion: v3\nkind: Application\nmetadata: {{name: {name}}}\nspec:\n  workloads:\n"
+ONE = "  - {name: w, type: managed-process, command: [/usr/bin/true]}\n"
+
+
+def work_seconds():
+    """The CPU time of a piece of work."""
+    began = time.thread_time()
+    total = 0
+    for i in range(WORK_ROUNDS):
+        total += i
+    return time.thread_time() - began
+
+
+def slowness():
+    return max(1.0, work_seconds() / 0.1)
+
+
+def document(name, workloads=ONE):
+    return HEAD.format(name=name) + workloads
+
+
+def annotated(name, annotations):
+    return document(name).replace(f"{{name: {name}}}",
+                                  f"{{name: {name}, annotations: {annotations}}}")
+
+
+def many_items(name):
+    return annotated(name, "{a: [" + "a," * 95000 + "a]}")
+
+
+def many_keys(name):
+    return annotated(name, "{" + ",".join(f"k{i:05}: x" for i in range(47000)) + "}")
+
+
+def one_long_word(name, size):
+    word = "'" + "x" * 100 + "'"
+    return document(name, ONE.replace("[/usr/bin/true]",
+                                      "[/usr/bin/true" + f", {word}" * (size // 105) + "]"))
+
+
+def unknown(count):
+    return "".join(f"  - {{name: w{n}, type: none-such, typeSpec: {{}}}}\n" for n in range(count))
+
+
+def faulty(count):
+    return "".join(f"  - {{name: w{n}, type: [7]}}\n" for n in range(count))
+
+
+def fill(text_of, limit, count=1000):
+    """The texts of as many documents as fit."""
+    texts = []
+    size = 0
+    for number in range(count):
+        text = text_of(f"app-{number}")
+        size += len(text) + 4
+        if size > limit:
+            break
+        texts.append(text)
+    return texts
+
+
+SETS = {
+    "small": lambda: fill(document, 8 * MIB),
+    "large": lambda: fill(lambda name: one_long_word(name, 8000), 8 * MIB),
+    "items": lambda: fill(many_items, 8 * MIB),
+    "keys": lambda: fill(many_keys, 8 * MIB),
+    "five workloads": lambda: fill(lambda name: document(name, unknown(5)), 8 * MIB),
+    "250 workloads of an unknown type": lambda: fill(lambda name: document(name, unknown(250)),
+                                                     8 * MIB),
+    "100 errors": lambda: fill(lambda name: document(name, faulty(100)), 8 * MIB),
+}
+
+
+class Late:
+    def __init__(self, agent):
+        self.agent = agent
+        self.api = Api(agent)
+        self.max_pss = 0
+
+    def metrics(self):
+        lines = self.api.get("/metrics").splitlines()
+        return {k: float(v) for k, v in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+    def pss(self):
+        text = Path(f"/proc/{self.agent.pid}/smaps_rollup").read_text()
+        return int(re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE)[1]) * 1024
+
+    def events(self, *types):
+        told = self.metrics()
+        return sum(told[f'edgible_events_total{{type="{t}"}}'] for t in types)
+
+    def wait(self, condition, what):
+        def check():
+            self.max_pss = max(self.max_pss, self.pss())
+            return condition()
+        wait_for(check, what, timeout=300)
+
+    def wait_judged(self, count):
+        self.wait(lambda: self.events("deployed", "rejected", "policy-refused") >= count,
+                  f"{count} documents to be judged")
+
+    def check(self, name):
+        slow = slowness()
+        turn = self.metrics()["edgible_loop_cpu_max_seconds"]
+        self.max_pss = max(self.max_pss, self.pss())
+        print(f"\n{name}: longest turn {turn * 1000:.0f} ms of CPU on a machine {slow:.1f} times "
+              f"as slow, {self.max_pss / MIB:.0f} MiB")
+        assert turn <= MAX_TURN_S * slow
+        assert self.max_pss <= MAX_BYTES
+
+
+def start(agent, **plane):
+    """With a policy that lets few workloads run, so that it is judging that is measured."""
+    config = {"controlPlane": plane} if plane else {}
+    agent.write_config(policy={"maxWorkloads": 10}, **config)
+    return Late(agent.start())
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_files(make_agent, name):
+    late = start(make_agent())
+    texts = SETS[name]()
+    for number, text in enumerate(texts):
+        late.agent.put(f"app-{number}.yaml", text)
+    late.wait_judged(len(texts))
+    late.check(f"files, {name}")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_one_file(make_agent, name):
+    late = start(make_agent())
+    texts = SETS[name]()
+    late.agent.put("all.yaml", "---\n".join(texts))
+    late.wait_judged(len(texts))
+    late.agent.remove("all.yaml")
+    late.wait(lambda: late.api.get("/v1/applications") == [], "all to be gone")
+    late.check(f"one file, {name}")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_an_answer(make_agent, name):
+    agent = make_agent()
+    texts = SETS[name]()
+    with ControlPlane(agent.device) as plane:
+        plane.set_text("---\n".join(texts))
+        late = start(agent, https={"url": plane.url, "pollInterval": "1s"})
+        late.wait_judged(len(texts))
+        late.check(f"an answer, {name}")
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("how", ["range", "watch"])
+def test_etcd(make_agent, name, how):
+    agent = make_agent()
+    texts = SETS[name]()
+    documents = {f"app-{number}": text for number, text in enumerate(texts)}
+    with EtcdStream(agent.device) as server:
+        server.documents = documents if how == "range" else {}
+        server.changes = documents if how == "watch" else {}
+        late = start(agent, etcd={"endpoints": [server.url]})
+        late.wait_judged(len(texts))
+        late.check(f"etcd's {how}, {name}")
+
+
+def test_what_is_asked_of_many_workloads(make_agent):
+    late = start(make_agent())
+    late.agent.put("all.yaml", "---\n".join(SETS["five workloads"]()))
+    late.wait_judged(1000)
+    for path in ("/v1/applications", "/metrics", "/v1/agent", "/v1/events"):
+        late.api.get(path)
+    late.check("what is asked of 5,000 workloads")
+
+
+def test_many_starts_and_stops(agent):
+    late = Late(agent)
+    agent.deploy("app", *(workload(f"w{n}", SLEEP) for n in range(200)))
+    late.wait(lambda: len(agent.living()) >= 200, "200 workloads to run")
+    agent.remove("app.yaml")
+    late.wait(lambda: not agent.living(), "all to be gone")
+    late.check("200 workloads")
