@@ -21,9 +21,12 @@
 #define APPSPEC_MAX_WORKLOADS 1000        /* an application */
 #define APPSPEC_MAX_SOURCE_WORKLOADS 5000 /* of all applications of a source, of any type */
 /* What all documents of a source may take of memory, about: their words and, for each node, a
- * pointer and an allocation, aliases expanded. */
-#define APPSPEC_MAX_SOURCE_BYTES (16UL * 1024 * 1024)
+ * pointer and an allocation, aliases expanded. Old and new documents, their workloads and what is
+ * written of them are there together at times: six times as much. */
+#define APPSPEC_MAX_SOURCE_BYTES (6UL * 1024 * 1024)
 #define APPSPEC_NODE_BYTES 48
+/* Of so many documents with errors or warnings all are kept (DIAG_MAX), of the others one. */
+#define APPSPEC_MAX_FAULTY 20
 #define APPSPEC_MAX_ARGV 4096 /* words of a command; 128 KiB a word, as the kernel's limit */
 
 /* In the policies below a member that the document leaves out is UNSET (-1, RESTART_UNSET, 0 for
@@ -153,6 +156,7 @@ struct app_docs {
     size_t workload_count; /* of all its documents; and, where the caller puts it there before,
                               those that the source has elsewhere */
     size_t memory_bytes;   /* in the same way */
+    size_t faulty;         /* in the same way: documents with errors or warnings */
     bool is_short_of_room; /* a document was refused, for it did not fit beside the others */
     size_t text_bytes;     /* of what was read */
     bool is_empty;         /* nothing but white space was given: no answer, not an empty list */

@@ -10,6 +10,8 @@
 
 /* Past this many of one document, one last item says that there are more. */
 #define DIAG_MAX 20
+/* Longest message and path where a diag's max is set. */
+#define DIAG_SHORT_MAX 200
 
 enum diag_severity { DIAG_ERROR, DIAG_WARNING };
 
@@ -26,9 +28,10 @@ struct diag {
     struct diag_item *items;
     size_t count;
     size_t cap;
-    size_t error_count; /* of all that were added, also those past DIAG_MAX */
+    size_t error_count; /* of all that were added, also those that are not kept */
+    size_t max;         /* set by the owner: so few are kept, and short; 0: DIAG_MAX of them */
     size_t added;       /* by diag_add(), kept or not */
-    size_t omitted;     /* of them, past DIAG_MAX: what is not kept */
+    size_t omitted;     /* of them, past the bound: what is not kept */
     size_t omitted_at;  /* index + 1 of the item that says so; 0: none */
 };
 
@@ -43,6 +46,8 @@ void diag_add(struct diag *diag, enum diag_severity severity, const char *file, 
 bool diag_is_full(const struct diag *diag);
 /* By line and column; what stands at one place stays in its order. */
 void diag_sort(struct diag *diag);
+/* Adds all of from's items as diag_add() does: no more are kept than of one document. */
+void diag_add_all(struct diag *diag, const struct diag *from);
 /* Appends copies of all of from's items. */
 void diag_append(struct diag *diag, const struct diag *from);
 /* The item as one line, without a newline; the caller frees. Warnings carry "warning: " before

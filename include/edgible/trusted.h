@@ -44,4 +44,13 @@ int trusted_check_folder(const char *path, struct err *err) MUST_CHECK;
  */
 int trusted_check_way(const char *path, struct err *err) MUST_CHECK;
 
+/*
+ * Opens the file of that name in a folder for reading, without waiting. Links of others are not
+ * followed. In a folder that others than root and this process's user can change, no link is, and
+ * a file must belong to the folder's owner under this name alone, or be readable for all: nothing
+ * is read there that who put it there could not read. -1 with ERR_SPEC where that is not so, else
+ * with errno.
+ */
+int trusted_open_file(const char *folder, const char *name, struct err *err) MUST_CHECK;
+
 #endif

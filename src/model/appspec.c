@@ -150,6 +150,12 @@ static void read_workloads(struct doc_reader *reader, const struct doc_spot *spo
     }
 }
 
+static size_t memory_of(const struct doc_node *mapping, const char *key)
+{
+    const struct doc_node *node = mapping != NULL ? doc_node_get(mapping, key) : NULL;
+    return node != NULL ? node->bytes + node->nodes * APPSPEC_NODE_BYTES : 0;
+}
+
 /* Counts what the whole document takes, before most of it is read. */
 static bool count_memory(struct doc_reader *reader, const struct doc_spot *spot,
                          struct app_spec *app)
@@ -158,7 +164,10 @@ static bool count_memory(struct doc_reader *reader, const struct doc_spot *spot,
     if (reader->memory_bytes == NULL) {
         return true;
     }
-    size_t bytes = root->bytes + root->nodes * APPSPEC_NODE_BYTES;
+    const struct doc_node *metadata = doc_node_get(root, "metadata");
+    /* Which are not kept. */
+    size_t bytes = root->bytes + root->nodes * APPSPEC_NODE_BYTES -
+                   memory_of(metadata, "annotations") - memory_of(metadata, "labels");
     if (*reader->memory_bytes + bytes > APPSPEC_MAX_SOURCE_BYTES) {
         docread_error(reader, spot,
                       "with this the source's documents take more than %lu MiB of memory",
@@ -270,7 +279,7 @@ static void take_yaml_errors(struct diag *diag, const struct doc_spot *spot,
         return;
     }
     if (!is_in_order) {
-        diag_append(diag, &yaml->diag);
+        diag_add_all(diag, &yaml->diag);
         return;
     }
     for (size_t i = 0; i < yaml->diag.count; i++) {
@@ -289,6 +298,7 @@ static void add_document(struct parsing *parsing, const struct doc_spot *spot,
                          const struct yaml_doc *yaml)
 {
     struct app_doc *doc = new_doc(parsing->docs);
+    doc->diag.max = parsing->docs->faulty < APPSPEC_MAX_FAULTY ? 0 : 1;
     struct doc_reader reader = {
         .file = parsing->file,
         .diag = &doc->diag,
@@ -308,6 +318,7 @@ static void add_document(struct parsing *parsing, const struct doc_spot *spot,
     parsing->docs->is_short_of_room |= reader.is_short_of_room;
     take_yaml_errors(&doc->diag, spot, yaml);
     diag_sort(&doc->diag);
+    parsing->docs->faulty += doc->diag.count > 0 ? 1 : 0;
     if (doc->diag.error_count == 0) {
         doc->spec = steal_ptr(&app);
     }
@@ -323,7 +334,7 @@ static void add_list(struct parsing *parsing, const struct doc_spot *list,
         parsing->docs->docs[parsing->docs->count - 1].is_in_list = true;
     }
     if (count == 0) {
-        diag_append(&parsing->docs->diag, &yaml->diag);
+        diag_add_all(&parsing->docs->diag, &yaml->diag);
     }
 }
 

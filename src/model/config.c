@@ -202,7 +202,7 @@ struct config *config_parse(const char *file, const char *data, size_t len,
     if (doc != NULL) {
         struct doc_reader reader = {.file = file, .diag = &found, .unknown_keys = DIAG_ERROR};
         struct doc_spot root = {.node = doc->root};
-        diag_append(&found, &doc->diag);
+        diag_add_all(&found, &doc->diag);
         read_config(&reader, &root, config);
         config_resolve_paths(config);
         fill_defaults(config, env);

@@ -45,11 +45,11 @@ static struct diag_item *push(struct diag *diag)
     return item;
 }
 
-/* One line of well-formed UTF-8 that does nothing to a terminal, cut at TEXT_MAX. */
-static char *make_printable(const char *text)
+/* One line of well-formed UTF-8 that does nothing to a terminal, cut at max. */
+static char *make_printable(const char *text, size_t max)
 {
     CLEANUP(buf) struct buf out = {0};
-    size_t left = strnlen(text, TEXT_MAX);
+    size_t left = strnlen(text, max);
     while (left > 0) {
         unsigned char c = (unsigned char) *text;
         size_t n = utf8_char_len(text, left);
@@ -89,14 +89,14 @@ static bool drop_last_warning(struct diag *diag)
     return false;
 }
 
-/* Counts one more that is not kept, in the item that says how many. */
-static void omit(struct diag *diag, enum diag_severity severity, const char *file)
+/* Counts some more that are not kept, in the item that says how many. */
+static void omit(struct diag *diag, enum diag_severity severity, const char *file, size_t count)
 {
-    diag->omitted++;
+    diag->omitted += count;
     if (diag->omitted_at == 0) {
         struct diag_item *made = push(diag);
         *made = (struct diag_item){
-            .severity = severity, .file = make_printable(file), .path = xstrdup("")};
+            .severity = severity, .file = make_printable(file, TEXT_MAX), .path = xstrdup("")};
         diag->omitted_at = diag->count;
     }
     struct diag_item *item = &diag->items[diag->omitted_at - 1];
@@ -120,9 +120,14 @@ static struct diag_item *insert(struct diag *diag)
     return at;
 }
 
+static size_t max_of(const struct diag *diag)
+{
+    return diag->max > 0 ? diag->max : DIAG_MAX;
+}
+
 bool diag_is_full(const struct diag *diag)
 {
-    return diag->added >= DIAG_MAX;
+    return diag->added >= max_of(diag);
 }
 
 void diag_add(struct diag *diag, enum diag_severity severity, const char *file, size_t line,
@@ -132,13 +137,14 @@ void diag_add(struct diag *diag, enum diag_severity severity, const char *file, 
         diag->error_count++;
     }
     diag->added++;
-    if (diag->added > DIAG_MAX) {
+    if (diag->added > max_of(diag)) {
         if (severity == DIAG_WARNING || !drop_last_warning(diag)) {
-            omit(diag, severity, file);
+            omit(diag, severity, file, 1);
             return;
         }
-        omit(diag, DIAG_WARNING, file);
+        omit(diag, DIAG_WARNING, file, 1);
     }
+    size_t longest = diag->max > 0 ? DIAG_SHORT_MAX : TEXT_MAX;
     char text[TEXT_MAX];
     va_list ap;
     va_start(ap, fmt);
@@ -146,11 +152,27 @@ void diag_add(struct diag *diag, enum diag_severity severity, const char *file, 
     va_end(ap);
     struct diag_item *item = insert(diag);
     *item = (struct diag_item){.severity = severity,
-                               .file = make_printable(file),
+                               .file = make_printable(file, TEXT_MAX),
                                .line = line,
                                .column = column,
-                               .path = make_printable(path),
-                               .message = make_printable(text)};
+                               .path = make_printable(path, longest),
+                               .message = make_printable(text, longest)};
+}
+
+void diag_add_all(struct diag *diag, const struct diag *from)
+{
+    size_t errors = diag->error_count + from->error_count;
+    for (size_t i = 0; i < from->count; i++) {
+        const struct diag_item *item = &from->items[i];
+        if (i + 1 == from->omitted_at) {
+            omit(diag, item->severity, item->file, from->omitted);
+            diag->added += from->omitted;
+        } else {
+            diag_add(diag, item->severity, item->file, item->line, item->column, item->path, "%s",
+                     item->message);
+        }
+    }
+    diag->error_count = errors;
 }
 
 void diag_append(struct diag *diag, const struct diag *from)

@@ -15,6 +15,7 @@
 /* Servers have bounds: nginx takes 1 MiB and etcd 1.5 MiB where nobody has set others. */
 #define MAX_REPORT_BYTES (900UL * 1024)
 #define FEW_EVENTS 100
+#define FEW_EVENTS_BYTES (128UL * 1024)
 #define UNWANTED_MS 3600000
 
 struct reporter {
@@ -76,8 +77,25 @@ static struct json *resources_json(const struct config *config)
     return json;
 }
 
-static void add_applications(const struct reporter *r, unsigned what, struct json *json)
+/* From all there is to tell, to what a device with 1,000 applications can still tell. */
+enum form { FORM_FULL, FORM_BRIEF, FORM_SHORTEST, FORM_COUNT };
+
+static struct json *app_json(const struct app_report *app, enum form form)
 {
+    struct app_report shown = *app;
+    if (form == FORM_SHORTEST) {
+        shown.spec = NULL;
+        shown.workload_count = 0;
+        shown.rolled_back_reason = NULL;
+        shown.errors = (struct strv){0};
+    }
+    return app_report_json(&shown);
+}
+
+static void add_applications(const struct reporter *r, enum form form, struct json *json)
+{
+    unsigned what = form == FORM_FULL ? OVERVIEW_PORTS | OVERVIEW_RESOURCES
+                                      : OVERVIEW_BRIEF | OVERVIEW_FEW_ERRORS;
     const struct source_params *source = r->params.source;
     struct overview view = {
         .config = source->config,
@@ -91,7 +109,7 @@ static void add_applications(const struct reporter *r, unsigned what, struct jso
     struct json *apps = json_array();
     for (size_t i = 0; i < device.count; i++) {
         worst = status_worst(worst, device.apps[i].status);
-        json_add(apps, app_report_json(&device.apps[i]));
+        json_add(apps, app_json(&device.apps[i], form));
     }
     json_set_string(json, "status", worst != STATUS_COUNT ? status_name_of_app(worst) : "running");
     json_set(json, "applications", apps);
@@ -100,7 +118,7 @@ static void add_applications(const struct reporter *r, unsigned what, struct jso
     }
 }
 
-static char *make_text_of(struct reporter *r, unsigned what, size_t max_events)
+static char *make_text_of(struct reporter *r, enum form form)
 {
     CLEANUP(json) struct json *json = json_object();
     struct json *desired = json_object();
@@ -111,8 +129,9 @@ static char *make_text_of(struct reporter *r, unsigned what, size_t max_events)
     json_set(json, "device", device_json(r->params.source->config));
     json_set(json, "agent", agent_json(r));
     json_set(json, "desired", desired);
-    add_applications(r, what, json);
-    backlog_add_events(r->backlog, max_events, json);
+    add_applications(r, form, json);
+    backlog_add_events(r->backlog, form == FORM_FULL ? BACKLOG_MAX_EVENTS : FEW_EVENTS,
+                       form == FORM_FULL ? SIZE_MAX : FEW_EVENTS_BYTES, json);
     json_set(json, "resources", resources_json(r->params.source->config));
     return json_text(json);
 }
@@ -120,12 +139,13 @@ static char *make_text_of(struct reporter *r, unsigned what, size_t max_events)
 /* What is too much for a server is told in short: better that than nothing. */
 static char *make_text(struct reporter *r)
 {
-    CLEANUP(free)
-    char *text = make_text_of(r, OVERVIEW_PORTS | OVERVIEW_RESOURCES, BACKLOG_MAX_EVENTS);
-    if (strlen(text) > MAX_REPORT_BYTES) {
-        return make_text_of(r, OVERVIEW_BRIEF | OVERVIEW_FEW_ERRORS, FEW_EVENTS);
+    char *text = NULL;
+    for (int form = 0; form < FORM_COUNT && (form == 0 || strlen(text) > MAX_REPORT_BYTES);
+         form++) {
+        free(text);
+        text = make_text_of(r, (enum form) form);
     }
-    return steal_ptr(&text);
+    return text;
 }
 
 /* --- when ----------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ static void skip_old(struct backlog *b, size_t count)
     b->old = rest;
 }
 
-void backlog_add_events(struct backlog *b, size_t max, struct json *report)
+void backlog_add_events(struct backlog *b, size_t max, size_t max_bytes, struct json *report)
 {
     const struct event_store *store = store_of(b);
     struct json *events = json_array();
@@ -146,19 +146,22 @@ void backlog_add_events(struct backlog *b, size_t max, struct json *report)
         b->next_seq = first;
     }
     b->told_old = 0;
-    while (b->told_old < b->old.count && b->told_old < max) {
+    size_t bytes = 0;
+    while (b->told_old < b->old.count && b->told_old < max && bytes < max_bytes) {
+        bytes += strlen(b->old.items[b->told_old]);
         json_add_raw(events, b->old.items[b->told_old++]);
     }
     struct event_cursor cursor = {.next_seq = b->next_seq};
     size_t count = b->told_old;
     size_t len = 0;
-    while (count < max) {
+    while (count < max && bytes < max_bytes) {
         const char *line = event_store_next(store, &cursor, &len);
         if (line == NULL) {
             break;
         }
         CLEANUP(free) char *copy = xstrndup(line, len);
         json_add_raw(events, copy);
+        bytes += len;
         count++;
     }
     b->told_next = cursor.next_seq;

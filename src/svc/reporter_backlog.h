@@ -18,9 +18,9 @@ struct backlog *backlog_new(const struct source_params *params, int64_t *ret_seq
 /* Keeps what is left for the next agent. */
 void backlog_free(struct backlog *backlog);
 
-/* Members "events", the oldest ones that were not told, max of them, and "eventsLost" where some
- * cannot be. */
-void backlog_add_events(struct backlog *backlog, size_t max, struct json *report);
+/* Members "events", the oldest ones that were not told, max of them, and no further one after
+ * max_bytes, and "eventsLost" where some cannot be. */
+void backlog_add_events(struct backlog *backlog, size_t max, size_t max_bytes, struct json *report);
 /* The report with those was taken. Returns whether there are more. */
 bool backlog_on_taken(struct backlog *backlog, int64_t sequence);
 /* Nobody wants them: forgets all up to now. */

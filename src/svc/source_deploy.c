@@ -5,6 +5,7 @@
 #include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "edgible/map.h"
+#include "edgible/trusted.h"
 #include "source_file.h"
 
 #include <dirent.h>
@@ -74,9 +75,11 @@ static struct target *get_target(struct source_deploy *deploy, const char *name,
     CLEANUP(free) char *data = NULL;
     size_t len = 0;
     struct stat st = {0};
-    CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0 && errno != ENOENT) {
-        (void) err_set(err, errno, "open '%s'", path);
+    struct err why = {0};
+    CLEANUP(close_fd) int fd = trusted_open_file(deploy->directory, name, &why);
+    if (fd < 0 && why.code != ENOENT) {
+        *err = why;
+        (void) err_prefix(err, "'%s'", path);
         return NULL;
     }
     if (fd >= 0 &&

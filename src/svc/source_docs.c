@@ -7,6 +7,9 @@
 
 /* Past so many, further errors are left out of an event. */
 #define EVENT_ERROR_BYTES 1024
+/* So many lines about warnings a source has in the log in such a time. */
+#define WARNINGS_MAX 100
+#define WARNINGS_MS 60000
 
 static void free_apps(struct app_spec **apps, size_t count)
 {
@@ -37,6 +40,7 @@ static void set_own(struct source_docs *docs, const struct source_load *own)
     docs->load->workloads += own->workloads - docs->own.workloads;
     docs->load->memory_bytes += own->memory_bytes - docs->own.memory_bytes;
     docs->load->bytes += own->bytes - docs->own.bytes;
+    docs->load->faulty += own->faulty - docs->own.faulty;
     docs->own = *own;
 }
 
@@ -78,7 +82,7 @@ static void say_rejected(struct events *events, const char *application, const c
 
 static void count_again(struct source_docs *docs)
 {
-    struct source_load own = {.bytes = docs->text_bytes};
+    struct source_load own = {.bytes = docs->text_bytes, .faulty = docs->problem_count};
     for (size_t i = 0; i < docs->app_count; i++) {
         own.workloads += docs->apps[i]->workload_count;
         own.memory_bytes += docs->apps[i]->memory_bytes;
@@ -97,14 +101,29 @@ void source_docs_refuse(struct source_docs *docs, struct events *events, const c
     count_again(docs);
 }
 
+/* A document can have 20 of them, a source 1,000 documents, and all may come anew each second. */
+static void log_warning(struct source_load *load, const char *line)
+{
+    if (loop_now() >= load->warn_again) {
+        load->warn_again = loop_now() + WARNINGS_MS;
+        load->warnings_left = WARNINGS_MAX;
+    }
+    if (load->warnings_left > 0) {
+        load->warnings_left--;
+        log_warn("source", "%s%s", line,
+                 load->warnings_left > 0 ? "" : " (further warnings of a minute are left out)");
+    }
+}
+
 /* The text is of an event, and all errors are in the lines. */
-static void join_errors(const struct diag *diag, struct buf *text, struct strv *lines)
+static void join_errors(struct source_load *load, const struct diag *diag, struct buf *text,
+                        struct strv *lines)
 {
     size_t told = 0;
     for (size_t i = 0; i < diag->count; i++) {
         CLEANUP(free) char *line = diag_item_text(&diag->items[i]);
         if (diag->items[i].severity == DIAG_WARNING) {
-            log_warn("source", "%s", line);
+            log_warning(load, line);
         } else {
             strv_add(lines, line);
             if (text->len < EVENT_ERROR_BYTES) {
@@ -123,14 +142,17 @@ static void say_diag(struct source_docs *docs, struct events *events, const char
 {
     CLEANUP(buf) struct buf text = {0};
     CLEANUP(strv) struct strv lines = {0};
-    join_errors(diag, &text, &lines);
+    join_errors(docs->load, diag, &text, &lines);
     if (lines.count == 0) {
         return;
     }
     strv_copy(add_problem(docs, application), &lines);
     CLEANUP(buf) struct buf message = {0};
     buf_printf(&message, "%s is rejected, what ran before goes on: %s",
-               application != NULL ? application : "a document", text.data);
+               application != NULL ? application : "a document", lines.items[0]);
+    if (diag->error_count > 1) {
+        buf_printf(&message, "; and %zu more", diag->error_count - 1);
+    }
     say_rejected(events, application, text.data, message.data);
 }
 
@@ -180,6 +202,7 @@ static void replace_apps(struct source_docs *docs, struct app_docs *parsed, bool
 static struct source_load load_elsewhere(const struct source_docs *docs)
 {
     return (struct source_load){
+        .faulty = docs->load->faulty - docs->own.faulty,
         .workloads = docs->load->workloads - docs->own.workloads,
         .memory_bytes = docs->load->memory_bytes - docs->own.memory_bytes,
     };
@@ -202,9 +225,74 @@ struct source_text source_docs_text(const struct source_docs *docs, const char *
     };
 }
 
+static const struct app_spec *find_app(const struct source_docs *docs, const char *name)
+{
+    for (size_t i = 0; i < docs->app_count; i++) {
+        if (strcmp(docs->apps[i]->name, name) == 0) {
+            return docs->apps[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct app_doc *find_valid(const struct app_docs *parsed, const char *name)
+{
+    for (size_t i = 0; i < parsed->count; i++) {
+        const struct app_doc *doc = &parsed->docs[i];
+        if (doc->spec != NULL && strcmp(doc->name, name) == 0) {
+            return doc;
+        }
+    }
+    return NULL;
+}
+
+/* What they would take where all stays that was not replaced. */
+static struct source_load load_with(const struct source_docs *docs, const struct app_docs *parsed)
+{
+    struct source_load all = load_elsewhere(docs);
+    for (size_t i = 0; i < parsed->count; i++) {
+        const struct app_spec *spec = parsed->docs[i].spec;
+        all.workloads += spec != NULL ? spec->workload_count : 0;
+        all.memory_bytes += spec != NULL ? spec->memory_bytes : 0;
+    }
+    for (size_t i = 0; i < docs->app_count; i++) {
+        if (find_valid(parsed, docs->apps[i]->name) == NULL) {
+            all.workloads += docs->apps[i]->workload_count;
+            all.memory_bytes += docs->apps[i]->memory_bytes;
+        }
+    }
+    return all;
+}
+
+/* Old versions of invalid documents stay, and count: where the new ones do not fit beside them,
+ * those that grow are refused. */
+static void refuse_growth(const struct source_docs *docs, struct app_docs *parsed,
+                          bool keep_missing)
+{
+    struct source_load all = load_with(docs, parsed);
+    bool stays = keep_missing || app_docs_error_count(parsed) > 0;
+    if (!stays || (all.workloads <= APPSPEC_MAX_SOURCE_WORKLOADS &&
+                   all.memory_bytes <= APPSPEC_MAX_SOURCE_BYTES)) {
+        return;
+    }
+    for (size_t i = 0; i < parsed->count; i++) {
+        struct app_doc *doc = &parsed->docs[i];
+        const struct app_spec *old = doc->spec != NULL ? find_app(docs, doc->name) : NULL;
+        if (doc->spec != NULL && (old == NULL || doc->spec->workload_count > old->workload_count ||
+                                  doc->spec->memory_bytes > old->memory_bytes)) {
+            diag_add(&doc->diag, DIAG_ERROR, docs->origin, doc->line, 1, "",
+                     "there is no room for it beside the versions of other documents that stay in "
+                     "force");
+            app_spec_free(steal_ptr(&doc->spec));
+            parsed->is_short_of_room = true;
+        }
+    }
+}
+
 void source_docs_take(struct source_docs *docs, struct events *events, struct app_docs *parsed,
                       bool keep_missing)
 {
+    refuse_growth(docs, parsed, keep_missing);
     docs->is_short_of_room = parsed->is_short_of_room;
     docs->no_room_beside = load_elsewhere(docs);
     source_docs_forget_problems(docs);
@@ -222,12 +310,7 @@ void source_docs_take(struct source_docs *docs, struct events *events, struct ap
 
 bool source_docs_has_app(const struct source_docs *docs, const char *name)
 {
-    for (size_t i = 0; i < docs->app_count; i++) {
-        if (strcmp(docs->apps[i]->name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return find_app(docs, name) != NULL;
 }
 
 void source_docs_add_doubts(const struct source_docs *docs, struct source_view *view)

@@ -2,6 +2,7 @@
 
 #include "edgible/fd.h"
 #include "edgible/source_trust.h"
+#include "edgible/trusted.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -180,9 +181,12 @@ void source_file_drop_reading(struct source_file *file)
     }
 }
 
-static enum source_read cannot_read(struct source_file *file, struct events *events, int error)
+/* why: NULL, or what else than error's text says it. */
+static enum source_read cannot_read(struct source_file *file, struct events *events, int error,
+                                    const char *why)
 {
-    CLEANUP(free) char *sentence = xasprintf("cannot be read: %s", strerror(error));
+    CLEANUP(free)
+    char *sentence = xasprintf("cannot be read: %s", error == ERR_SPEC ? why : strerror(error));
     say_trouble(file, events, error, sentence);
     return SOURCE_READ_SAME;
 }
@@ -203,16 +207,17 @@ enum source_read source_file_refresh(struct source_file *file, const struct sour
     struct events *events = file->events;
     mono_ms now = loop_now();
     struct stat st;
+    struct err err = {0};
     CLEANUP(close_fd)
-    int fd = open(file->docs.origin, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = trusted_open_file(source->params.config->directory, file->name, &err);
     if (fd < 0) {
-        return cannot_read(file, events, errno);
+        return cannot_read(file, events, err.code, err.msg);
     }
     if (fstat(fd, &st) < 0) {
-        return cannot_read(file, events, errno);
+        return cannot_read(file, events, errno, NULL);
     }
     if (!S_ISREG(st.st_mode)) {
-        return cannot_read(file, events, EINVAL);
+        return cannot_read(file, events, EINVAL, NULL);
     }
     bool is_wanted = !file->is_read || source_docs_has_room(&file->docs);
     if (!is_wanted && is_same_file(&st, &file->seen)) {
@@ -228,10 +233,13 @@ enum source_read source_file_refresh(struct source_file *file, const struct sour
     }
     CLEANUP(free) char *data = NULL;
     size_t len = 0;
-    struct err err = {0};
-    if (fd_read_all(fd, SOURCE_MAX_FILE_BYTES, &data, &len, &err) < 0) {
+    if (st.st_size > (off_t) SOURCE_MAX_FILE_BYTES) {
         file->is_read = true; /* nothing changes until it changes */
-        return cannot_read(file, events, err.code);
+        return cannot_read(file, events, EFBIG, NULL);
+    }
+    if (fd_read_all(fd, SOURCE_MAX_FILE_BYTES, &data, &len, &err) < 0) {
+        file->is_read = true;
+        return cannot_read(file, events, err.code, NULL);
     }
     file->is_read = true;
     file->wait_said = false;

@@ -32,9 +32,11 @@ static void run(void *arg)
         struct source_text *text = &params->texts[i];
         text->docs.workload_count = taken.workloads - text->own.workloads;
         text->docs.memory_bytes = taken.memory_bytes - text->own.memory_bytes;
+        text->docs.faulty = taken.faulty - text->own.faulty;
         appspec_parse(text->origin, text->text, text->len, &text->docs);
         taken.workloads = text->docs.workload_count;
         taken.memory_bytes = text->docs.memory_bytes;
+        taken.faulty = text->docs.faulty;
     }
 }
 

@@ -16,6 +16,10 @@ struct source_load {
     size_t workloads;
     size_t memory_bytes; /* about, of what they were read as */
     size_t bytes;        /* of their texts, as they were taken last */
+    size_t faulty;       /* of them, with errors */
+    /* Lines about warnings that may still be logged before `warn_again`. */
+    size_t warnings_left;
+    mono_ms warn_again;
 };
 
 struct source_text {

@@ -9,7 +9,7 @@ import time
 import pytest
 import yaml
 
-from harness import SLEEP, is_alive, sh, workload
+from harness import SLEEP, is_alive, sh, wait_for, workload
 
 MAIN = workload("main", SLEEP)
 
@@ -431,3 +431,20 @@ def test_another_directory_that_cannot_be_read_whole_removes_nothing(agent):
     assert is_alive(pid) and not agent.events("stopping")
     (other / "app.yaml").write_text("[]")
     agent.wait_event("removed", "app")
+
+
+@pytest.mark.once
+def test_what_others_put_into_the_folder_tells_them_nothing(agent):
+    """In a folder that others can write to a link is not followed; by it the agent would quote
+    what only root may read, in its log and its API."""
+    secret = agent.work / "secret"
+    secret.write_text("password: hunter2\nother-key: x\n")
+    secret.chmod(0o600)
+    agent.source.chmod(0o777)
+    (agent.source / "link.yaml").symlink_to(secret)
+    (agent.source / "second.yaml").hardlink_to(secret)
+    agent.run("app", MAIN)
+    wait_for(lambda: len(agent.events("rejected")) == 2, "both to be refused")
+    text = "\n".join(map(str, agent.lines()))
+    assert "is not followed" in text and "neither the folder's owner's" in text
+    assert "other-key" not in text and "password" not in text

@@ -348,6 +348,53 @@ static void the_errors_of_a_list_stand_with_its_first_document(void **state)
     assert_int_equal(docs.docs[2].diag.error_count, first - 2);
 }
 
+/* They are not kept. */
+static void annotations_do_not_count_as_memory_of_the_source(void **state)
+{
+    (void) state;
+    CLEANUP(buf) struct buf text = {0};
+    for (int app = 0; app < 8; app++) {
+        buf_printf(&text,
+                   "---\napiVersion: v3\nkind: Application\nmetadata: {name: app-%d, annotations: "
+                   "{a: %0900000d}, labels: {b: c}}\n"
+                   "spec: {workloads: [{name: w, type: managed-process, command: x}]}\n",
+                   app, 1);
+    }
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    parse(&docs, buf_str(&text));
+    assert_int_equal(docs.count, 8);
+    assert_int_equal(app_docs_error_count(&docs), 0);
+    assert_true(docs.memory_bytes > 0 && docs.memory_bytes < 64 * 1024UL);
+}
+
+/* 9 KB that had 21 errors of up to 1 KiB for each of 1,000 documents. */
+static void the_errors_of_all_documents_are_bounded(void **state)
+{
+    (void) state;
+    CLEANUP(buf) struct buf text = {0};
+    buf_add_str(&text, "- &a {");
+    for (int i = 0; i < 30; i++) {
+        buf_printf(&text, "%0100d: 1, %0100d: 1, ", i, i);
+    }
+    buf_add_str(&text, "metadata: {name: a}}\n");
+    for (int i = 0; i < 990; i++) {
+        buf_add_str(&text, "- *a\n");
+    }
+    CLEANUP(app_docs) struct app_docs docs = {0};
+    parse(&docs, buf_str(&text));
+    assert_int_equal(docs.count, 991);
+    assert_int_equal(docs.faulty, 991);
+    size_t items = 0;
+    for (size_t i = 0; i < docs.count; i++) {
+        size_t count = docs.docs[i].diag.count;
+        assert_true(docs.docs[i].spec == NULL && count <= (i < 20 ? DIAG_MAX + 1 : 2));
+        assert_true(docs.docs[i].diag.items[0].severity == DIAG_ERROR);
+        items += count;
+    }
+    assert_true(items <= 20 * (DIAG_MAX + 1) + 2 * 971);
+    assert_int_equal(docs.docs[0].diag.count, DIAG_MAX + 1);
+}
+
 /* Of any type: each takes memory. */
 static void the_workloads_of_a_source_are_bounded(void **state)
 {
@@ -407,7 +454,7 @@ static void the_memory_of_a_source_is_bounded(void **state)
             kept += docs.docs[i].spec != NULL ? docs.docs[i].spec->memory_bytes : 0;
             assert_non_null(docs.docs[i].name);
         }
-        assert_true(kept <= APPSPEC_MAX_SOURCE_BYTES && kept > APPSPEC_MAX_SOURCE_BYTES * 3 / 4);
+        assert_true(kept <= APPSPEC_MAX_SOURCE_BYTES && kept > APPSPEC_MAX_SOURCE_BYTES / 2);
         assert_true(docs.is_short_of_room);
         assert_string_equal(docs.docs[199].diag.items[0].path, "spec");
     }
@@ -604,6 +651,8 @@ int main(void)
         cmocka_unit_test(the_errors_of_a_list_stand_with_its_first_document),
         cmocka_unit_test(the_workloads_of_a_source_are_bounded),
         cmocka_unit_test(the_memory_of_a_source_is_bounded),
+        cmocka_unit_test(annotations_do_not_count_as_memory_of_the_source),
+        cmocka_unit_test(the_errors_of_all_documents_are_bounded),
         cmocka_unit_test(no_data_at_all_is_empty),
         cmocka_unit_test(nothing_is_another_thing_than_an_empty_list),
         cmocka_unit_test(a_copy_is_the_same_and_its_own),

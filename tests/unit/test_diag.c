@@ -134,6 +134,42 @@ static void appending_copies_everything(void **state)
     assert_item(&all, all.count - 1, "g:1:1: last");
 }
 
+static void adding_all_keeps_no_more_than_of_one_document(void **state)
+{
+    (void) state;
+    CLEANUP(diag) struct diag all = {0};
+    CLEANUP(diag) struct diag one = {0};
+    diag_add(&all, DIAG_WARNING, "f", 1, 1, "", "warning");
+    for (size_t i = 0; i < DIAG_MAX + 5; i++) {
+        diag_add(&one, DIAG_ERROR, "f", 2, 1, "", "wrong");
+    }
+    diag_add_all(&all, &one);
+    diag_add_all(&all, &one);
+    assert_int_equal(all.count, DIAG_MAX + 1);
+    assert_int_equal(all.error_count, 2 * (DIAG_MAX + 5));
+    assert_item(&all, 0, "f:2:1: wrong");
+    assert_item(&all, DIAG_MAX, "f: and 31 more");
+}
+
+static void where_few_are_kept_they_are_short(void **state)
+{
+    (void) state;
+    CLEANUP(diag) struct diag diag = {.max = 1};
+    char text[5000];
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    diag_add(&diag, DIAG_WARNING, "f", 1, 1, "", "warning");
+    assert_true(diag_is_full(&diag));
+    diag_add(&diag, DIAG_ERROR, "f", 2, 1, text, "%s", text);
+    diag_add(&diag, DIAG_ERROR, "f", 3, 1, "", "wrong, too");
+    assert_int_equal(diag.count, 2);
+    assert_int_equal(diag.items[0].line, 2);
+    assert_int_equal(strlen(diag.items[0].path), DIAG_SHORT_MAX);
+    assert_int_equal(strlen(diag.items[0].message), DIAG_SHORT_MAX);
+    assert_item(&diag, 1, "f: and 2 more");
+    assert_int_equal(diag.error_count, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +180,8 @@ int main(void)
         cmocka_unit_test(an_error_takes_the_place_of_a_warning),
         cmocka_unit_test(sorting_goes_by_place_and_keeps_what_stands_at_one_place),
         cmocka_unit_test(appending_copies_everything),
+        cmocka_unit_test(adding_all_keeps_no_more_than_of_one_document),
+        cmocka_unit_test(where_few_are_kept_they_are_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -293,6 +293,82 @@ static void test_the_way_through_folders_and_links_of_others_is_not_trusted(void
     assert_int_equal(check("closed/own"), 0);
 }
 
+static void make_file(const char *name, mode_t mode)
+{
+    CLEANUP(free) char *path = at(name);
+    CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(fchmod(fd, mode), 0);
+}
+
+static int try_file(const char *folder, const char *name)
+{
+    struct err err = {0};
+    CLEANUP(free) char *path = at(folder);
+    CLEANUP(close_fd) int fd = trusted_open_file(path, name, &err);
+    return fd >= 0 ? 0 : err.code;
+}
+
+static void test_files_of_a_folder_that_is_ours_are_opened(void **state)
+{
+    (void) state;
+    make_folder("a", 0755);
+    make_file("secret", 0600);
+    make_file("a/file", 0600);
+    make_link("a/link", "../secret");
+    make_link("a/nothing", "missing");
+    assert_int_equal(try_file("a", "file"), 0);
+    assert_int_equal(try_file("a/../a", "file"), 0);
+    assert_int_equal(try_file("a", "link"), 0);
+    assert_int_equal(try_file("a", "nothing"), ENOENT);
+    assert_int_equal(try_file("a", "missing"), ENOENT);
+    assert_int_equal(try_file("missing", "file"), ENOENT);
+}
+
+static void try_foreign_folder(const char *name, bool is_given)
+{
+    static const char *const files[] = {"own", "second", "secret", "all", "link"};
+    const int codes[] = {0, ERR_SPEC, is_given ? ERR_SPEC : 0, 0, ERR_SPEC};
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        CLEANUP(free) char *path = xasprintf("%s/%s", name, files[i]);
+        if (i == 1) {
+            CLEANUP(free) char *to = at(path);
+            CLEANUP(free) char *from = at("outside");
+            assert_int_equal(link(from, to), 0);
+        } else if (i == 4) {
+            make_link(path, "all");
+        } else {
+            make_file(path, i == 3 ? 0644 : 0600);
+        }
+        if (is_given && i == 0) {
+            give_away(path);
+        }
+        assert_int_equal(try_file(name, files[i]), codes[i]);
+    }
+}
+
+/* Neither by a link, nor by a second name, nor by a file that was moved there. */
+static void test_what_others_can_put_there_tells_them_nothing(void **state)
+{
+    (void) state;
+    make_file("outside", 0600);
+    make_folder("open", 0757);
+    make_folder("group", 0775);
+    try_foreign_folder("open", false);
+    try_foreign_folder("group", false);
+    if (geteuid() == 0) {
+        make_folder("theirs", 0755);
+        give_away("theirs");
+        try_foreign_folder("theirs", true);
+        make_folder("ours", 0755);
+        make_file("ours/file", 0600);
+        make_link("way", "ours");
+        assert_int_equal(try_file("way", "file"), 0);
+        give_away("way");
+        assert_int_equal(try_file("way", "file"), ERR_SPEC);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +388,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_the_way_through_folders_and_links_of_others_is_not_trusted, make_stage,
             clear_stage),
+        cmocka_unit_test_setup_teardown(test_files_of_a_folder_that_is_ours_are_opened, make_stage,
+                                        clear_stage),
+        cmocka_unit_test_setup_teardown(test_what_others_can_put_there_tells_them_nothing,
+                                        make_stage, clear_stage),
         cmocka_unit_test_setup_teardown(test_nothing_below_a_bound_is_followed, make_stage,
                                         clear_stage),
     };
