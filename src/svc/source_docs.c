@@ -44,14 +44,9 @@ static void set_own(struct source_docs *docs, const struct source_load *own)
     docs->own = *own;
 }
 
-void source_docs_uncount(struct source_docs *docs)
-{
-    set_own(docs, &(struct source_load){0});
-}
-
 void source_docs_fini(struct source_docs *docs)
 {
-    source_docs_uncount(docs);
+    set_own(docs, &(struct source_load){0});
     free_apps(docs->apps, docs->app_count);
     source_docs_forget_problems(docs);
     free(docs->origin);

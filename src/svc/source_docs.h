@@ -36,9 +36,6 @@ void source_docs_fini(struct source_docs *docs);
 
 /* Their text, to be read. text is borrowed. */
 struct source_text source_docs_text(const struct source_docs *docs, const char *text, size_t len);
-/* What it takes does not count until it is taken or refused anew: for all documents of an answer
- * that is read as a whole, in which one may grow by what another one shrinks. */
-void source_docs_uncount(struct source_docs *docs);
 /* A document was refused as it did not fit beside the others, and they take less now:
  * it must be read again. */
 bool source_docs_has_room(const struct source_docs *docs);

@@ -75,7 +75,6 @@ static void begin_documents(struct source_etcd *s, struct etcd_answer *answer)
 {
     struct source_reading_params reading = {
         .loop = s->base.params.loop,
-        .taken = s->is_range ? (struct source_load){0} : s->base.load,
         .free_keep = free_batch,
         .done = on_documents,
         .arg = s,
@@ -83,6 +82,10 @@ static void begin_documents(struct source_etcd *s, struct etcd_answer *answer)
     s->batch = xmalloc(sizeof(*s->batch));
     *s->batch = *answer;
     *answer = (struct etcd_answer){0};
+    if (s->is_range) {
+        etcd_forget_absent(s);
+    }
+    reading.taken = s->base.load;
     reading.texts = etcd_make_texts(s, &reading.count);
     reading.keep = s->batch;
     source_reading_start(&reading, &s->reading);
@@ -94,16 +97,9 @@ static void begin_documents(struct source_etcd *s, struct etcd_answer *answer)
 /* --- range ---------------------------------------------------------------------------------------
  */
 
-/* They are within the bounds together, so that none counts before all were taken. */
 static void take_all(struct source_etcd *s, struct source_text *texts, size_t count)
 {
     size_t at = 0;
-    void *value = NULL;
-    etcd_forget_absent(s);
-    while (map_next(s->docs, &at, NULL, &value)) {
-        source_docs_uncount(value);
-    }
-    at = 0;
     for (size_t i = 0; i < s->batch->count; i++) {
         struct app_docs *docs = etcd_documents_of(&s->batch->kvs[i], texts, count, &at);
         if (docs != NULL) {

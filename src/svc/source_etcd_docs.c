@@ -168,9 +168,6 @@ struct source_text *etcd_make_texts(struct source_etcd *s, size_t *ret_count)
         struct source_docs *docs = get_docs(s, kv->key);
         if (s->base.trust == NULL || check_trust(s, docs, kv, &len) == 0) {
             texts[count] = source_docs_text(docs, kv->value, len);
-            if (s->is_range) {
-                texts[count].own = (struct source_load){0};
-            }
             count++;
         }
     }

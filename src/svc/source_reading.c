@@ -23,6 +23,12 @@ static void free_reading(void *arg)
     free(reading);
 }
 
+/* now, or, where that is more and counts as well, before. */
+static size_t more_where(bool both, size_t now, size_t before)
+{
+    return both && before > now ? before : now;
+}
+
 /* Each text may have what the texts before it and those that are not read leave of the bounds. */
 static void run(void *arg)
 {
@@ -34,8 +40,10 @@ static void run(void *arg)
         text->docs.memory_bytes = taken.memory_bytes - text->own.memory_bytes;
         text->docs.faulty = taken.faulty - text->own.faulty;
         appspec_parse(text->origin, text->text, text->len, &text->docs);
-        taken.workloads = text->docs.workload_count;
-        taken.memory_bytes = text->docs.memory_bytes;
+        /* Of what is invalid the old version stays. */
+        bool stays = app_docs_error_count(&text->docs) > 0;
+        taken.workloads = more_where(stays, text->docs.workload_count, taken.workloads);
+        taken.memory_bytes = more_where(stays, text->docs.memory_bytes, taken.memory_bytes);
         taken.faulty = text->docs.faulty;
     }
 }
