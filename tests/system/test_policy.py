@@ -5,13 +5,15 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 import yaml
 
 from api import Api
-from harness import (FAIL_AT_ONCE, ROOT, SLEEP, TEST_USER, agent_binary, is_alive, kill_and_wait,
+from harness import (FAIL_AT_ONCE, IS_ROOT, ROOT, SLEEP, TEST_USER, agent_binary, is_alive, kill_and_wait,
                      ordinary_account, run_client, sh, wait_for, workload)
 
 FAIL_NEXT = {**FAIL_AT_ONCE, "maxRapidFailures": 2}
@@ -354,6 +356,57 @@ def test_swapping_the_program_while_it_starts_never_runs_the_other(world):
     wait_for(lambda: len(agent.events("backoff", "app")) > 200 or
              len(agent.events("policy-refused", "app")) > 0, "some starts")
     assert not mark.exists()
+
+
+EXCHANGE = """
+import ctypes, sys, time
+libc, (a, b) = ctypes.CDLL(None), (x.encode() for x in sys.argv[1:])
+while True:
+    libc.renameat2(-100, a, -100, b, 2)
+    time.sleep(0.0002)
+"""
+
+
+@pytest.fixture
+def own_folder(account):
+    """A folder that nobody but root and the account can lead elsewhere, unlike those in /tmp."""
+    folder = Path(tempfile.mkdtemp(prefix="edgible-", dir="/var/lib" if IS_ROOT else Path.home()))
+    folder.chmod(0o755)
+    os.chown(folder, account.uid, account.gid)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.as_user
+def test_a_users_workload_swapping_the_folder_never_runs_the_other(make_agent, own_folder):
+    """The folder is the agent's user's alone, and so the workload's that exchanges it."""
+    for name, text in (("good/bin", "allowed"), ("bad", "refused")):
+        (own_folder / name).mkdir(parents=True)
+        tool = own_folder / name / "tool"
+        tool.write_text(f"#!/bin/sh\necho {text} >> {own_folder}/ran-$1\n")
+        tool.chmod(0o755)
+    (own_folder / "good/link").symlink_to(own_folder / "bad")
+    python = os.path.realpath("/usr/bin/python3")
+    agent = make_agent(policy={"commands": [f"{own_folder}/good/**", python]})
+    for folder, folders, files in os.walk(own_folder):
+        for name in folders + files:
+            os.chown(os.path.join(folder, name), agent.account.uid, agent.account.gid,
+                     follow_symlinks=False)
+    agent.start()
+    restart = {"policy": "always", "initialDelay": "1ms", "maxDelay": "1ms", "rapidAfter": "1ms",
+               "maxRapidFailures": 0}
+    names = "abcd"
+    agent.deploy("app", *(workload(n, [f"{own_folder}/good/bin/tool", n], restart=restart)
+                          for n in names))
+    wait_for(lambda: all((own_folder / f"ran-{n}").exists() for n in names), "a first run of each")
+    agent.run("swapper", workload("w", [python, "-c", EXCHANGE, str(own_folder / "good/bin"),
+                                        str(own_folder / "good/link")]))
+    started, refused = (len(agent.events(t, "app")) for t in ("started", "backoff"))
+    wait_for(lambda: len(agent.events("started", "app")) > started + 40 and
+             any("refused by the policy" in e["reason"] for e in
+                 agent.events("backoff", "app")[refused:]), "starts of one and refusals of the other")
+    for name in names:
+        assert "refused" not in (own_folder / f"ran-{name}").read_text()
 
 
 def test_the_policy_bounds_the_grace_period_and_the_delay(make_agent):
