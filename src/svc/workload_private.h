@@ -101,6 +101,8 @@ void workload_run_pending(struct workload *w);
 void workload_execute(struct workload *w, unsigned effects);
 /* w->exit is known as far as it will be. */
 void workload_take_exit(struct workload *w);
+/* The restart policy of its document, with what the device's policy adds. */
+struct restart_policy workload_restart_policy(const struct workload *w);
 void workload_post(struct workload *w, enum wl_event event, enum wl_end end);
 /* Watches the pidfd and the handshake of a process just made. */
 void workload_watch_process(struct workload *w);
@@ -108,6 +110,7 @@ void workload_watch_process(struct workload *w);
 /* Who it is to run as. */
 struct creds *workload_look_up_creds(const struct workload *w, struct err *err);
 void workload_follow_health(struct workload *w);
+
 /* Its health is another than before. */
 void workload_on_health(struct workload *w);
 /* workload_launch.c: opens the log, then makes the process; posts SPAWNED or NOT_STARTED. */

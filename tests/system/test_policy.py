@@ -431,6 +431,23 @@ def test_the_policy_bounds_the_grace_period_and_the_delay(make_agent):
     agent.stop()
 
 
+def test_a_new_generation_waits_for_the_smallest_delay(make_agent):
+    """However often a document changes: what it starts is the latest of it, and not at once."""
+    agent = make_agent(policy={"minRestartDelay": "1h"}).start()
+    agent.run("app", workload("w", SLEEP))
+    agent.deploy("app", workload("w", [*SLEEP, "1"]))
+    agent.wait_event("starting", "app", "w", count=2)
+    agent.deploy("app", workload("w", [*SLEEP, "2"]))
+    agent.wait_event("updated", "app", count=2)
+    [w] = Api(agent).app("app")["workloads"]
+    assert w["status"] == "starting" and "policy.minRestartDelay" in w["reason"]
+    started = agent.events("started", "app", "w")
+    assert len(started) == 1
+    assert datetime.fromisoformat(w["nextStartAt"]) - datetime.fromisoformat(started[0]["time"]) > \
+        timedelta(minutes=59)
+    agent.stop()
+
+
 def test_all_ranks_together_get_the_grace_period_of_the_policy(make_agent):
     """Each waits for the one before. The last is asked to stop only when all time is gone."""
     count = 4
