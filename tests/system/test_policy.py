@@ -448,6 +448,25 @@ def test_a_new_generation_waits_for_the_smallest_delay(make_agent):
     agent.stop()
 
 
+@pytest.mark.once
+def test_health_checks_have_a_shortest_interval(make_agent):
+    """What a device makes of two documents is the same where both ask for less than it gives."""
+    agent = make_agent(policy={"minRestartDelay": "2m"}).start()
+    api = Api(agent)
+
+    def check(interval, **probe):
+        return yaml.safe_dump(agent.app("app", workload(
+            "w", SLEEP, healthCheck={**probe, "interval": interval})))
+
+    for probe, same, longer in (({"exec": ["/bin/true"]}, "119s", "121s"),
+                                ({"tcp": {"port": 1}}, "99ms", "101ms")):
+        assert api.request("PUT", "/v1/applications", check("1ms", **probe)).status == 200
+        for interval, action in ((same, "unchanged"), (longer, "update")):
+            [plan] = api.request("PUT", "/v1/applications?dryRun=true",
+                                 check(interval, **probe)).json()
+            assert plan["action"] == action, (interval, plan)
+
+
 def test_all_ranks_together_get_the_grace_period_of_the_policy(make_agent):
     """Each waits for the one before. The last is asked to stop only when all time is gone."""
     count = 4
