@@ -92,6 +92,11 @@ struct workload {
     bool wants_spawn; /* a start waits for the log */
     struct strv tail; /* the last lines of the last run */
     bool tail_pending;
+    struct log_told {
+        mono_ms at;     /* when it was told of last; 0: never */
+        uint64_t count; /* since then */
+    } rotated, reopened, stalled;
+    bool is_stall_told;
     struct loop_timer *tail_wait; /* the failed event waits for the tail, but not for ever */
 };
 
