@@ -409,6 +409,42 @@ def test_a_users_workload_swapping_the_folder_never_runs_the_other(make_agent, o
         assert "refused" not in (own_folder / f"ran-{name}").read_text()
 
 
+APPEAR = """
+import os, sys, time
+there, away = sys.argv[1:]
+while True:
+    os.rename(away, there)
+    time.sleep(0.0003)
+    os.rename(there, away)
+    time.sleep(0.0003)
+"""
+
+
+def test_a_working_directory_that_is_missing_when_it_is_judged_is_not_entered(world):
+    """What comes in its place, just then, is a link to where the policy lets nobody write."""
+    agent, r = world.agent, world.root
+    python = os.path.realpath("/usr/bin/python3")
+    restart = {"policy": "always", "initialDelay": "1ms", "maxDelay": "1ms", "rapidAfter": "1ms",
+               "maxRapidFailures": 0}
+    agent.write_config(policy={**world.policy, "commands": ["/usr/bin/*"], "limits": {}})
+    agent.start()
+    names = "abcd"
+    agent.deploy("app", *(workload(name, ["/usr/bin/readlink", "/proc/self/cwd"], restart=restart,
+                                   workingDir=f"{r}/data/wd") for name in names))
+    agent.wait_event("backoff", "app")
+    agent.run("mover", workload("w", [python, "-c", APPEAR, f"{r}/data/wd", f"{r}/data/out"]))
+
+    def reasons():
+        return [e["reason"] for e in agent.events("backoff", "app")]
+
+    wait_for(lambda: sum("policy" in reason for reason in reasons()) > 5 and
+             sum("policy" not in reason for reason in reasons()) > 80, "starts of both kinds")
+    agent.stop()
+    for name in names:
+        log = agent.log_file("app", name)
+        assert not log.exists() or "elsewhere" not in log.read_text()
+
+
 def test_the_policy_bounds_the_grace_period_and_the_delay(make_agent):
     """A program that ignores SIGTERM and asks for 8,000 hours does not hold up the agent's end."""
     agent = make_agent(policy={"maxGracePeriod": "100ms", "minRestartDelay": "1h"}).start()
