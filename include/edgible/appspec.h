@@ -43,6 +43,7 @@ struct restart_policy {
     int64_t max_rapid_failures;    /* this many in a row: failed; 0: never */
     mono_ms stable_after_ms;       /* after this uptime the counts start again */
     mono_ms retry_failed_after_ms; /* 0: not */
+    mono_ms min_delay_ms;          /* between any two starts; of the policy, not of a document */
 };
 
 struct stop_policy {

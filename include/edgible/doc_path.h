@@ -75,8 +75,8 @@ char *doc_path_of(int fd, struct err *err);
 void doc_path_fini(struct doc_path *path);
 void cleanup_doc_path(struct doc_path *path);
 
-/* Nobody but root and this process's user can make a path without links lead to something else:
- * each of its folders is theirs, and no other may write to it. */
-bool doc_path_is_settled(const char *path);
+/* Nobody but root and the user can make a path without links lead to something else: each of its
+ * folders is theirs, and no other may write to it. */
+bool doc_path_is_settled(const char *path, uid_t user);
 
 #endif

@@ -23,6 +23,7 @@ struct link_fsm {
     unsigned failures;     /* in a row */
     enum link_waits waits; /* the server holds requests */
     unsigned hasty;        /* changes in a row that came at once */
+    unsigned rereads;      /* in a row that were due soon after one another */
     bool is_phased;        /* the first interval is over */
 };
 
@@ -48,6 +49,9 @@ struct link_answer {
 /* After an answer to a request that asked to be held. */
 mono_ms link_fsm_on_answer(struct link_fsm *fsm, const struct link_answer *answer,
                            mono_ms interval_ms);
+/* All must be read again, this long after it was read: at once where that is the first time for ten
+ * minutes, else 10 s, doubling to 5 min; 5 s where it was read just now. No chance in it yet. */
+mono_ms link_fsm_on_reread(struct link_fsm *fsm, mono_ms since_ms);
 /* After any other success. */
 void link_fsm_on_success(struct link_fsm *fsm);
 

@@ -17,7 +17,8 @@
 
 enum wl_state {
     WL_STOPPED,  /* at rest: not wanted */
-    WL_STARTING, /* its log is opened, its process made, until exec succeeded */
+    WL_STARTING, /* its next start is due (deadline: or waits for that), its log is opened, its
+                    process made, until exec succeeded */
     WL_RUNNING,
     WL_STOPPING,  /* stop signal sent; grace period */
     WL_ENDING,    /* its leader exited by itself; what is left of it is stopped; grace period */

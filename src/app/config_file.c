@@ -72,7 +72,7 @@ static char *resolve_pattern(const char *pattern)
         }
         if (S_ISLNK(st.st_mode)) {
             real = realpath(front, NULL);
-            if (real == NULL || !doc_path_is_settled(real)) {
+            if (real == NULL || !doc_path_is_settled(real, geteuid())) {
                 break;
             }
             CLEANUP(free) char *next = xasprintf("%s%s", real, pattern + end);

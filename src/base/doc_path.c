@@ -331,14 +331,14 @@ void cleanup_doc_path(struct doc_path *path)
     doc_path_fini(path);
 }
 
-bool doc_path_is_settled(const char *path)
+bool doc_path_is_settled(const char *path, uid_t user)
 {
     CLEANUP(free) char *folder = xstrdup(path);
     for (char *slash = strrchr(folder, '/'); slash != NULL; slash = strrchr(folder, '/')) {
         *slash = '\0';
         struct stat st;
         if (lstat(folder[0] != '\0' ? folder : "/", &st) < 0 || !S_ISDIR(st.st_mode) ||
-            (st.st_uid != 0 && st.st_uid != getuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+            (st.st_uid != 0 && st.st_uid != user) || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
             return false;
         }
     }

@@ -13,6 +13,9 @@
 /* A server whose answers differ each time, as by a time of day in them, does not hold them. */
 #define HASTY_MAX 10
 
+#define REREAD_MS 5000
+#define REREAD_SELDOM_MS 600000
+
 /* splitmix64: good enough to spread a fleet. */
 static uint64_t next_chance(struct link_fsm *fsm)
 {
@@ -70,6 +73,20 @@ mono_ms link_fsm_on_failure(struct link_fsm *fsm, mono_ms retry_after_ms)
         wait = after > wait ? after : wait;
     }
     return wait > RETRY_MIN_MS ? wait : RETRY_MIN_MS;
+}
+
+mono_ms link_fsm_on_reread(struct link_fsm *fsm, mono_ms since_ms)
+{
+    mono_ms wait = REREAD_MS;
+    fsm->rereads = since_ms < REREAD_SELDOM_MS ? fsm->rereads : 0;
+    for (unsigned i = 0; i < fsm->rereads && wait < RETRY_MAX_MS; i++) {
+        wait *= 2;
+    }
+    bool is_first = fsm->rereads++ == 0;
+    if (is_first && since_ms > REREAD_MS) {
+        return 0;
+    }
+    return wait < RETRY_MAX_MS ? wait : RETRY_MAX_MS;
 }
 
 static void learn(struct link_fsm *fsm, const struct link_answer *answer)

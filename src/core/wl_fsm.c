@@ -59,6 +59,19 @@ static unsigned enter_starting(const struct step *s)
     return WL_DO_SPAWN;
 }
 
+/* The start that a command or a new generation asks for: not too soon after the last one. */
+static unsigned enter_starting_in_time(const struct step *s)
+{
+    struct wl_fsm *fsm = s->fsm;
+    mono_ms delay = s->restart->min_delay_ms;
+    unsigned effects = enter_starting(s);
+    if (fsm->started_at == 0 || s->now - fsm->started_at >= delay) {
+        return effects;
+    }
+    fsm->deadline = earlier(fsm->started_at + delay, at(s, delay));
+    return 0;
+}
+
 static unsigned enter_grace(const struct step *s, enum wl_state state)
 {
     struct wl_fsm *fsm = s->fsm;
@@ -170,7 +183,7 @@ static unsigned settle(const struct step *s)
         return WL_DO_RELEASE | enter_stopped(s);
     }
     if (!judged) {
-        return WL_DO_RELEASE | enter_starting(s);
+        return WL_DO_RELEASE | enter_starting_in_time(s);
     }
     return WL_DO_RELEASE | judge(s);
 }
@@ -193,7 +206,7 @@ static unsigned start_fresh(const struct step *s)
 {
     s->fsm->wanted = true;
     forgive(s->fsm);
-    return enter_starting(s);
+    return enter_starting_in_time(s);
 }
 
 static unsigned rest_down(const struct step *s)
@@ -211,12 +224,18 @@ static unsigned starting_stop(const struct step *s)
 static unsigned starting_restart(const struct step *s)
 {
     forgive(s->fsm);
-    return s->fsm->alive ? enter_stopping(s) : enter_starting(s);
+    return s->fsm->alive ? enter_stopping(s) : enter_starting_in_time(s);
 }
 
 static unsigned starting_kill(const struct step *s)
 {
     return s->fsm->wanted || !s->fsm->alive ? 0 : enter_killing(s);
+}
+
+static unsigned starting_deadline(const struct step *s)
+{
+    bool is_due = s->fsm->deadline != 0 && s->now >= s->fsm->deadline;
+    return is_due && !s->fsm->alive ? enter_starting(s) : 0;
 }
 
 static unsigned starting_spawned(const struct step *s)
@@ -409,7 +428,7 @@ static const struct cell table[WL_STATE_COUNT][WL_EVENT_COUNT] = {
         [WL_EV_STARTED] = CELL(starting_started),
         [WL_EV_EXITED] = CELL(exited_by_itself), [WL_EV_GONE] = CELL(ignore),
         [WL_EV_LEFT] = CELL(ignore),            [WL_EV_UNHEALTHY] = CELL(ignore),
-        [WL_EV_DEADLINE] = CELL(ignore),
+        [WL_EV_DEADLINE] = CELL(starting_deadline),
     },
     [WL_RUNNING] = {
         [WL_EV_START] = CELL(want_up),          [WL_EV_STOP] = CELL(running_stop),
@@ -505,7 +524,7 @@ static unsigned resume_starting(const struct step *s, enum wl_found found)
         return 0;
     }
     if (found == WL_FOUND_NOTHING) {
-        return enter_starting(s);
+        return enter_starting_in_time(s);
     }
     /* Whether it came as far as its program nobody knows: what is left of it goes first. */
     fsm->leader_exited = true;
@@ -546,42 +565,6 @@ unsigned wl_fsm_resume(struct wl_fsm *fsm, const struct restart_policy *restart,
         break;
     }
     return 0;
-}
-
-static bool needs_process(enum wl_state state)
-{
-    return state == WL_RUNNING || state == WL_STOPPING || state == WL_ENDING || state == WL_KILLING;
-}
-
-const char *wl_fsm_broken(const struct wl_fsm *fsm)
-{
-    if (needs_process(fsm->state) && !fsm->alive) {
-        return "a state that needs a process has none";
-    }
-    if (fsm->alive && !needs_process(fsm->state) && fsm->state != WL_STARTING) {
-        return "a process in a state without one";
-    }
-    if (fsm->leader_exited && !fsm->alive) {
-        return "an exit without a process";
-    }
-    bool needs_deadline = fsm->state == WL_STOPPING || fsm->state == WL_ENDING ||
-                          fsm->state == WL_KILLING || fsm->state == WL_BACKOFF;
-    if (needs_deadline && fsm->deadline == 0) {
-        return "a state without a way out: no deadline";
-    }
-    if (fsm->state == WL_STOPPED && fsm->wanted) {
-        return "wanted, but at rest";
-    }
-    if (!fsm->wanted && (fsm->state == WL_STARTING || fsm->state == WL_RUNNING ||
-                         fsm->state == WL_BACKOFF || fsm->state == WL_FAILED)) {
-        return "not wanted, but not stopping";
-    }
-    return NULL;
-}
-
-bool wl_fsm_is_at_rest(const struct wl_fsm *fsm)
-{
-    return fsm->state == WL_STOPPED || fsm->state == WL_COMPLETED || fsm->state == WL_FAILED;
 }
 
 const char *wl_fsm_cell(enum wl_state state, enum wl_event event)

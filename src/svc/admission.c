@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CHECK_MIN_INTERVAL_MS 100
+
 /* --- for whom it is ------------------------------------------------------------------------------
  */
 
@@ -58,11 +60,24 @@ static void hold_times(const struct policy_config *policy, struct workload_spec 
     }
 }
 
+/* A check costs about what a start does, where it runs a program; and some in any case. */
+static void hold_check(const struct policy_config *policy, struct health_check *health)
+{
+    mono_ms least = CHECK_MIN_INTERVAL_MS;
+    if (health->kind == HEALTH_EXEC && policy->min_restart_delay_ms > least) {
+        least = policy->min_restart_delay_ms;
+    }
+    if (health->kind != HEALTH_NONE && health->interval_ms < least) {
+        health->interval_ms = least;
+    }
+}
+
 struct app_spec *admission_complete(const struct config *config, const struct app_spec *app)
 {
     struct app_spec *complete = app_spec_copy(app);
     for (size_t i = 0; i < complete->workload_count; i++) {
         workload_spec_apply_defaults(&complete->workloads[i], &config->defaults);
+        hold_check(&config->policy, &complete->workloads[i].health);
         if (config->policy.present) {
             hold_times(&config->policy, &complete->workloads[i]);
         }

@@ -240,8 +240,8 @@ void events_unwatch(struct events_watch *watch)
 
 static bool is_number(const char *key)
 {
-    static const char *const numbers[] = {"pid",   "code",       "restarts", "delay_ms",
-                                          "bytes", "generation", "workloads"};
+    static const char *const numbers[] = {"pid",   "code",       "restarts",  "delay_ms",
+                                          "bytes", "generation", "workloads", "rotations"};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         if (strcmp(key, numbers[i]) == 0) {
             return true;

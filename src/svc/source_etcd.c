@@ -315,10 +315,13 @@ static void end_watch(struct source_etcd *s, const struct err *why)
     log_debug("source", "%s", err.msg);
     if (!is_ours) {
         fail(s, &err);
-    } else if (s->is_compacted && loop_now() - s->read_at > STRANGE_PAUSE_MS) {
+        return;
+    }
+    mono_ms pause = link_fsm_on_reread(&s->session.link.fsm, loop_now() - s->read_at);
+    if (s->is_compacted && pause == 0) {
         source_link_plan(&s->session.link, 0);
     } else { /* the endpoint is well; what was read is not, or is so again and again */
-        etcd_session_pause(&s->session, STRANGE_PAUSE_MS, err.msg);
+        etcd_session_pause(&s->session, pause > 0 ? pause : STRANGE_PAUSE_MS, err.msg);
     }
 }
 

@@ -166,8 +166,9 @@ mono_ms source_link_parse_retry_after(const char *text, int64_t now_unix_ms)
     if (text == NULL) {
         return -1;
     }
-    if (parse_int(text, 0, INT32_MAX, &seconds, NULL) == 0) {
-        return seconds * 1000;
+    if (text[0] != '\0' && text[strspn(text, "0123456789")] == '\0') {
+        bool is_far = parse_int(text, 0, INT32_MAX, &seconds, NULL) < 0;
+        return (is_far ? (mono_ms) INT32_MAX : seconds) * 1000;
     }
     const char *end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
     if (end == NULL || *end != '\0') {

@@ -285,12 +285,20 @@ void workload_on_health(struct workload *w)
     }
 }
 
+struct restart_policy workload_restart_policy(const struct workload *w)
+{
+    struct restart_policy restart = w->spec.restart;
+    mono_ms min_delay = w->ctx->policy->min_restart_delay_ms;
+    restart.min_delay_ms = min_delay != UNSET ? min_delay : 0;
+    return restart;
+}
+
 static void step(struct workload *w, enum wl_event event, enum wl_end end)
 {
     enum wl_state from = w->fsm.state;
     w->stepped_at = loop_now();
-    unsigned effects =
-        wl_fsm_step(&w->fsm, &w->spec.restart, &w->spec.stop, event, end, w->stepped_at);
+    const struct restart_policy restart = workload_restart_policy(w);
+    unsigned effects = wl_fsm_step(&w->fsm, &restart, &w->spec.stop, event, end, w->stepped_at);
     const char *broken = wl_fsm_broken(&w->fsm);
     if (broken != NULL) {
         log_error("supervisor", "%s/%s: %s, in %s after %s", w->application, w->spec.name, broken,

@@ -305,7 +305,8 @@ static int check_program(const struct workload *w, struct launch *launch, struct
     }
     strv_fini(&launch->paths);
     strv_add(&launch->paths, launch->program.path);
-    launch->runs_fd = !doc_path_is_settled(launch->program.path);
+    /* Not where an ordinary user's agent alone can change it: its workloads can, too. */
+    launch->runs_fd = !doc_path_is_settled(launch->program.path, 0);
     return 0;
 }
 

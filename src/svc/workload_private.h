@@ -92,6 +92,11 @@ struct workload {
     bool wants_spawn; /* a start waits for the log */
     struct strv tail; /* the last lines of the last run */
     bool tail_pending;
+    struct log_told {
+        mono_ms at;     /* when it was told of last; 0: never */
+        uint64_t count; /* since then */
+    } rotated, reopened, stalled;
+    bool is_stall_told;
     struct loop_timer *tail_wait; /* the failed event waits for the tail, but not for ever */
 };
 
@@ -101,6 +106,8 @@ void workload_run_pending(struct workload *w);
 void workload_execute(struct workload *w, unsigned effects);
 /* w->exit is known as far as it will be. */
 void workload_take_exit(struct workload *w);
+/* The restart policy of its document, with what the device's policy adds. */
+struct restart_policy workload_restart_policy(const struct workload *w);
 void workload_post(struct workload *w, enum wl_event event, enum wl_end end);
 /* Watches the pidfd and the handshake of a process just made. */
 void workload_watch_process(struct workload *w);
@@ -108,6 +115,7 @@ void workload_watch_process(struct workload *w);
 /* Who it is to run as. */
 struct creds *workload_look_up_creds(const struct workload *w, struct err *err);
 void workload_follow_health(struct workload *w);
+
 /* Its health is another than before. */
 void workload_on_health(struct workload *w);
 /* workload_launch.c: opens the log, then makes the process; posts SPAWNED or NOT_STARTED. */

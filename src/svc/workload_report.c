@@ -11,6 +11,8 @@
 #include <time.h>
 
 #define TAIL_WAIT_MS 1000
+/* Of what a workload can bring about as often as it likes. */
+#define LOG_TELL_MS 10000
 
 /* Numbers of fields, as text. */
 struct number {
@@ -335,6 +337,55 @@ void workload_say_transition(struct workload *w, enum wl_state from)
     }
 }
 
+/* How often it has happened since it was told of last; 0: it is not told of now. */
+static uint64_t take_told(struct log_told *told)
+{
+    uint64_t count = ++told->count;
+    if (told->at != 0 && loop_now() - told->at < LOG_TELL_MS) {
+        return 0;
+    }
+    *told = (struct log_told){.at = loop_now()};
+    return count;
+}
+
+static void say_rotated(struct workload *w)
+{
+    struct number rotations;
+    uint64_t count = take_told(&w->rotated);
+    struct log_field fields[] = {
+        {"rotations",       number_text(&rotations, (int64_t) count)},
+        {0},
+    };
+    CLEANUP(free)
+    char *message = count == 1 ? xstrdup("had its log rotated")
+                               : xasprintf("had its log rotated %" PRIu64 " times", count);
+    if (count > 0) {
+        say(w, EVENT_LOG_ROTATED, LOG_INFO, fields, message);
+    }
+}
+
+static void say_reopened(struct workload *w)
+{
+    uint64_t count = take_told(&w->reopened);
+    if (count > 0) {
+        log_warn("logs",
+                 "%s/%s: its log was removed, moved or cut off by somebody else; a new one "
+                 "is written (number of times: %" PRIu64 ")",
+                 w->application, w->spec.name, count);
+    }
+}
+
+static void say_stalled(struct workload *w, bool is_over)
+{
+    if (is_over && w->is_stall_told) {
+        log_info("logs", "%s/%s: its log is written again", w->application, w->spec.name);
+        w->is_stall_told = false;
+    } else if (!is_over && take_told(&w->stalled) > 0) {
+        log_warn("logs", "%s/%s: the file system of its log hangs", w->application, w->spec.name);
+        w->is_stall_told = true;
+    }
+}
+
 void workload_say_log(struct workload *w, const struct pump_event *event)
 {
     char text[ERR_MSG_MAX];
@@ -342,7 +393,7 @@ void workload_say_log(struct workload *w, const struct pump_event *event)
     (void) snprintf(err.msg, sizeof(err.msg), "cannot write its log, and drops what it prints: %s",
                     event->message);
     if (event->type == PUMP_EV_ROTATED) {
-        say(w, EVENT_LOG_ROTATED, LOG_INFO, NULL, "had its log rotated");
+        say_rotated(w);
     } else if (event->type == PUMP_EV_DISK_FULL) {
         say(w, EVENT_DISK_FULL, LOG_WARN, NULL, err_text(&err, text, sizeof(text)));
     } else if (event->type == PUMP_EV_DROPPED) {
@@ -356,13 +407,8 @@ void workload_say_log(struct workload *w, const struct pump_event *event)
             xasprintf("logs again; %" PRIu64 " bytes of its output were dropped", event->bytes);
         say(w, EVENT_LOG_DROPPED, LOG_WARN, fields, message);
     } else if (event->type == PUMP_EV_REOPENED) {
-        log_warn("logs",
-                 "%s/%s: its log was removed, moved or cut off by somebody else; a new one "
-                 "is written",
-                 w->application, w->spec.name);
-    } else if (event->type == PUMP_EV_STALLED) {
-        log_warn("logs", "%s/%s: the file system of its log hangs", w->application, w->spec.name);
-    } else if (event->type == PUMP_EV_RESUMED) {
-        log_info("logs", "%s/%s: its log is written again", w->application, w->spec.name);
+        say_reopened(w);
+    } else if (event->type == PUMP_EV_STALLED || event->type == PUMP_EV_RESUMED) {
+        say_stalled(w, event->type == PUMP_EV_RESUMED);
     }
 }

@@ -402,7 +402,8 @@ void workload_resume(struct workload *w, const struct run_state *state)
         w->creds = look_up_creds(w, (uid_t) state->uid);
     }
     w->stepping = true;
-    unsigned effects = wl_fsm_resume(&w->fsm, &w->spec.restart, &w->spec.stop, found, loop_now());
+    const struct restart_policy restart = workload_restart_policy(w);
+    unsigned effects = wl_fsm_resume(&w->fsm, &restart, &w->spec.stop, found, loop_now());
     workload_execute(w, effects);
     w->stepping = false;
     w->was_healthy = state->is_healthy;

@@ -84,6 +84,8 @@ char *workload_waits_for(const struct workload *w)
         buf_add_str(&text, "was sent SIGKILL, and waits until nothing of it is left");
     } else if (w->fsm.state == WL_STARTING && w->wants_spawn) {
         buf_add_str(&text, "waits for its log to be opened");
+    } else if (w->fsm.state == WL_STARTING && w->fsm.deadline != 0) {
+        buf_add_str(&text, "waits for the policy.minRestartDelay of this device");
     } else {
         return NULL;
     }
@@ -220,8 +222,9 @@ void workload_fill_report(const struct workload *w, bool brief, struct workload_
                          w->spec.sandbox.has_connect, text, sizeof(text));
         report->sandbox = xstrdup(text);
     }
-    bool will_start = w->fsm.wanted && w->fsm.deadline != 0 &&
-                      (w->fsm.state == WL_BACKOFF || w->fsm.state == WL_FAILED);
+    bool will_start =
+        w->fsm.wanted && w->fsm.deadline != 0 &&
+        (w->fsm.state == WL_BACKOFF || w->fsm.state == WL_FAILED || w->fsm.state == WL_STARTING);
     report->next_start_unix_ms = will_start ? clock_unix_ms() + w->fsm.deadline - loop_now() : 0;
     if (brief) {
         return;

@@ -77,7 +77,8 @@ def play(agent):
         agent.remove("extra.yaml")
         step("the removal", lambda: agent.events("removed", "extra"))
         step("the disk", lambda: not (agent.runtime_dir / "pending").stat().st_size)
-        step("rotations", lambda: len(agent.events("log-rotated")) > 50)
+        step("rotations", lambda: len(list(
+            agent.log_file("lines", "main").parent.glob("main.log.*"))) > 50)
     if not ended():
         deploy_by_api(agent)
 

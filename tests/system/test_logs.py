@@ -6,9 +6,11 @@ import os
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 
+from api import Api
 from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, helper, is_alive, sh, wait_for, workload)
 
 ONCE = {"policy": "never"}
@@ -167,6 +169,21 @@ def test_rotation_removes_the_oldest(agent):
     assert agent.events("log-rotated", "app", "main")
 
 
+def assert_told_seldom(times, begin):
+    """Once, and then each 10 s at most: whatever the workload does, it fills no log by that."""
+    assert 1 <= times <= 1 + (time.monotonic() - begin) / 10
+
+
+def test_a_log_that_rotates_all_the_time_is_told_of_seldom(agent):
+    begin = time.monotonic()
+    agent.run("app", workload("main", ["/usr/bin/yes"], logs={"maxSize": "64KiB", "maxFiles": 1}))
+    wait_for(lambda: Api(agent).app("app")["workloads"][0]["log"]["rotations"] > 50, "rotations")
+    agent.stop()
+    rotated = agent.events("log-rotated", "app", "main")
+    assert_told_seldom(len(rotated), begin)
+    assert rotated[0]["rotations"] == "1"
+
+
 def test_rotation_with_no_rotated_files_at_all(agent):
     agent.deploy("app", workload("main", count_to(100000), restart=ONCE,
                                  logs={"maxSize": "64KiB", "maxFiles": 0}))
@@ -199,6 +216,19 @@ def test_a_removed_log_is_made_anew(agent):
     wait_for(log.exists, "the new file", timeout=30)
     wait_for_more(agent, log)
     assert_counts_without_a_gap(numbers_of(log))
+
+
+def test_a_log_that_is_removed_all_the_time_is_told_of_seldom(agent):
+    log = agent.log_file("app", "main")
+    agent.run("app", workload("main", COUNTING))
+    begin = time.monotonic()
+    for _ in range(10):
+        agent.wait(log.exists, "the log")
+        log.unlink()
+    agent.wait(log.exists, "the last log")
+    agent.stop()
+    told = [line for line in agent.lines() if "cut off by somebody else" in line]
+    assert_told_seldom(len(told), begin)
 
 
 def test_a_removed_log_folder_is_made_anew(agent):

@@ -5,13 +5,15 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 import yaml
 
 from api import Api
-from harness import (FAIL_AT_ONCE, ROOT, SLEEP, TEST_USER, agent_binary, is_alive, kill_and_wait,
+from harness import (FAIL_AT_ONCE, IS_ROOT, ROOT, SLEEP, TEST_USER, agent_binary, is_alive, kill_and_wait,
                      ordinary_account, run_client, sh, wait_for, workload)
 
 FAIL_NEXT = {**FAIL_AT_ONCE, "maxRapidFailures": 2}
@@ -356,6 +358,93 @@ def test_swapping_the_program_while_it_starts_never_runs_the_other(world):
     assert not mark.exists()
 
 
+EXCHANGE = """
+import ctypes, sys, time
+libc, (a, b) = ctypes.CDLL(None), (x.encode() for x in sys.argv[1:])
+while True:
+    libc.renameat2(-100, a, -100, b, 2)
+    time.sleep(0.0002)
+"""
+
+
+@pytest.fixture
+def own_folder(account):
+    """A folder that nobody but root and the account can lead elsewhere, unlike those in /tmp."""
+    folder = Path(tempfile.mkdtemp(prefix="edgible-", dir="/var/lib" if IS_ROOT else Path.home()))
+    folder.chmod(0o755)
+    os.chown(folder, account.uid, account.gid)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.as_user
+def test_a_users_workload_swapping_the_folder_never_runs_the_other(make_agent, own_folder):
+    """The folder is the agent's user's alone, and so the workload's that exchanges it."""
+    for name, text in (("good/bin", "allowed"), ("bad", "refused")):
+        (own_folder / name).mkdir(parents=True)
+        tool = own_folder / name / "tool"
+        tool.write_text(f"#!/bin/sh\necho {text} >> {own_folder}/ran-$1\n")
+        tool.chmod(0o755)
+    (own_folder / "good/link").symlink_to(own_folder / "bad")
+    python = os.path.realpath("/usr/bin/python3")
+    agent = make_agent(policy={"commands": [f"{own_folder}/good/**", python]})
+    for folder, folders, files in os.walk(own_folder):
+        for name in folders + files:
+            os.chown(os.path.join(folder, name), agent.account.uid, agent.account.gid,
+                     follow_symlinks=False)
+    agent.start()
+    restart = {"policy": "always", "initialDelay": "1ms", "maxDelay": "1ms", "rapidAfter": "1ms",
+               "maxRapidFailures": 0}
+    names = "abcd"
+    agent.deploy("app", *(workload(n, [f"{own_folder}/good/bin/tool", n], restart=restart)
+                          for n in names))
+    wait_for(lambda: all((own_folder / f"ran-{n}").exists() for n in names), "a first run of each")
+    agent.run("swapper", workload("w", [python, "-c", EXCHANGE, str(own_folder / "good/bin"),
+                                        str(own_folder / "good/link")]))
+    started, refused = (len(agent.events(t, "app")) for t in ("started", "backoff"))
+    wait_for(lambda: len(agent.events("started", "app")) > started + 40 and
+             any("refused by the policy" in e["reason"] for e in
+                 agent.events("backoff", "app")[refused:]), "starts of one and refusals of the other")
+    for name in names:
+        assert "refused" not in (own_folder / f"ran-{name}").read_text()
+
+
+APPEAR = """
+import os, sys, time
+there, away = sys.argv[1:]
+while True:
+    os.rename(away, there)
+    time.sleep(0.0003)
+    os.rename(there, away)
+    time.sleep(0.0003)
+"""
+
+
+def test_a_working_directory_that_is_missing_when_it_is_judged_is_not_entered(world):
+    """What comes in its place, just then, is a link to where the policy lets nobody write."""
+    agent, r = world.agent, world.root
+    python = os.path.realpath("/usr/bin/python3")
+    restart = {"policy": "always", "initialDelay": "1ms", "maxDelay": "1ms", "rapidAfter": "1ms",
+               "maxRapidFailures": 0}
+    agent.write_config(policy={**world.policy, "commands": ["/usr/bin/*"], "limits": {}})
+    agent.start()
+    names = "abcd"
+    agent.deploy("app", *(workload(name, ["/usr/bin/readlink", "/proc/self/cwd"], restart=restart,
+                                   workingDir=f"{r}/data/wd") for name in names))
+    agent.wait_event("backoff", "app")
+    agent.run("mover", workload("w", [python, "-c", APPEAR, f"{r}/data/wd", f"{r}/data/out"]))
+
+    def reasons():
+        return [e["reason"] for e in agent.events("backoff", "app")]
+
+    wait_for(lambda: sum("policy" in reason for reason in reasons()) > 5 and
+             sum("policy" not in reason for reason in reasons()) > 80, "starts of both kinds")
+    agent.stop()
+    for name in names:
+        log = agent.log_file("app", name)
+        assert not log.exists() or "elsewhere" not in log.read_text()
+
+
 def test_the_policy_bounds_the_grace_period_and_the_delay(make_agent):
     """A program that ignores SIGTERM and asks for 8,000 hours does not hold up the agent's end."""
     agent = make_agent(policy={"maxGracePeriod": "100ms", "minRestartDelay": "1h"}).start()
@@ -376,6 +465,42 @@ def test_the_policy_bounds_the_grace_period_and_the_delay(make_agent):
     assert datetime.fromisoformat(w["nextStartAt"]) - datetime.fromisoformat(failed["time"]) > \
         timedelta(minutes=50)
     agent.stop()
+
+
+def test_a_new_generation_waits_for_the_smallest_delay(make_agent):
+    """However often a document changes: what it starts is the latest of it, and not at once."""
+    agent = make_agent(policy={"minRestartDelay": "1h"}).start()
+    agent.run("app", workload("w", SLEEP))
+    agent.deploy("app", workload("w", [*SLEEP, "1"]))
+    agent.wait_event("starting", "app", "w", count=2)
+    agent.deploy("app", workload("w", [*SLEEP, "2"]))
+    agent.wait_event("updated", "app", count=2)
+    [w] = Api(agent).app("app")["workloads"]
+    assert w["status"] == "starting" and "policy.minRestartDelay" in w["reason"]
+    started = agent.events("started", "app", "w")
+    assert len(started) == 1
+    assert datetime.fromisoformat(w["nextStartAt"]) - datetime.fromisoformat(started[0]["time"]) > \
+        timedelta(minutes=59)
+    agent.stop()
+
+
+@pytest.mark.once
+def test_health_checks_have_a_shortest_interval(make_agent):
+    """What a device makes of two documents is the same where both ask for less than it gives."""
+    agent = make_agent(policy={"minRestartDelay": "2m"}).start()
+    api = Api(agent)
+
+    def check(interval, **probe):
+        return yaml.safe_dump(agent.app("app", workload(
+            "w", SLEEP, healthCheck={**probe, "interval": interval})))
+
+    for probe, same, longer in (({"exec": ["/bin/true"]}, "119s", "121s"),
+                                ({"tcp": {"port": 1}}, "99ms", "101ms")):
+        assert api.request("PUT", "/v1/applications", check("1ms", **probe)).status == 200
+        for interval, action in ((same, "unchanged"), (longer, "update")):
+            [plan] = api.request("PUT", "/v1/applications?dryRun=true",
+                                 check(interval, **probe)).json()
+            assert plan["action"] == action, (interval, plan)
 
 
 def test_all_ranks_together_get_the_grace_period_of_the_policy(make_agent):

@@ -294,11 +294,11 @@ static void the_caller_is_asked_about_the_paths_own_components(void **state)
     assert_int_not_equal(access(path, F_OK), 0);
 }
 
-static void a_path_is_settled_where_only_root_and_we_can_change_it(void **state)
+static void a_path_is_settled_where_only_root_and_the_user_can_change_it(void **state)
 {
     (void) state;
-    assert_true(doc_path_is_settled("/usr/bin/env"));
-    assert_false(doc_path_is_settled("/tmp/program")); /* others may write to /tmp */
+    assert_true(doc_path_is_settled("/usr/bin/env", 0));
+    assert_false(doc_path_is_settled("/tmp/program", 0)); /* others may write to /tmp */
 }
 
 #define STAGED(name) cmocka_unit_test_setup_teardown(name, make_stage, clear_stage)
@@ -313,7 +313,7 @@ int main(void)
         STAGED(the_mounts_of_another_process_name_nothing),
         STAGED(what_links_lead_through_is_bounded),
         STAGED(the_caller_is_asked_about_the_paths_own_components),
-        cmocka_unit_test(a_path_is_settled_where_only_root_and_we_can_change_it),
+        cmocka_unit_test(a_path_is_settled_where_only_root_and_the_user_can_change_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

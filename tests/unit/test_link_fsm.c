@@ -132,6 +132,22 @@ static void a_server_whose_answers_differ_each_time_is_not_hammered(void **state
     assert_true(wait >= 27000);
 }
 
+static void reading_all_again_and_again_is_slowed(void **state)
+{
+    (void) state;
+    struct link_fsm fsm;
+    link_fsm_init(&fsm, 7);
+    static const mono_ms expected[] = {0, 10000, 20000, 40000, 80000, 160000, 300000, 300000};
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+        assert_int_equal(link_fsm_on_reread(&fsm, 5200), expected[i]);
+        link_fsm_on_success(&fsm); /* contact alone forgives nothing */
+    }
+    assert_int_equal(link_fsm_on_reread(&fsm, 600000), 0);
+    assert_int_equal(link_fsm_on_reread(&fsm, 599999), 10000);
+    link_fsm_init(&fsm, 7);
+    assert_int_equal(link_fsm_on_reread(&fsm, 10), 5000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -143,6 +159,7 @@ int main(void)
         cmocka_unit_test(a_server_that_says_that_it_waits_is_believed),
         cmocka_unit_test(a_server_that_answers_at_once_is_polled),
         cmocka_unit_test(a_server_whose_answers_differ_each_time_is_not_hammered),
+        cmocka_unit_test(reading_all_again_and_again_is_slowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,8 +23,11 @@ static void retry_after_is_seconds_or_a_date(void **state)
     assert_int_equal(source_link_parse_retry_after("0", now), 0);
     assert_int_equal(source_link_parse_retry_after("Wed, 21 Oct 2015 07:29:30 GMT", now), 90000);
     assert_int_equal(source_link_parse_retry_after("Wed, 21 Oct 2015 07:00:00 GMT", now), 0);
-    static const char *const wrong[] = {
-        "-1", "1.5", "soon", "", "120 s", "99999999999999999999", "Wed, 21 Oct 2015 07:29:30"};
+    mono_ms far = (mono_ms) INT32_MAX * 1000; /* more than the hour that is obeyed */
+    assert_int_equal(source_link_parse_retry_after("99999999999", now), far);
+    assert_int_equal(source_link_parse_retry_after("99999999999999999999", now), far);
+    static const char *const wrong[] = {"-1", "1.5",   "soon",
+                                        "",   "120 s", "Wed, 21 Oct 2015 07:29:30"};
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         assert_int_equal(source_link_parse_retry_after(wrong[i], now), -1);
     }

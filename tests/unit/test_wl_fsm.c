@@ -230,6 +230,7 @@ static void a_million_random_events_hold_the_invariants(void **state)
         struct world world = {0};
         rig.restart.when = (enum restart_when)(1 + backoff_random(&random) % 3);
         rig.restart.retry_failed_after_ms = backoff_random(&random) % 2 * 5000;
+        rig.restart.min_delay_ms = backoff_random(&random) % 2 * 5000;
         unsigned restarts = 0;
         for (int i = 0; i < 1200; i++) {
             enum wl_end end = WL_END_CLEAN;
@@ -515,6 +516,75 @@ static void a_restart_by_hand_forgives_and_does_not_count(void **state)
     assert_int_equal(rig.fsm.rapid_failures, 0);
 }
 
+/* Ways to a start that no end of the workload's own leads to. */
+static unsigned restart_running(struct rig *rig)
+{
+    give(rig, WL_EV_RESTART);
+    give(rig, WL_EV_EXITED);
+    return give(rig, WL_EV_GONE) & ~(unsigned) WL_DO_RELEASE;
+}
+
+static unsigned stop_and_start(struct rig *rig)
+{
+    give(rig, WL_EV_STOP);
+    give(rig, WL_EV_EXITED);
+    give(rig, WL_EV_GONE);
+    return give(rig, WL_EV_START);
+}
+
+static unsigned renew_failed(struct rig *rig)
+{
+    rig->restart.when = RESTART_NEVER;
+    end_run(rig, 0, WL_END_ERROR);
+    return give(rig, WL_EV_RENEW);
+}
+
+static unsigned restart_in_backoff(struct rig *rig)
+{
+    end_run(rig, 0, WL_END_ERROR);
+    return give(rig, WL_EV_RESTART);
+}
+
+static void every_start_waits_for_the_smallest_delay_since_the_last(void **state)
+{
+    (void) state;
+    unsigned (*const ways[])(struct rig *) = {restart_running, stop_and_start, renew_failed,
+                                              restart_in_backoff};
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        struct rig rig = new_rig();
+        rig.restart.min_delay_ms = 100;
+        bring_up(&rig);
+        mono_ms due = rig.now + 100;
+        rig.now += 30;
+        assert_int_equal(ways[i](&rig), 0);
+        assert_int_equal(rig.fsm.state, WL_STARTING);
+        assert_int_equal(rig.fsm.deadline, due);
+        rig.now += 30;
+        assert_int_equal(give(&rig, WL_EV_RESTART), 0); /* the latest wins, the time stays */
+        assert_int_equal(give(&rig, WL_EV_DEADLINE), 0);
+        rig.now = rig.fsm.deadline;
+        assert_int_equal(rig.now, due);
+        assert_int_equal(give(&rig, WL_EV_DEADLINE), WL_DO_SPAWN);
+        assert_int_equal(give(&rig, WL_EV_DEADLINE), 0);
+        give(&rig, WL_EV_SPAWNED);
+        give(&rig, WL_EV_STARTED);
+        rig.now += 100;
+        assert_int_equal(restart_running(&rig), WL_DO_SPAWN);
+    }
+}
+
+static void a_stop_cancels_a_start_that_waits(void **state)
+{
+    (void) state;
+    struct rig rig = new_rig();
+    rig.restart.min_delay_ms = 100;
+    bring_up(&rig);
+    assert_int_equal(restart_running(&rig), 0);
+    assert_int_equal(give(&rig, WL_EV_STOP), 0);
+    assert_int_equal(rig.fsm.state, WL_STOPPED);
+    assert_int_equal(rig.fsm.deadline, 0);
+}
+
 static void a_new_generation_gives_a_failed_one_another_chance(void **state)
 {
     (void) state;
@@ -629,6 +699,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_stop_before_the_process_exists_needs_no_signal),
         cmocka_unit_test(a_stop_during_backoff_cancels_the_next_start),
         cmocka_unit_test(a_restart_by_hand_forgives_and_does_not_count),
+        cmocka_unit_test(every_start_waits_for_the_smallest_delay_since_the_last),
+        cmocka_unit_test(a_stop_cancels_a_start_that_waits),
         cmocka_unit_test(a_new_generation_gives_a_failed_one_another_chance),
         cmocka_unit_test(a_failed_one_is_tried_again_where_that_is_wanted),
         cmocka_unit_test(what_does_not_die_is_killed_again_ever_less_often),

@@ -74,7 +74,7 @@ static void check_settled(struct ground *ground, struct counts *counts,
     CLEANUP(free) char *plain = fs_path(ground, "plain");
     CLEANUP(free) char *public = fs_path(ground, "public");
     bool is_within = starts_with(resolved->path, plain) || starts_with(resolved->path, public);
-    if (!doc_path_is_settled(resolved->path) || (is_within && !ground->is_root)) {
+    if (!doc_path_is_settled(resolved->path, getuid()) || (is_within && !ground->is_root)) {
         return;
     }
     counts->settled++;
