@@ -37,6 +37,7 @@ static struct log_owner make_owner(const struct workload *w, const struct creds 
 {
     struct log_owner owner = {
         .uid = (uid_t) -1, .gid = (gid_t) -1, .own_len = own_length(w->ctx->log_dir, path)};
+    owner.is_confined = w->spec.sandbox.present && owner.own_len == 0;
     if (!creds->change) {
         return owner;
     }

@@ -79,6 +79,32 @@ def test_a_link_in_a_users_folder_gives_no_more_than_the_user_has(make_agent):
     assert os.listdir(roots) == []
 
 
+@pytest.mark.parametrize("user", ["other", "own"])
+def test_a_log_is_no_way_out_of_a_sandbox(make_agent, user):
+    """The workload makes the folder of its log a link to one that its sandbox may not write to."""
+    agent = make_agent()
+    fields = fields_of(agent) if user == "other" else {}
+    if user == "own" and not agent.account.is_root:
+        pytest.skip("the same as the other one")
+    own, outside = make_folder(agent, "own"), make_folder(agent, "outside")
+    (outside / "x.log").write_text("precious\n")
+    give(agent, outside / "x.log")
+    script = (f"mkdir {own}/logs/a; mv {own}/logs {own}/old; ln -s {outside} {own}/logs; "
+              "while :; do echo text; sleep 0.05; done")
+    fields.update(logFile=str(own / "logs/x.log"), sandbox={"write": [str(own)]})
+    agent.start()
+    agent.deploy("app", workload("main", sh(script), **fields))
+    full = agent.wait_event("disk-full", "app")
+    assert "in a sandbox can have put it there" in str(full)
+    assert (outside / "x.log").read_text() == "precious\n"
+    answer = Api(agent).request("GET", "/v1/applications/app/workloads/main/logs")
+    assert "precious" not in answer.text
+    agent.deploy("app", workload("main", sh("echo text; exec sleep 1000000"), **fields))
+    agent.wait_started("app", "main", count=2)
+    assert os.listdir(outside) == ["x.log"]
+    assert (outside / "x.log").read_text() == "precious\n"
+
+
 def test_existing_files_are_not_taken_for_logs(make_agent):
     agent = make_agent()
     folder = make_folder(agent, "own")
