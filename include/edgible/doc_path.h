@@ -35,8 +35,12 @@ typedef int doc_path_fn(const void *context, const struct doc_path_spot *spot, s
 struct doc_path_rules {
     bool any_owner; /* links of all users are followed: for what is only told, and judged again */
     bool has_user;
-    uid_t user;           /* whose links are followed, too */
-    bool closed_folders;  /* none in a folder that others can write to, sticky or not */
+    uid_t user;          /* whose links are followed, too */
+    bool closed_folders; /* none in a folder that others can write to, sticky or not */
+    /* Links of root alone, and those only where all folders on the way are root's and nobody else
+     * can write to them; where `user` is root, none: for a process of `user` that may not go
+     * wherever its links lead. */
+    bool is_confined;
     const char *end;      /* in the path: no component from here on is opened; NULL: all are */
     const void *context;  /* of the functions, each of which may be NULL */
     doc_path_fn *on_link; /* one that would be followed */

@@ -26,9 +26,10 @@
 
 /* A value without pointers, so that it can lie in a mapped file. */
 struct log_owner {
-    bool is_user; /* act as this user; otherwise as the agent */
-    uid_t uid;    /* the workload's; (uid_t) -1: the agent's own */
-    gid_t gid;    /* the workload's: a file in the agent's folder can be read by this group */
+    bool is_user;     /* act as this user; otherwise as the agent */
+    bool is_confined; /* the workload is in a sandbox, and follows no link that it can have made */
+    uid_t uid;        /* the workload's; (uid_t) -1: the agent's own */
+    gid_t gid;        /* the workload's: a file in the agent's folder can be read by this group */
     uint32_t group_count;
     gid_t groups[LOG_OWNER_GROUPS];
     uint32_t own_len; /* this many bytes of the path are the agent's log folder; 0: outside of it */

@@ -110,6 +110,8 @@ void pump_tail(struct pump_channel *channel);
 /* Writes what the pipe holds now, closes everything; answered by PUMP_EV_CLOSED. */
 void pump_close(struct pump_channel *channel);
 
+/* What it was opened or configured with last; the channel's. */
+const struct pump_log *pump_channel_log(const struct pump_channel *channel);
 /* Where its file stands; the channel's: log_place_ref() it to keep it. */
 struct log_place *pump_channel_place(const struct pump_channel *channel);
 struct pump_counters pump_channel_counters(const struct pump_channel *channel);

@@ -29,6 +29,7 @@ struct walk {
     size_t targets;   /* bytes of all links so far */
     unsigned links;
     uid_t top;       /* whose the root folder is: root, whom some user namespaces call otherwise */
+    bool is_steady;  /* all folders so far are root's, and nobody else can write to them */
     bool may_miss;   /* the end of the path need not be there */
     bool is_missing; /* rest, which is of the path itself, is not there */
 };
@@ -57,9 +58,14 @@ int doc_path_check(const char *path, struct err *err)
     return 0;
 }
 
+static bool is_root(const struct walk *walk, uid_t uid)
+{
+    return uid == 0 || uid == walk->top;
+}
+
 static bool is_trusted_user(const struct walk *walk, uid_t uid)
 {
-    return uid == 0 || uid == getuid() || uid == walk->top;
+    return is_root(walk, uid) || uid == getuid();
 }
 
 int doc_path_refuse_link(const struct doc_path_spot *spot, const char *why, struct err *err)
@@ -96,6 +102,12 @@ static int check_link(const struct walk *walk, const struct doc_path_spot *spot,
     if (fs.f_type == PROC_SUPER_MAGIC) {
         return doc_path_refuse_link(spot, "what a link of /proc leads to depends on who follows it",
                                     err);
+    }
+    bool is_roots = walk->is_steady && is_root(walk, spot->st->st_uid);
+    if (walk->rules->is_confined && (!is_roots || is_root(walk, walk->rules->user))) {
+        return doc_path_refuse_link(
+            spot, "a program in a sandbox can have put it there: give the path that it leads to",
+            err);
     }
     if (check_owner(walk, spot, err) < 0) {
         return -1;
@@ -172,6 +184,8 @@ static int step(struct walk *walk, const struct doc_path_spot *spot, struct err 
     if (S_ISLNK(st.st_mode)) {
         return follow_link(walk, &here, next, err);
     }
+    walk->is_steady =
+        walk->is_steady && is_root(walk, st.st_uid) && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
     fd_close(&walk->at);
     walk->at = steal_fd(&next);
     return 0;
@@ -227,6 +241,7 @@ static int begin_walk(struct walk *walk, struct err *err)
     walk->rest = walk->text;
     walk->own_left = walk->own_len;
     walk->top = top.st_uid;
+    walk->is_steady = true;
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /*
  * logfile: the way to the file's folder (doc_path.h). Links of the log's owner are followed, too,
- * with the agent's rights none that others can move, and none below the agent's own log folder.
+ * with the agent's rights none that others can move, and none below the agent's own log folder. Of
+ * a workload in a sandbox, only those that it cannot have put there: they would lead out of it.
  */
 #include "edgible/doc_path.h"
 #include "edgible/fd.h"
@@ -133,7 +134,8 @@ int logfile_open_dir(const struct logfile *lf, bool make, int *ret_fd, struct er
 {
     const struct doc_path_rules rules = {
         .has_user = lf->owner.is_user,
-        .user = lf->owner.uid,
+        .user = lf->owner.is_user ? lf->owner.uid : getuid(),
+        .is_confined = lf->owner.is_confined,
         /* With the user's rights such a link is no harm; the way to the agent's own folder was
          * named by the configuration. */
         .closed_folders = !lf->owner.is_user && lf->owner.own_len == 0,

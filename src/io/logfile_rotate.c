@@ -219,13 +219,10 @@ static int rotate_in_place(struct logfile *lf, struct err *err)
 }
 
 /* Where a name that no agent made is in the way, the chain ends before it; with none left the file
- * is cut off in place. */
+ * is cut off in place. Its folder is judged in any case. */
 static int rotate_entered(struct logfile *lf, struct err *err)
 {
     CLEANUP(close_fd) int dir = -1;
-    if (lf->max_files == 0) {
-        return rotate_in_place(lf, err);
-    }
     if (logfile_open_dir(lf, false, &dir, err) < 0) {
         return -1;
     }

@@ -141,6 +141,11 @@ void pump_unpause(struct pump *pump)
     pthread_mutex_unlock(&pump->lock);
 }
 
+const struct pump_log *pump_channel_log(const struct pump_channel *channel)
+{
+    return &channel->asked;
+}
+
 struct log_place *pump_channel_place(const struct pump_channel *channel)
 {
     return channel->place;

@@ -279,14 +279,18 @@ static bool is_sane(const struct journal_head *head)
            head->mark_len <= sizeof(head->mark);
 }
 
-/* An agent before 0.2 acted as itself; what it left is written with the workload's rights. */
+/* An agent before 0.2 acted as itself; what it left is written with the workload's rights, and as
+ * if it had been in a sandbox. */
 static struct log_owner find_owner(const struct journal_head *head)
 {
     struct log_owner owner = head->owner;
     if (owner.uid == 0 && owner.gid == 0 && head->uid != 0) {
         bool is_other = head->uid != (uid_t) -1 && geteuid() == 0;
-        owner = (struct log_owner){
-            .is_user = is_other, .uid = head->uid, .gid = head->gid, .group_count = 1};
+        owner = (struct log_owner){.is_user = is_other,
+                                   .is_confined = true,
+                                   .uid = head->uid,
+                                   .gid = head->gid,
+                                   .group_count = 1};
         owner.groups[0] = head->gid;
     }
     owner.group_count = owner.group_count < LOG_OWNER_GROUPS ? owner.group_count : LOG_OWNER_GROUPS;

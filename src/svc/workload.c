@@ -5,6 +5,7 @@
 #include "edgible/fd.h"
 #include "edgible/log.h"
 #include "edgible/oom.h"
+#include "edgible/spec_diff.h"
 #include "health.h"
 #include "workload_private.h"
 
@@ -263,7 +264,10 @@ static void count_restart(struct workload *w)
 /* One that runs is checked, where it has a check, and no other. */
 void workload_follow_health(struct workload *w)
 {
-    bool is_checked = w->fsm.state == WL_RUNNING && w->spec.health.kind != HEALTH_NONE;
+    enum health_kind kind = w->spec.health.kind;
+    /* The program of a check runs as the workload's user: never as the one before. */
+    bool is_checked = w->fsm.state == WL_RUNNING && kind != HEALTH_NONE &&
+                      !(kind == HEALTH_EXEC && w->is_outdated);
     if (is_checked && w->health == NULL) {
         w->health = health_new(w, w->was_healthy);
     } else if (!is_checked && w->health != NULL) {
@@ -539,11 +543,15 @@ void workload_restart(struct workload *w)
 void workload_update(struct workload *w, const struct workload_spec *spec,
                      enum workload_renewal renewal)
 {
+    if (!w->is_outdated) {
+        w->has_log_file = w->spec.log_file != NULL;
+        w->is_outdated = spec_diff_workload(&w->spec, spec, NULL) == SPEC_RESTART;
+    }
     workload_spec_fini(&w->spec);
     workload_spec_copy(&w->spec, spec);
     workload_configure_log(w);
     /* Else the record goes on to speak of what runs: the next agent has to renew that, too. */
-    if (renewal == RENEW_NOTHING && w->unit_hash != 0) {
+    if (renewal == RENEW_NOTHING && w->unit_hash != 0 && !(w->is_outdated && w->pid != 0)) {
         workload_save_unit(w);
     }
     if (w->health != NULL) {

@@ -37,6 +37,7 @@ static struct log_owner make_owner(const struct workload *w, const struct creds 
 {
     struct log_owner owner = {
         .uid = (uid_t) -1, .gid = (gid_t) -1, .own_len = own_length(w->ctx->log_dir, path)};
+    owner.is_confined = w->spec.sandbox.present && owner.own_len == 0;
     if (!creds->change) {
         return owner;
     }
@@ -50,10 +51,18 @@ static struct log_owner make_owner(const struct workload *w, const struct creds 
     return owner;
 }
 
+const struct pump_log *workload_old_log(const struct workload *w)
+{
+    return w->is_outdated && w->channel != NULL ? pump_channel_log(w->channel) : NULL;
+}
+
 struct log_owner workload_log_owner(const struct workload *w)
 {
+    if (workload_old_log(w) != NULL) {
+        return workload_old_log(w)->owner;
+    }
     CLEANUP(free) char *path = workload_log_file(w);
-    if (w->creds != NULL) {
+    if (w->creds != NULL && !w->is_outdated) {
         return make_owner(w, w->creds, path);
     }
     CLEANUP(creds) struct creds *creds = workload_look_up_creds(w, NULL);
@@ -70,17 +79,20 @@ struct log_owner workload_log_owner(const struct workload *w)
 const struct strv *workload_log_allowed(const struct workload *w)
 {
     const struct policy_config *policy = w->ctx->policy;
-    bool is_limited = w->spec.log_file != NULL && policy->has_write_paths;
+    bool has_log_file = workload_old_log(w) != NULL ? w->has_log_file : w->spec.log_file != NULL;
+    bool is_limited = has_log_file && policy->has_write_paths;
     return is_limited ? &policy->write_paths : NULL;
 }
 
 struct pump_log workload_log(const struct workload *w, char **path)
 {
+    const struct pump_log *old = workload_old_log(w);
     *path = workload_log_file(w);
     return (struct pump_log){
         .file = *path,
-        .max_size_bytes = (uint64_t) w->spec.logs.max_size_bytes,
-        .max_files = (unsigned) w->spec.logs.max_files,
+        .max_size_bytes =
+            old != NULL ? old->max_size_bytes : (uint64_t) w->spec.logs.max_size_bytes,
+        .max_files = old != NULL ? old->max_files : (unsigned) w->spec.logs.max_files,
         .owner = workload_log_owner(w),
         .allowed = workload_log_allowed(w),
     };
@@ -147,6 +159,7 @@ void workload_launch(struct workload *w)
     struct err err = {0};
     creds_free(steal_ptr(&w->creds));
     w->creds = workload_look_up_creds(w, &err);
+    w->is_outdated = false;
     if (w->creds == NULL) {
         launch_failed_with(w, "user", &err);
         return;

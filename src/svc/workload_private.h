@@ -36,6 +36,8 @@ struct workload {
 
     /* The process of the current run. */
     struct creds *creds;
+    bool is_outdated; /* the specification names another program, user or sandbox than that run's */
+    bool has_log_file; /* of that run: its specification named its log */
     pid_t pid;
     uint64_t start_ticks;
     int pidfd;
@@ -140,6 +142,9 @@ void workload_apply_limits(struct workload *w);
 /* The start cannot go on: remembers why and posts NOT_STARTED. */
 void workload_launch_failed(struct workload *w, enum wl_end end, const char *stage, int error,
                             const char *sentence);
+/* The log of a run that is outdated, which stays as it is until the next start: a document's file
+ * is never opened with the rights of the user before. NULL: there is none. Borrowed. */
+const struct pump_log *workload_old_log(const struct workload *w);
 /* What the pump is told of the log. *path is filled and belongs to the caller. */
 struct pump_log workload_log(const struct workload *w, char **path);
 

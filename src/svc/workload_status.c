@@ -175,6 +175,9 @@ static void fill_ports(const struct workload *w, struct workload_report *report)
 
 char *workload_log_file(const struct workload *w)
 {
+    if (workload_old_log(w) != NULL) {
+        return xstrdup(workload_old_log(w)->file);
+    }
     return w->spec.log_file != NULL
                ? xstrdup(w->spec.log_file)
                : xasprintf("%s/%s/%s.log", w->ctx->log_dir, w->application, w->spec.name);

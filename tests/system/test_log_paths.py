@@ -79,6 +79,32 @@ def test_a_link_in_a_users_folder_gives_no_more_than_the_user_has(make_agent):
     assert os.listdir(roots) == []
 
 
+@pytest.mark.parametrize("user", ["other", "own"])
+def test_a_log_is_no_way_out_of_a_sandbox(make_agent, user):
+    """The workload makes the folder of its log a link to one that its sandbox may not write to."""
+    agent = make_agent()
+    fields = fields_of(agent) if user == "other" else {}
+    if user == "own" and not agent.account.is_root:
+        pytest.skip("the same as the other one")
+    own, outside = make_folder(agent, "own"), make_folder(agent, "outside")
+    (outside / "x.log").write_text("precious\n")
+    give(agent, outside / "x.log")
+    script = (f"mkdir {own}/logs/a; mv {own}/logs {own}/old; ln -s {outside} {own}/logs; "
+              "while :; do echo text; sleep 0.05; done")
+    fields.update(logFile=str(own / "logs/x.log"), sandbox={"write": [str(own)]})
+    agent.start()
+    agent.deploy("app", workload("main", sh(script), **fields))
+    full = agent.wait_event("disk-full", "app")
+    assert "in a sandbox can have put it there" in str(full)
+    assert (outside / "x.log").read_text() == "precious\n"
+    answer = Api(agent).request("GET", "/v1/applications/app/workloads/main/logs")
+    assert "precious" not in answer.text
+    agent.deploy("app", workload("main", sh("echo text; exec sleep 1000000"), **fields))
+    agent.wait_started("app", "main", count=2)
+    assert os.listdir(outside) == ["x.log"]
+    assert (outside / "x.log").read_text() == "precious\n"
+
+
 def test_existing_files_are_not_taken_for_logs(make_agent):
     agent = make_agent()
     folder = make_folder(agent, "own")
@@ -161,6 +187,49 @@ def test_a_new_user_of_a_workload_has_not_the_log_of_the_one_before(make_agent):
                                  user=ordinary_account().name, restart=FAIL_AT_ONCE))
     assert "cannot open its log" in agent.wait_event("failed", "app")["message"]
     assert log.read_text() == "first\n"
+
+
+@pytest.mark.as_root
+def test_an_update_opens_no_log_with_the_rights_of_the_user_before(make_agent):
+    """Neither to write nor to read, nor does it make folders, while the run before goes on."""
+    agent = make_agent()
+    folder = agent.work / "roots"
+    folder.mkdir()
+    folder.chmod(0o700)
+    (folder / "x.log").write_text("secret\n")
+    agent.start()
+    [pid] = agent.run("app", workload("main", sh("trap '' TERM; echo old; exec sleep 1000000")))
+    for where in ("x.log", "new/x.log"):
+        since = agent.mark()
+        agent.deploy("app", workload("main", SLEEP, logFile=str(folder / where),
+                                     stop={"gracePeriod": "10m"}, restart=FAIL_AT_ONCE,
+                                     user=ordinary_account().name))
+        agent.wait_event("updated", "app", since=since)
+        text = Api(agent).request("GET", "/v1/applications/app/workloads/main/logs").text
+        assert "old" in text and "secret" not in text
+    os.kill(pid, 9)
+    assert "cannot open its log" in agent.wait_event("failed", "app")["message"]
+    assert os.listdir(folder) == ["x.log"]
+    assert (folder / "x.log").read_text() == "secret\n"
+
+
+@pytest.mark.as_root
+def test_a_new_documents_check_does_not_run_as_the_user_before(make_agent):
+    """The run before waits for what depends on it to stop, while the new document is in force."""
+    agent = make_agent()
+    folder = agent.work / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    check = {"exec": {"command": ["/bin/sh", "-c", f"id -u > {folder}/$(id -u)"]},
+             "interval": "1s"}
+    script = sh("trap 'sleep 3; exit 0' TERM; while :; do sleep 0.1; done")
+    agent.start()
+    agent.run("app", workload("main", SLEEP), workload("last", script, dependsOn=["main"]))
+    agent.deploy("app", workload("main", SLEEP, user=ordinary_account().name, healthCheck=check),
+                 workload("last", script, dependsOn=["main"], env={"NEW": "1"}))
+    wait_for(lambda: os.listdir(folder), "a check")
+    agent.wait_started("app", "main", count=2)
+    assert os.listdir(folder) == [str(ordinary_account().uid)]
 
 
 def test_a_log_that_a_new_policy_does_not_allow_is_closed(make_agent):

@@ -170,6 +170,42 @@ static void links_of_third_users_are_refused_and_named(void **state)
     assert_non_null(strstr(err.msg, users));
 }
 
+/* A folder of root's that the user can move by its name is no place for one, either. */
+static void who_is_confined_is_led_by_links_of_root_alone(void **state)
+{
+    (void) state;
+    const struct doc_path_rules user = {.has_user = true, .user = USER, .is_confined = true};
+    const struct doc_path_rules self = {.user = getuid(), .is_confined = true};
+    struct err err = {0};
+    make_folder("own");
+    make_folder("own/roots");
+    make_link("own/link", "/usr");
+    make_link("own/roots/link", "/usr");
+    if (geteuid() == 0) {
+        CLEANUP(free) char *own = at("own");
+        assert_int_equal(chown(own, USER, USER), 0);
+        give_link("own/link", USER);
+    }
+    static const char *const names[] = {"own/link", "own/roots/link"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        CLEANUP(free) char *path = at(names[i]);
+        assert_int_equal(open_code(path, &user, &err), ERR_SPEC);
+        assert_non_null(strstr(err.msg, "in a sandbox can have put it there"));
+        assert_int_equal(open_code(path, &self, &err), ERR_SPEC);
+    }
+    CLEANUP(free) char *folder = at("own/roots");
+    assert_int_equal(open_code(folder, &user, &err), 0);
+    /* /proc/self is one of the kernel's; /dev/fd, /dev/stdin … are made by root. */
+    struct stat st;
+    if (lstat("/dev/fd", &st) == 0 && S_ISLNK(st.st_mode)) {
+        (void) open_code("/dev/fd", &user, &err);
+        assert_null(strstr(err.msg, "'/dev/fd'"));
+        assert_int_equal(open_code("/dev/fd", &(struct doc_path_rules){.is_confined = true}, &err),
+                         ERR_SPEC);
+        assert_non_null(strstr(err.msg, "'/dev/fd'"));
+    }
+}
+
 static void no_link_of_proc_is_followed(void **state)
 {
     (void) state;
@@ -309,6 +345,7 @@ int main(void)
         cmocka_unit_test(the_text_is_judged_component_by_component),
         STAGED(a_path_is_found_as_far_as_it_is_there),
         STAGED(links_of_third_users_are_refused_and_named),
+        STAGED(who_is_confined_is_led_by_links_of_root_alone),
         STAGED(no_link_of_proc_is_followed),
         STAGED(the_mounts_of_another_process_name_nothing),
         STAGED(what_links_lead_through_is_bounded),

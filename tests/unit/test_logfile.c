@@ -219,6 +219,29 @@ static void the_policy_judges_each_opening(void **state)
     assert_int_equal(access(leaked, F_OK), -1);
 }
 
+/* The same file, but where the policy does not allow it any more. */
+static void cutting_a_file_off_is_judged_like_a_rotation(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *real = realpath(scratch, NULL);
+    CLEANUP(free) char *pattern = xasprintf("%s/cut/**", real);
+    CLEANUP(free) char *folder = in_scratch("cut");
+    CLEANUP(free) char *moved = in_scratch("elsewhere");
+    CLEANUP(free) char *path = in_scratch("cut/x.log");
+    CLEANUP(free) char *there = in_scratch("elsewhere/x.log");
+    CLEANUP(strv) struct strv allowed = {0};
+    strv_add(&allowed, pattern);
+    struct pump_log log = {.file = path, .max_size_bytes = 10, .allowed = &allowed, NOBODY_ELSE};
+    CLEANUP(logfile) struct logfile *lf = logfile_new(&log);
+    unsigned happened = 0;
+    assert_int_equal(logfile_open(lf, 0, &happened, NULL), 0);
+    (void) put(lf, "123456789\n", 0);
+    assert_int_equal(rename(folder, moved), 0);
+    assert_int_equal(symlink(moved, folder), 0);
+    assert_true((put(lf, "123\n", 5000) & LOGFILE_FULL) != 0);
+    assert_file(there, "123456789\n");
+}
+
 static void rotation_leaves_others_files_alone(void **state)
 {
     (void) state;
@@ -702,6 +725,7 @@ int main(void)
         cmocka_unit_test(a_program_or_a_second_name_is_no_log),
         cmocka_unit_test(under_a_policy_content_of_others_is_no_log),
         cmocka_unit_test(the_policy_judges_each_opening),
+        cmocka_unit_test(cutting_a_file_off_is_judged_like_a_rotation),
         cmocka_unit_test(rotation_leaves_others_files_alone),
         cmocka_unit_test(only_regular_files_are_opened),
         cmocka_unit_test(a_link_that_the_workload_made_is_not_followed),
