@@ -44,8 +44,22 @@ void logfile_set_place(struct logfile *lf, struct log_place *place)
     lf->place = place;
 }
 
+static void trim_chain(const struct logfile *lf)
+{
+    struct log_owner_before before;
+    CLEANUP(close_fd) int dir = -1;
+    if (log_owner_enter(&lf->owner, &before, NULL) < 0) {
+        return;
+    }
+    if (logfile_open_dir(lf, false, &dir, NULL) == 0) {
+        logfile_mend_chain(lf, dir);
+    }
+    log_owner_leave(&before);
+}
+
 void logfile_set_limits(struct logfile *lf, const struct pump_log *log)
 {
+    bool has_fewer = log->max_files < lf->max_files;
     lf->max_size = log->max_size_bytes > 0 ? log->max_size_bytes : 1;
     lf->max_files = log->max_files;
     lf->owner = log->owner;
@@ -53,6 +67,9 @@ void logfile_set_limits(struct logfile *lf, const struct pump_log *log)
     lf->is_limited = log->allowed != NULL;
     if (log->allowed != NULL) {
         strv_copy(&lf->allowed, log->allowed);
+    }
+    if (has_fewer) {
+        trim_chain(lf);
     }
 }
 

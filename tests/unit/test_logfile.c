@@ -499,6 +499,29 @@ static void rotated_files_beyond_a_lower_limit_go(void **state)
     assert_string_equal(got, "3\n4\n5\n");
 }
 
+/* Without waiting for the next time that the file is opened. */
+static void a_limit_that_is_lowered_holds_at_once(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *path = in_scratch("lowered.log");
+    CLEANUP(logfile) struct logfile *lf = open_log(path, 2, 9);
+    static const struct {
+        unsigned max_files;
+        const char *left;
+    } steps[] = {
+        {3, "2\n3\n4\n5\n"},
+        {0, "5\n"         },
+    };
+    (void) put(lf, "1\n2\n3\n4\n5\n", 0);
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        struct pump_log log = {
+            .file = path, .max_size_bytes = 2, .max_files = steps[i].max_files, NOBODY_ELSE};
+        logfile_set_limits(lf, &log);
+        CLEANUP(free) char *got = get_chain(path, NULL);
+        assert_string_equal(got, steps[i].left);
+    }
+}
+
 static void removal_moving_and_truncation_are_noticed(void **state)
 {
     (void) state;
@@ -738,6 +761,7 @@ int main(void)
         cmocka_unit_test(a_crash_between_two_renames_is_mended),
         cmocka_unit_test(a_crash_while_a_half_line_moves_is_mended),
         cmocka_unit_test(rotated_files_beyond_a_lower_limit_go),
+        cmocka_unit_test(a_limit_that_is_lowered_holds_at_once),
         cmocka_unit_test(removal_moving_and_truncation_are_noticed),
         cmocka_unit_test(a_run_starts_on_a_new_line_unless_it_continues),
         cmocka_unit_test(the_tail_reaches_over_a_rotation),
