@@ -2,6 +2,7 @@
 
 #include "edgible/buf.h"
 #include "edgible/fd.h"
+#include "edgible/thread.h"
 #include "log_reader_private.h"
 
 #include <errno.h>
@@ -9,13 +10,11 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define STACK_BYTES (256UL * 1024)
 #define READ_BYTES (32UL * 1024)
 /* Where nothing tells that there is more: no inotify, or no file yet. */
 #define POLL_MS 250
@@ -236,24 +235,6 @@ static void *reader_main(void *arg)
 /* --- the loop's side -----------------------------------------------------------------------------
  */
 
-/* With every signal blocked: they are the loop's. */
-static int start_thread(struct log_reader *reader, struct err *err)
-{
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigset_t all;
-    sigset_t before;
-    (void) sigfillset(&all);
-    (void) pthread_attr_init(&attr);
-    (void) pthread_attr_setstacksize(&attr, STACK_BYTES);
-    (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    (void) pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&thread, &attr, reader_main, reader);
-    (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-    (void) pthread_attr_destroy(&attr);
-    return rc == 0 ? 0 : err_set(err, rc, "start a thread");
-}
-
 static void set_allowed(struct log_reader *reader, const struct strv *allowed)
 {
     strv_fini(&reader->allowed);
@@ -281,7 +262,7 @@ struct log_reader *log_reader_new(const struct log_reader_params *params, struct
     reader->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (reader->wake_fd < 0) {
         (void) err_set(err, errno, "make an eventfd");
-    } else if (start_thread(reader, err) == 0) {
+    } else if (thread_start_detached(THREAD_STACK_BYTES, reader_main, reader, err) == 0) {
         return reader;
     }
     reader->refs = 1;

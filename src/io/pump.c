@@ -2,6 +2,7 @@
 #include "edgible/pump.h"
 
 #include "edgible/fd.h"
+#include "edgible/thread.h"
 #include "pump_private.h"
 
 #include <errno.h>
@@ -60,7 +61,7 @@ struct pump *pump_new(const char *journal_dir, const struct strv *allowed,
     int rc = pump_lane_start(pump, &lane, err);
     pthread_mutex_unlock(&pump->lock);
     if (rc == 0) {
-        rc = pump_start_thread(&pump->watchdog, pump_watchdog_main, pump, "edgible-logdog", err);
+        rc = thread_start(&pump->watchdog, "edgible-logdog", pump_watchdog_main, pump, err);
         if (rc == 0) {
             return pump;
         }

@@ -1,9 +1,9 @@
 /* pump: a lane, the thread that carries some of the channels. */
 #include "edgible/fd.h"
+#include "edgible/thread.h"
 #include "pump_private.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -468,26 +468,6 @@ static void *lane_main(void *arg)
     return NULL;
 }
 
-int pump_start_thread(pthread_t *thread, void *(*fn)(void *), void *arg, const char *name,
-                      struct err *err)
-{
-    sigset_t all;
-    sigset_t old;
-    pthread_attr_t attr;
-    (void) sigfillset(&all);
-    (void) pthread_attr_init(&attr);
-    (void) pthread_attr_setstacksize(&attr, PUMP_STACK_BYTES);
-    (void) pthread_sigmask(SIG_SETMASK, &all, &old);
-    int rc = pthread_create(thread, &attr, fn, arg);
-    (void) pthread_sigmask(SIG_SETMASK, &old, NULL);
-    (void) pthread_attr_destroy(&attr);
-    if (rc != 0) {
-        return err_set(err, rc, "start a log thread");
-    }
-    (void) pthread_setname_np(*thread, name);
-    return 0;
-}
-
 static int open_lane(struct pump_lane *lane, struct err *err)
 {
     lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -529,7 +509,7 @@ int pump_lane_start(struct pump *pump, struct pump_lane **ret_lane, struct err *
         list_init(&lane->hot);
         pump_journal_init(&lane->journal, pump->journal_dir, i);
         if (open_lane(lane, err) < 0 ||
-            pump_start_thread(&lane->thread, lane_main, lane, "edgible-log", err) < 0) {
+            thread_start(&lane->thread, "edgible-log", lane_main, lane, err) < 0) {
             close_lane(lane);
             lane->state = PUMP_LANE_FREE;
             return -1;

@@ -23,7 +23,6 @@
 #define PUMP_WATCHDOG_MS 250
 /* From the news that a log file may be gone to the look. */
 #define PUMP_LOOK_AFTER_MS 200
-#define PUMP_STACK_BYTES ((size_t) 256 * 1024)
 
 enum pump_command_type {
     PUMP_CMD_OPEN,
@@ -169,9 +168,6 @@ void pump_lane_add(struct pump_lane *lane, struct pump_channel *ch);
 void pump_lane_remove(struct pump_channel *ch);
 /* A joined or finished lane's slot is made free; lock held. */
 void pump_lane_join(struct pump_lane *lane);
-/* Starts a thread with all signals blocked. */
-int pump_start_thread(pthread_t *thread, void *(*fn)(void *), void *arg, const char *name,
-                      struct err *err) MUST_CHECK;
 
 /* pump_channel.c; the lane holds the channel, lock not held */
 /* Carries one batch; returns its size. */

@@ -1,8 +1,9 @@
 #include "edgible/work.h"
 
+#include "edgible/thread.h"
+
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #define STACK_BYTES (1024UL * 1024)
@@ -44,38 +45,18 @@ static void on_over(void *arg)
     work->params.done(work->params.arg);
 }
 
-/* With every signal blocked: they are the loop's. */
-static int start_thread(struct work *work)
-{
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigset_t all;
-    sigset_t before;
-    (void) sigfillset(&all);
-    (void) pthread_attr_init(&attr);
-    (void) pthread_attr_setstacksize(&attr, STACK_BYTES);
-    (void) pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    (void) pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&thread, &attr, work_main, work);
-    (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-    (void) pthread_attr_destroy(&attr);
-    return rc;
-}
-
 struct work *work_start(const struct work_params *params, struct err *err)
 {
     struct work *work = xcalloc(1, sizeof(*work));
     (void) pthread_mutex_init(&work->lock, NULL);
     work->params = *params;
     work->async = loop_async_new(params->loop, on_over, work);
-    int rc = start_thread(work);
-    if (rc == 0) {
+    if (thread_start_detached(STACK_BYTES, work_main, work, err) == 0) {
         return work;
     }
     loop_async_free(work->async);
     (void) pthread_mutex_destroy(&work->lock);
     free(work);
-    (void) err_set(err, rc, "start a thread");
     return NULL;
 }
 

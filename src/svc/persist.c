@@ -7,12 +7,12 @@
 #include "edgible/state_doc.h"
 #include "edgible/statedir.h"
 #include "edgible/strv.h"
+#include "edgible/thread.h"
 #include "persist_private.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -389,22 +389,6 @@ static int check_boot(const struct persist *persist, const char *boot_id, struct
     return write_now(persist->runtime_dir, "boot-id", boot_id, err);
 }
 
-static int start_thread(struct persist *persist, struct err *err)
-{
-    sigset_t all;
-    sigset_t before;
-    (void) sigfillset(&all);
-    (void) pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&persist->thread, NULL, persist_disk_main, persist);
-    (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc != 0) {
-        return err_set(err, rc, "start the thread for records");
-    }
-    (void) pthread_setname_np(persist->thread, "edgible-state");
-    persist->has_thread = true;
-    return 0;
-}
-
 static int make_folders(const struct persist *persist, struct err *err)
 {
     const struct {
@@ -456,9 +440,11 @@ struct persist *persist_new(const struct persist_params *params, struct err *err
     (void) pthread_condattr_destroy(&attr);
     persist->progress = loop_async_new(params->loop, on_progress, persist);
     if (make_folders(persist, err) < 0 || check_boot(persist, params->boot_id, err) < 0 ||
-        open_pending(persist, err) < 0 || start_thread(persist, err) < 0) {
+        open_pending(persist, err) < 0 ||
+        thread_start(&persist->thread, "edgible-state", persist_disk_main, persist, err) < 0) {
         return NULL;
     }
+    persist->has_thread = true;
     return steal_ptr(&persist);
 }
 
