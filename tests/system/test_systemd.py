@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 import machine as machines
-from harness import ROOT
+from harness import ROOT, wait_for
 
 reason = machines.why_not()
 pytestmark = pytest.mark.skipif(reason is not None, reason=str(reason))
@@ -165,7 +165,8 @@ def test_stop_takes_everything_down(service):
                                                      "ActiveState": "inactive"}
     assert not service.alive([agent, *pids])
     assert service.run("grep -laz 100000[123] /proc/[0-9]*/cmdline | grep -v self").output == ""
-    assert service.run(f"ls -d /sys/fs/cgroup/system.slice/{UNIT}.service").code != 0
+    wait_for(lambda: service.run(f"ls -d /sys/fs/cgroup/system.slice/{UNIT}.service").code != 0,
+             "systemd to remove the cgroup")
     service.start()
     assert set(service.wait_running("app", 2)).isdisjoint(pids)
 
