@@ -30,6 +30,11 @@ int logfile_take_file(const struct logfile *lf, int fd, struct err *err)
     if (!is_right && fchown(fd, geteuid(), gid) < 0) {
         return err_set(err, errno, "give '%s' to its owner", lf->path);
     }
+    /* One of a workload's may have any mode; the owner's may be read by more, as the mode says. */
+    bool is_open = st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+    if (is_open && (st.st_mode & 07777) != 0640 && fchmod(fd, 0640) < 0) {
+        return err_set(err, errno, "set the mode of '%s'", lf->path);
+    }
     return 0;
 }
 
@@ -85,7 +90,7 @@ static int take_folder(const struct logfile *lf, const struct doc_path_spot *spo
     if (st->st_uid != geteuid() && fchown(fd, geteuid(), (gid_t) -1) < 0) {
         return err_set(err, errno, "take over folder '%s' of '%s'", name, lf->path);
     }
-    if (fchmod(fd, 0755) < 0) {
+    if (fchmod(fd, st->st_mode & 07755) < 0) { /* not open to more than before */
         return err_set(err, errno, "set the mode of folder '%s' of '%s'", name, lf->path);
     }
     return 0;

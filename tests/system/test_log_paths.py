@@ -305,3 +305,24 @@ def test_folders_of_an_older_agent_are_taken_back(make_agent):
     wait_for(lambda: log.read_text() == "before\nafter\n", "the log to go on")
     assert folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o022
     assert (log.stat().st_uid, log.stat().st_gid) == (0, user.gid)
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize("owner", ["workload", "agent"])
+def test_a_log_that_everybody_could_write_is_closed_to_workloads(make_agent, owner):
+    """A workload of version 0.1.0 could set the mode of its log. The folders get no wider."""
+    agent = make_agent()
+    user = ordinary_account()
+    folder = agent.log_dir / "app"
+    folder.mkdir(parents=True)
+    log = folder / "main.log"
+    log.write_text("before\n")
+    log.chmod(0o666)
+    folder.chmod(0o770)
+    for path in (folder, log) if owner == "workload" else ():
+        os.chown(path, user.uid, user.gid)
+    agent.start()
+    agent.run("app", workload("main", sh("echo after; exec sleep 1000000"), user=user.name))
+    wait_for(lambda: log.read_text() == "before\nafter\n", "the log to go on")
+    assert (log.stat().st_uid, log.stat().st_mode & 0o7777) == (0, 0o640)
+    assert (folder.stat().st_uid, folder.stat().st_mode & 0o7777) == (0, 0o750)
