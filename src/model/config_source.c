@@ -213,13 +213,19 @@ void config_read_control_plane(struct doc_reader *reader, const struct doc_spot 
     }
 }
 
-/* "./x" and "x" from /etc/edgible are /etc/edgible/x. */
+/* "./x" and "x" from /etc/edgible are /etc/edgible/x, and "../x" is /etc/x: the folder has no
+ * links, so that a `..` leads to the one above it. */
 static void resolve(char **path, const char *folder, size_t folder_len)
 {
     if (*path == NULL || **path == '/') {
         return;
     }
     const char *relative = strncmp(*path, "./", 2) == 0 ? *path + 2 : *path;
+    while (strncmp(relative, "../", 3) == 0 && folder[0] == '/') {
+        relative += 3;
+        while (folder_len > 0 && folder[--folder_len] != '/') {
+        }
+    }
     char *resolved = xasprintf("%.*s/%s", (int) folder_len, folder, relative);
     free(*path);
     *path = resolved;

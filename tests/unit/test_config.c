@@ -413,11 +413,32 @@ static void sections_may_be_commented_out(void **state)
     config_free(NULL);
 }
 
+/* The folder of the file has no links: a `..` is taken off, and none is left for the folders. */
+static void relative_paths_may_go_up(void **state)
+{
+    (void) state;
+    static const char *const cases[][2] = {
+        {"../state",       "/etc/state"          },
+        {"../../state",    "/state"              },
+        {"../../../state", "/state"              },
+        {"./state",        "/etc/edgible/state"  },
+        {"..state",        "/etc/edgible/..state"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(free)
+        char *text = xasprintf("device: {name: d}\ncontrolPlane: {directory: /d}\nstateDir: %s\n",
+                               cases[i][0]);
+        CLEANUP(config) struct config *c = parse(text, &root);
+        assert_string_equal(c->state_dir, cases[i][1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_key_has_a_default_but_the_control_plane),
         cmocka_unit_test(remote_actions_are_narrow_by_default_and_access_is_not),
+        cmocka_unit_test(relative_paths_may_go_up),
         cmocka_unit_test(others_than_root_have_their_own_folders),
         cmocka_unit_test(without_a_home_the_folders_are_in_tmp),
         cmocka_unit_test(every_key_is_read),
