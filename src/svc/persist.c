@@ -475,6 +475,9 @@ static bool end_thread(struct persist *persist)
     return false;
 }
 
+/* What a thread that hangs on the disk still uses at this process's end: no leak. */
+static struct persist *volatile left_behind;
+
 void persist_free(struct persist *persist)
 {
     if (persist == NULL) {
@@ -483,6 +486,7 @@ void persist_free(struct persist *persist)
     retry_volatile(persist); /* once more, for the next agent */
     loop_timer_free(steal_ptr(&persist->retry));
     if (persist->has_thread && !end_thread(persist)) {
+        left_behind = persist;
         return;
     }
     free_jobs(&persist->jobs);
