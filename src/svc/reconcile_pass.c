@@ -28,7 +28,7 @@ static struct map *make_set(const struct strv *names)
 static struct pass *pass_new(const struct source_view *view)
 {
     struct pass *pass = xcalloc(1, sizeof(*pass));
-    pass->apps = xcalloc(view->count, sizeof(*pass->apps));
+    pass->apps = xcalloc(view->count, sizeof(struct app_spec *));
     for (size_t i = 0; i < view->count; i++) {
         pass->apps[pass->count++] = app_spec_share(view->apps[i]);
     }
