@@ -54,9 +54,12 @@ int logfile_open(struct logfile *lf, int64_t now_ms, unsigned *ret_happened,
 void logfile_close(struct logfile *lf);
 /* Tells of each file that it goes on to; borrowed, NULL: to nobody. */
 void logfile_set_place(struct logfile *lf, struct log_place *place);
-/* Takes over limits and owner, and removes the rotated files beyond a lower limit; the file must be
- * the same, and where the owner or what is allowed is another, it must be closed. */
-void logfile_set_limits(struct logfile *lf, const struct pump_log *log);
+/* Takes over limits and owner; the file must be the same, and where the owner or what is allowed is
+ * another, it must be closed. True where fewer rotated files are kept than before: who writes the
+ * log removes the others with logfile_trim(), or opens it anew. */
+bool logfile_set_limits(struct logfile *lf, const struct pump_log *log);
+/* Removes the rotated files beyond the limit. */
+void logfile_trim(struct logfile *lf);
 /* Writes or drops len bytes; returns LOGFILE_ bits. */
 unsigned logfile_write(struct logfile *lf, const char *data, size_t len, int64_t now_ms);
 /* Looks whether somebody else took the file away, and makes it anew. */

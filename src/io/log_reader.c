@@ -30,11 +30,7 @@ struct log_reader {
     struct buf out; /* what waits to be taken, from `taken` on */
     size_t taken;
     /* The log as it is to be; the thread takes it over when it is through with the old one. */
-    char *file;
-    struct log_owner owner;
-    bool is_limited;
-    struct strv allowed;
-    unsigned max_files;
+    struct pump_log_copy log;
     struct log_place *place;
     bool is_changed;
     int wake_fd; /* eventfd: for the thread's poll */
@@ -53,8 +49,7 @@ static void unref(struct log_reader *reader)
         (void) pthread_mutex_destroy(&reader->lock);
         (void) pthread_cond_destroy(&reader->room);
         buf_fini(&reader->out);
-        free(reader->file);
-        strv_fini(&reader->allowed);
+        pump_log_copy_fini(&reader->log);
         log_place_unref(reader->place);
         fd_close(&reader->wake_fd);
         free(reader);
@@ -129,16 +124,6 @@ static void wait_for_more(const struct log_reader *reader, const struct log_file
     }
 }
 
-static struct pump_log log_of(const struct log_reader *reader)
-{
-    return (struct pump_log){
-        .file = reader->file,
-        .max_files = reader->max_files,
-        .owner = reader->owner,
-        .allowed = reader->is_limited ? &reader->allowed : NULL,
-    };
-}
-
 /* What the loop's thread has said meanwhile. True where the log is another now. */
 static bool take_change(struct log_reader *reader, struct log_files *files, bool *quitting)
 {
@@ -146,18 +131,17 @@ static bool take_change(struct log_reader *reader, struct log_files *files, bool
     bool is_changed = reader->is_changed;
     *quitting = reader->quitting;
     reader->is_changed = false;
-    bool is_same_path = strcmp(files->path, reader->file) == 0;
-    struct pump_log log = log_of(reader);
+    bool is_same_path = strcmp(files->path, reader->log.file) == 0;
     if (is_changed && is_same_path) {
         /* Another writer or owner of the same file. */
-        logfile_set_limits(files->way, &log);
+        (void) logfile_set_limits(files->way, &reader->log.log);
         log_place_unref(files->place);
         files->place = log_place_ref(reader->place);
-        files->max_files = reader->max_files;
+        files->max_files = reader->log.log.max_files;
         files->is_managed = false;
     } else if (is_changed) {
         log_files_fini(files);
-        log_files_init(files, &log, reader->place);
+        log_files_init(files, &reader->log.log, reader->place);
     }
     (void) pthread_mutex_unlock(&reader->lock);
     if (is_changed && !is_same_path) {
@@ -218,8 +202,7 @@ static void *reader_main(void *arg)
     struct log_files files;
     struct err err = {0};
     (void) pthread_mutex_lock(&reader->lock);
-    struct pump_log log = log_of(reader);
-    log_files_init(&files, &log, reader->place);
+    log_files_init(&files, &reader->log.log, reader->place);
     (void) pthread_mutex_unlock(&reader->lock);
     read_all(reader, &files, &err);
     log_files_fini(&files);
@@ -235,25 +218,17 @@ static void *reader_main(void *arg)
 /* --- the loop's side -----------------------------------------------------------------------------
  */
 
-static void set_allowed(struct log_reader *reader, const struct strv *allowed)
-{
-    strv_fini(&reader->allowed);
-    reader->is_limited = allowed != NULL;
-    if (allowed != NULL) {
-        strv_copy(&reader->allowed, allowed);
-    }
-}
-
 struct log_reader *log_reader_new(const struct log_reader_params *params, struct err *err)
 {
     struct log_reader *reader = xcalloc(1, sizeof(*reader));
     (void) pthread_mutex_init(&reader->lock, NULL);
     (void) pthread_cond_init(&reader->room, NULL);
     reader->refs = 2;
-    reader->file = xstrdup(params->file);
-    reader->owner = params->owner;
-    set_allowed(reader, params->allowed);
-    reader->max_files = params->max_files;
+    const struct pump_log log = {.file = params->file,
+                                 .max_files = params->max_files,
+                                 .owner = params->owner,
+                                 .allowed = params->allowed};
+    pump_log_copy(&reader->log, &log);
     reader->place = log_place_ref(params->place);
     reader->lines = params->lines < LOG_READER_MAX_LINES ? params->lines : LOG_READER_MAX_LINES;
     reader->follow = params->follow;
@@ -310,19 +285,13 @@ ssize_t log_reader_take(struct log_reader *reader, char *data, size_t max, struc
 void log_reader_set_file(struct log_reader *reader, const char *file, const struct log_owner *owner,
                          const struct strv *allowed, unsigned max_files, struct log_place *place)
 {
+    const struct pump_log log = {
+        .file = file, .max_files = max_files, .owner = *owner, .allowed = allowed};
     (void) pthread_mutex_lock(&reader->lock);
-    bool is_judged_alike =
-        log_owner_equals(&reader->owner, owner) &&
-        (allowed != NULL ? reader->is_limited && strv_is_equal(&reader->allowed, allowed)
-                         : !reader->is_limited);
-    bool is_same = strcmp(reader->file, file) == 0 && reader->max_files == max_files &&
-                   reader->place == place && is_judged_alike;
+    bool is_same = reader->log.log.max_files == max_files && reader->place == place &&
+                   pump_log_is_judged_alike(&reader->log.log, &log);
     if (!is_same) {
-        free(reader->file);
-        reader->file = xstrdup(file);
-        reader->owner = *owner;
-        set_allowed(reader, allowed);
-        reader->max_files = max_files;
+        pump_log_copy(&reader->log, &log);
         log_place_unref(reader->place);
         reader->place = log_place_ref(place);
         reader->is_changed = true;

@@ -7,7 +7,7 @@
 
 #include "edgible/log_reader.h"
 #include "edgible/logfile.h"
-#include "edgible/pump.h"
+#include "pump_log.h"
 
 /* The log as its reader's thread sees it: where it is read, and what comes next. */
 struct log_files {

@@ -44,22 +44,9 @@ void logfile_set_place(struct logfile *lf, struct log_place *place)
     lf->place = place;
 }
 
-static void trim_chain(const struct logfile *lf)
+bool logfile_set_limits(struct logfile *lf, const struct pump_log *log)
 {
-    struct log_owner_before before;
-    CLEANUP(close_fd) int dir = -1;
-    if (log_owner_enter(&lf->owner, &before, NULL) < 0) {
-        return;
-    }
-    if (logfile_open_dir(lf, false, &dir, NULL) == 0) {
-        logfile_mend_chain(lf, dir);
-    }
-    log_owner_leave(&before);
-}
-
-void logfile_set_limits(struct logfile *lf, const struct pump_log *log)
-{
-    bool has_fewer = log->max_files < lf->max_files;
+    bool keeps_fewer = log->max_files < lf->max_files;
     lf->max_size = log->max_size_bytes > 0 ? log->max_size_bytes : 1;
     lf->max_files = log->max_files;
     lf->owner = log->owner;
@@ -68,9 +55,7 @@ void logfile_set_limits(struct logfile *lf, const struct pump_log *log)
     if (log->allowed != NULL) {
         strv_copy(&lf->allowed, log->allowed);
     }
-    if (has_fewer) {
-        trim_chain(lf);
-    }
+    return keeps_fewer;
 }
 
 const char *logfile_path(const struct logfile *lf)
@@ -242,8 +227,8 @@ bool logfile_is_in_place(const struct logfile *lf)
     return lf->drop.active || lf->fd < 0 || path_is_ours(lf);
 }
 
-/* What a crash in the middle of a rotation left behind. */
-static void mend(struct logfile *lf)
+/* The chain of rotated files; and, where a rotation may have been cut off, a line that it moved. */
+static void mend(struct logfile *lf, bool may_be_cut_off)
 {
     struct log_owner_before before;
     CLEANUP(close_fd) int dir = -1;
@@ -252,9 +237,16 @@ static void mend(struct logfile *lf)
     }
     if (logfile_open_dir(lf, false, &dir, NULL) == 0) {
         logfile_mend_chain(lf, dir);
-        logfile_mend_line(lf, dir);
+        if (may_be_cut_off) {
+            logfile_mend_line(lf, dir);
+        }
     }
     log_owner_leave(&before);
+}
+
+void logfile_trim(struct logfile *lf)
+{
+    mend(lf, false);
 }
 
 int logfile_open(struct logfile *lf, int64_t now_ms, unsigned *ret_happened, struct err *err)
@@ -267,7 +259,7 @@ int logfile_open(struct logfile *lf, int64_t now_ms, unsigned *ret_happened, str
     if (lf->path[0] != '/') {
         (void) err_set(&why, EINVAL, "'%s' is not an absolute path", lf->path);
     } else if (logfile_open_path(lf, &why) == 0) {
-        mend(lf);
+        mend(lf, true);
         log_place_move(lf->place, lf->ino, 0, false);
         lf->next_check_ms = now_ms + LOGFILE_CHECK_MS;
         lf->drop.given_up = false;

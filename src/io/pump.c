@@ -144,7 +144,7 @@ void pump_unpause(struct pump *pump)
 
 const struct pump_log *pump_channel_log(const struct pump_channel *channel)
 {
-    return &channel->asked;
+    return &channel->asked.log;
 }
 
 struct log_place *pump_channel_place(const struct pump_channel *channel)
@@ -222,43 +222,10 @@ static void send_command(struct pump_channel *ch, struct pump_command *take_cmd)
     pthread_mutex_unlock(&pump->lock);
 }
 
-static char *own_file(const struct pump_log *log)
-{
-    char *file = NULL;
-    memcpy(&file, &log->file, sizeof(file)); /* const for the others */
-    return file;
-}
-
-void pump_log_fini(struct pump_log *log, struct strv *allowed)
-{
-    free(own_file(log));
-    strv_fini(allowed);
-}
-
-static void copy_log(struct pump_log *to_log, struct strv *to_allowed, const struct pump_log *log)
-{
-    pump_log_fini(to_log, to_allowed);
-    *to_log = *log;
-    to_log->file = xstrdup(log->file);
-    if (log->allowed != NULL) {
-        strv_copy(to_allowed, log->allowed);
-        to_log->allowed = to_allowed;
-    }
-}
-
-static bool is_judged_alike(const struct pump_log *a, const struct pump_log *b)
-{
-    bool is_allowed_alike = a->allowed == NULL || b->allowed == NULL
-                                ? a->allowed == b->allowed
-                                : strv_is_equal(a->allowed, b->allowed);
-    return is_allowed_alike && strcmp(a->file, b->file) == 0 &&
-           log_owner_equals(&a->owner, &b->owner);
-}
-
 void pump_command_free(struct pump_command *cmd)
 {
     if (cmd != NULL) {
-        pump_log_fini(&cmd->log, &cmd->allowed);
+        pump_log_copy_fini(&cmd->log);
         fd_close(&cmd->fd);
         free(cmd);
     }
@@ -270,7 +237,7 @@ struct pump_channel *pump_open(struct pump *pump, const struct pump_log *log, vo
     ch->pump = pump;
     ch->owner = owner;
     ch->file = logfile_new(log);
-    copy_log(&ch->asked, &ch->asked_allowed, log);
+    pump_log_copy(&ch->asked, log);
     ch->place = log_place_new();
     logfile_set_place(ch->file, ch->place);
     ch->fd = -1;
@@ -302,10 +269,10 @@ void pump_reopen(struct pump_channel *channel)
 bool pump_configure(struct pump_channel *channel, const struct pump_log *log)
 {
     struct pump_command *cmd = command_new(PUMP_CMD_CONFIGURE);
-    bool is_anew = !is_judged_alike(&channel->asked, log);
+    bool is_anew = !pump_log_is_judged_alike(&channel->asked.log, log);
     cmd->is_anew = is_anew;
-    copy_log(&cmd->log, &cmd->allowed, log);
-    copy_log(&channel->asked, &channel->asked_allowed, log);
+    pump_log_copy(&cmd->log, log);
+    pump_log_copy(&channel->asked, log);
     send_command(channel, cmd);
     return is_anew;
 }

@@ -23,7 +23,7 @@ void pump_channel_free(struct pump_channel *ch)
     logfile_free(ch->file);
     log_place_close(ch->place);
     log_place_unref(ch->place);
-    pump_log_fini(&ch->asked, &ch->asked_allowed);
+    pump_log_copy_fini(&ch->asked);
     free(ch);
 }
 
@@ -139,15 +139,17 @@ static void open_file(struct pump_lane *lane, struct pump_channel *ch)
 static void configure(struct pump_lane *lane, struct pump_channel *ch,
                       const struct pump_command *cmd)
 {
-    const struct pump_log *log = &cmd->log;
+    const struct pump_log *log = &cmd->log.log;
     if (cmd->is_anew) {
         pump_channel_drain(lane, ch);
         logfile_close(ch->file);
     }
     if (strcmp(log->file, logfile_path(ch->file)) == 0) {
-        logfile_set_limits(ch->file, log);
+        bool keeps_fewer = logfile_set_limits(ch->file, log);
         if (cmd->is_anew || !ch->is_open) {
             open_file(lane, ch);
+        } else if (keeps_fewer) {
+            logfile_trim(ch->file);
         }
         return;
     }

@@ -14,6 +14,7 @@
 #include "edgible/logfile.h"
 #include "edgible/pump.h"
 #include "pump_journal.h"
+#include "pump_log.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -35,10 +36,9 @@ enum pump_command_type {
 struct pump_command {
     struct list link;
     enum pump_command_type type;
-    struct pump_log log; /* of CONFIGURE; log.file is owned */
-    struct strv allowed; /* of CONFIGURE; what log.allowed points to */
-    bool is_anew;        /* of CONFIGURE: the file is to be opened anew */
-    int fd;              /* of ATTACH; owned */
+    struct pump_log_copy log; /* of CONFIGURE */
+    bool is_anew;             /* of CONFIGURE: the file is to be opened anew */
+    int fd;                   /* of ATTACH; owned */
     uint64_t run;
     bool continues; /* of ATTACH */
 };
@@ -53,8 +53,7 @@ struct pump_channel {
     void *owner;
 
     /* the loop's own: what was asked for last */
-    struct pump_log asked; /* file is owned */
-    struct strv asked_allowed;
+    struct pump_log_copy asked;
 
     /* guarded by the lock */
     struct pump_lane *lane;
@@ -143,10 +142,6 @@ struct pump {
 };
 
 int64_t pump_now_ms(void);
-
-/* pump.c */
-/* Of a copy: file and patterns are owned. */
-void pump_log_fini(struct pump_log *log, struct strv *allowed);
 
 /* pump_event.c */
 struct pump_queued_event *pump_event_new(struct pump_channel *ch, enum pump_event_type type);

@@ -361,6 +361,27 @@ static void another_file_is_gone_over_to(void **state)
     end(&watcher);
 }
 
+/* Its writer may still go by the old limit. */
+static void a_reader_removes_nothing_where_fewer_files_are_kept(void **state)
+{
+    struct stage *stage = *state;
+    struct watcher watcher;
+    open_log(stage, 100, 5);
+    write_lines(stage, 1, 200);
+    CLEANUP(free) char *oldest = xasprintf("%s.5", stage->path);
+    assert_int_equal(access(oldest, F_OK), 0);
+    begin(stage, &watcher, 3, true);
+    read_until(&watcher, "line 200\n");
+    log_reader_set_file(watcher.reader, stage->path, &agents_own, NULL, 0, stage->place);
+    for (int i = 201; i <= 205; i++) { /* in between it takes the change */
+        CLEANUP(free) char *line = xasprintf("line %d\n", i);
+        write_lines(stage, i, i);
+        read_until(&watcher, line);
+    }
+    assert_int_equal(access(oldest, F_OK), 0);
+    end(&watcher);
+}
+
 static void one_is_freed_in_any_state(void **state)
 {
     struct stage *stage = *state;
@@ -395,6 +416,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_that_somebody_takes_away_is_read_to_its_end,
                                         make_stage, strike_stage),
         cmocka_unit_test_setup_teardown(another_file_is_gone_over_to, make_stage, strike_stage),
+        cmocka_unit_test_setup_teardown(a_reader_removes_nothing_where_fewer_files_are_kept,
+                                        make_stage, strike_stage),
         cmocka_unit_test_setup_teardown(one_is_freed_in_any_state, make_stage, strike_stage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -516,7 +516,8 @@ static void a_limit_that_is_lowered_holds_at_once(void **state)
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
         struct pump_log log = {
             .file = path, .max_size_bytes = 2, .max_files = steps[i].max_files, NOBODY_ELSE};
-        logfile_set_limits(lf, &log);
+        assert_true(logfile_set_limits(lf, &log));
+        logfile_trim(lf);
         CLEANUP(free) char *got = get_chain(path, NULL);
         assert_string_equal(got, steps[i].left);
     }

@@ -242,7 +242,9 @@ static void take_step(struct session *s)
         break;
     case 5:
         s->log.max_size_bytes = 100 + fs_random(s->ground, 2000);
-        logfile_set_limits(s->lf, &s->log);
+        if (logfile_set_limits(s->lf, &s->log)) {
+            logfile_trim(s->lf);
+        }
         break;
     case 6:
         (void) logfile_device(s->lf);
