@@ -3,6 +3,7 @@
 #include "edgible/fd.h"
 #include "edgible/mem.h"
 #include "edgible/trusted.h"
+#include "trusted_climb.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,8 +51,6 @@ static int judge(const char *path, const struct stat *st, struct err *err)
 /* --- the way to it -------------------------------------------------------------------------------
  */
 
-#define FOLDERS_MAX 4096
-
 /* Whether others can rename what is in the folder. A group of the owner's own number is the owner's
  * alone by the convention of user-private groups. */
 static bool is_open(const struct stat *st)
@@ -76,33 +75,25 @@ static int refuse_way(int folder, const struct stat *st, struct err *err)
                    name, (unsigned) st->st_uid);
 }
 
-/* Judges the folder and all above it. Whoever has the root folder is root, whom some user
- * namespaces call otherwise. */
+/* Root's, or this process's user's. Whoever has the root folder is root, whom some user namespaces
+ * call otherwise. */
+static bool is_ours(const struct stat *st)
+{
+    struct stat top = {0};
+    (void) stat("/", &top);
+    return st->st_uid == 0 || st->st_uid == top.st_uid || st->st_uid == geteuid();
+}
+
+static int judge_folder(const void *context, int folder, const struct stat *st, struct err *err)
+{
+    (void) context;
+    return is_open(st) || !is_ours(st) ? refuse_way(folder, st, err) : 0;
+}
+
+/* Judges the folder and all above it. */
 static int judge_way(int folder, struct err *err)
 {
-    struct stat top;
-    struct stat last = {0};
-    CLEANUP(close_fd) int at = openat(folder, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (stat("/", &top) < 0) {
-        return err_set(err, errno, "look at '/'");
-    }
-    for (int i = 0; i < FOLDERS_MAX; i++) {
-        struct stat st;
-        if (at < 0 || fstat(at, &st) < 0) {
-            return err_set(err, errno, "open a folder on the way to it");
-        }
-        if (i > 0 && st.st_dev == last.st_dev && st.st_ino == last.st_ino) {
-            return 0; /* the root */
-        }
-        if (is_open(&st) || (st.st_uid != 0 && st.st_uid != top.st_uid && st.st_uid != geteuid())) {
-            return refuse_way(at, &st, err);
-        }
-        last = st;
-        int up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
-        fd_close(&at);
-        at = up;
-    }
-    return err_set(err, ELOOP, "find the root folder above it");
+    return trusted_climb(folder, judge_folder, NULL, err);
 }
 
 /* Of a link, or of what is missing and would be made there. */
@@ -158,11 +149,7 @@ static int open_folder(const char *path, struct err *err)
 
 static bool is_foreign(const struct stat *folder)
 {
-    struct stat top = {0};
-    (void) stat("/", &top); /* root's, whom some user namespaces call otherwise */
-    bool is_ours =
-        folder->st_uid == 0 || folder->st_uid == geteuid() || folder->st_uid == top.st_uid;
-    return !is_ours || (folder->st_mode & (S_IWGRP | S_IWOTH)) != 0;
+    return !is_ours(folder) || (folder->st_mode & (S_IWGRP | S_IWOTH)) != 0;
 }
 
 /* For reading; the file is there already. */
