@@ -33,6 +33,8 @@ DEFINE_CLEANUP(loop, struct loop, loop_free)
 /* Runs until loop_stop(). */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
+/* So long one kind of work may go on in a turn; then others have theirs. */
+#define LOOP_SHARE_MS 20
 mono_ms loop_now(void);
 
 #define LOOP_BUCKETS 7

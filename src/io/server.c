@@ -26,7 +26,6 @@
 #define STREAM_BLOCK (32UL * 1024)
 #define IDLE_RUNS_MAX 1000
 #define IDLE_PAUSE_MS 100
-#define TURN_MS 20 /* of a turn of the loop are for answers */
 
 struct server_stream {
     struct list link; /* in dead_streams */
@@ -68,7 +67,7 @@ static void run(struct server *server)
     uint64_t turn = loop_turns(server->params.loop)->count + 1;
     if (turn != server->turn) {
         server->turn = turn;
-        server->turn_ends = loop_now() + TURN_MS;
+        server->turn_ends = loop_now() + LOOP_SHARE_MS;
     }
     MHD_UNSIGNED_LONG_LONG wait_ms = 0;
     (void) MHD_run(server->daemon);

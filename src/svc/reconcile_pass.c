@@ -10,8 +10,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* So long applications are taken in a turn. */
-#define TURN_MS 20
 /* A view is taken in a turn of its own where there are so many applications. */
 #define MANY 100
 
@@ -186,7 +184,7 @@ static void end(struct reconcile *rec)
 static bool go_on(struct reconcile *rec, bool at_once)
 {
     struct pass *pass = rec->pass;
-    mono_ms until = loop_now() + TURN_MS;
+    mono_ms until = loop_now() + LOOP_SHARE_MS;
     while (pass->next < pass->count) {
         reconcile_take(rec, pass->apps[pass->next++]);
         if (!at_once && loop_now() >= until) {

@@ -19,8 +19,6 @@
 #define WAIT_FOR_WRITER_MS 250
 #define LOST_RETRY_MS 2000
 #define MAX_FILES 10000
-/* So long files are read in a turn of the loop. */
-#define TURN_MS 20
 
 struct source_directory {
     struct source base;
@@ -359,7 +357,7 @@ static void end_scan(struct source_directory *source, bool is_awaited)
 /* Reads on, a turn's worth. */
 static void go_on(struct source_directory *source, bool at_once)
 {
-    mono_ms end = loop_now() + TURN_MS;
+    mono_ms end = loop_now() + LOOP_SHARE_MS;
     while (source->next < source->names.count) {
         if (!at_once && loop_now() >= end) {
             scan_at(source, 0);

@@ -19,8 +19,6 @@
 #define HEALTH_CHECKS_MAX 64
 /* A log that is being written is waited for so long before the agent gives its place to another. */
 #define PAUSE_MS 1000
-/* So long logs that were opened start their workloads in a turn of the loop. */
-#define TURN_MS 20
 
 static void on_rest(void *arg, struct workload *workload);
 static void on_change(void *arg, struct workload *workload);
@@ -44,7 +42,7 @@ static void on_pump_events(void *arg)
 {
     struct supervisor *sup = arg;
     struct pump_event event;
-    mono_ms until = loop_now() + TURN_MS;
+    mono_ms until = loop_now() + LOOP_SHARE_MS;
     while (pump_next_event(sup->pump, &event)) {
         workload_on_pump(&event);
         strv_fini(&event.lines);
