@@ -220,6 +220,17 @@ struct source_text source_docs_text(const struct source_docs *docs, const char *
     };
 }
 
+void source_docs_read(const struct source_docs *docs, const char *text, size_t len,
+                      const struct source_reading_params *params, struct source_reading **slot)
+{
+    struct source_reading_params all = *params;
+    all.texts = xcalloc(1, sizeof(*all.texts));
+    *all.texts = source_docs_text(docs, text, len);
+    all.count = 1;
+    all.taken = *docs->load;
+    source_reading_start(&all, slot);
+}
+
 static const struct app_spec *find_app(const struct source_docs *docs, const char *name)
 {
     for (size_t i = 0; i < docs->app_count; i++) {

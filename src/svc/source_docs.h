@@ -36,6 +36,9 @@ void source_docs_fini(struct source_docs *docs);
 
 /* Their text, to be read. text is borrowed. */
 struct source_text source_docs_text(const struct source_docs *docs, const char *text, size_t len);
+/* Has the text read, which lies in params->keep: fills in what params lacks of that, and starts. */
+void source_docs_read(const struct source_docs *docs, const char *text, size_t len,
+                      const struct source_reading_params *params, struct source_reading **slot);
 /* A document was refused as it did not fit beside the others, and they take less now:
  * it must be read again. */
 bool source_docs_has_room(const struct source_docs *docs);

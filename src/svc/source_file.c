@@ -154,20 +154,15 @@ static enum source_read load(struct source_file *file, const struct source *sour
         free(take_data);
         return SOURCE_READ_LOADED;
     }
-    struct source_text *text = xcalloc(1, sizeof(*text));
-    *text = source_docs_text(&file->docs, take_data, len);
-    struct source_reading_params reading = {
+    const struct source_reading_params reading = {
         .loop = source->params.loop,
-        .texts = text,
-        .count = 1,
-        .taken = source->load,
         .at_once = at_once,
         .keep = take_data,
         .free_keep = free,
         .done = on_texts,
         .arg = file,
     };
-    source_reading_start(&reading, &file->reading);
+    source_docs_read(&file->docs, take_data, len, &reading, &file->reading);
     file->is_beside = file->reading != NULL;
     return file->is_beside ? SOURCE_READ_BESIDE : SOURCE_READ_LOADED;
 }

@@ -219,19 +219,14 @@ static void begin_reading(struct source_https *s)
         return;
     }
     free(steal_ptr(&s->untrusted));
-    struct source_text *text = xcalloc(1, sizeof(*text));
-    *text = source_docs_text(&s->docs, buf_str(body), len);
-    struct source_reading_params reading = {
+    const struct source_reading_params reading = {
         .loop = s->base.params.loop,
-        .texts = text,
-        .count = 1,
-        .taken = s->base.load,
         .keep = body,
         .free_keep = free_body,
         .done = on_texts,
         .arg = s,
     };
-    source_reading_start(&reading, &s->reading);
+    source_docs_read(&s->docs, buf_str(body), len, &reading, &s->reading);
 }
 
 /* The answer's tag; *ret_is_own where the server gives none. */
