@@ -148,11 +148,11 @@ void workload_fill_report(const struct workload *workload, bool brief,
 char *workload_waits_for(const struct workload *workload);
 /* Where its log is. The caller frees. */
 char *workload_log_file(const struct workload *workload);
-/* Where it stands; the workload's, NULL while it is closed. */
 /* With whose rights that file is read. */
 struct log_owner workload_log_owner(const struct workload *workload);
 /* The patterns of the policy that its place must match; NULL: none. Borrowed. */
 const struct strv *workload_log_allowed(const struct workload *workload);
+/* Where it stands; the workload's, NULL while it is closed. */
 struct log_place *workload_log_place(const struct workload *workload);
 
 /* Closes the log of a workload at rest; on_rest is called again when that is done. */

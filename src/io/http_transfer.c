@@ -94,12 +94,13 @@ CURLcode http_transfer_resume(struct http_transfer *t)
     return t->lib->easy_pause(t->curl, CURLPAUSE_CONT);
 }
 
-/* libcurl takes off transfer codings that nobody asked for, each of which makes a thousand times as
+/* transfer: of a line that is a Transfer-Encoding, its value; else NULL.
+ * libcurl takes off transfer codings that nobody asked for, each of which makes a thousand times as
  * much of what comes, or a million times; and of a compressed answer it does not tell whether its
  * end was there. */
-static const char *find_refusal(struct http_transfer *t, const char *line, size_t len)
+static const char *find_refusal(struct http_transfer *t, const char *line, size_t len,
+                                const char *transfer)
 {
-    CLEANUP(free) char *transfer = value_of(line, len, "Transfer-Encoding");
     CLEANUP(free) char *content = value_of(line, len, "Content-Encoding");
     t->header_bytes += len;
     if (t->header_bytes > MAX_HEADER_BYTES) {
@@ -131,7 +132,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
         t->on_begin(t->owner);
     }
     t->has_begun = true;
-    t->refusal = find_refusal(t, line, len);
+    CLEANUP(free) char *coding = value_of(line, len, "Transfer-Encoding");
+    t->refusal = find_refusal(t, line, len, coding);
     if (t->refusal != NULL) {
         return 0;
     }
@@ -155,7 +157,6 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
             *kept[i].to = value;
         }
     }
-    CLEANUP(free) char *coding = value_of(line, len, "Transfer-Encoding");
     answer->is_delimited =
         answer->is_delimited || (coding != NULL && strcasecmp(coding, "chunked") == 0);
     return len;

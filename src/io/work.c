@@ -2,7 +2,6 @@
 
 #include "edgible/thread.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 

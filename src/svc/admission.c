@@ -136,7 +136,7 @@ static const char *own_path(const struct workload_spec *w)
 }
 
 /* Where a path leads just now. It is judged again when it is opened, which knows whose links are
- * followed. NULL with err. */
+ * followed. ret_exists: NULL: that is not asked. NULL with err. */
 static char *find_path(const char *path, bool *ret_exists, struct err *err)
 {
     static const struct doc_path_rules rules = {.any_owner = true};
@@ -144,7 +144,9 @@ static char *find_path(const char *path, bool *ret_exists, struct err *err)
     if (doc_path_find(path, &rules, &found, err) < 0) {
         return NULL;
     }
-    *ret_exists = found.fd >= 0;
+    if (ret_exists != NULL) {
+        *ret_exists = found.fd >= 0;
+    }
     fd_close(&found.fd);
     return found.path;
 }
@@ -183,8 +185,7 @@ static void check_program(struct asked *a, const char *field, const char *progra
 /* Every program of that folder is one that the policy allows. */
 static bool is_allowed_folder(const struct policy_config *policy, const char *folder)
 {
-    bool exists = false;
-    CLEANUP(free) char *real = find_path(folder, &exists, NULL);
+    CLEANUP(free) char *real = find_path(folder, NULL, NULL);
     CLEANUP(free) char *any = real != NULL ? xasprintf("%s/%s", real, NO_COMMAND) : NULL;
     return any != NULL && policy_matches_any(&policy->commands, any);
 }
@@ -250,8 +251,7 @@ static void check_path(struct asked *a, const char *field, const char *given)
         return;
     }
     struct err err = {0};
-    bool exists = false;
-    CLEANUP(free) char *path = find_path(given, &exists, &err);
+    CLEANUP(free) char *path = find_path(given, NULL, &err);
     CLEANUP(free)
     char *refusal = path != NULL ? admission_write_refusal(a->policy, path)
                                  : xasprintf("policy.writePaths: %s", err.msg);
@@ -264,8 +264,7 @@ static void check_path(struct asked *a, const char *field, const char *given)
 static void check_read_path(struct asked *a, const char *field, const char *given)
 {
     struct err err = {0};
-    bool exists = false;
-    CLEANUP(free) char *path = find_path(given, &exists, &err);
+    CLEANUP(free) char *path = find_path(given, NULL, &err);
     if (path == NULL) {
         buf_printf(a->why, "%s '%s': policy.readPaths: %s", field, given, err.msg);
     } else if (!policy_matches_any(&a->policy->read_paths, path)) {

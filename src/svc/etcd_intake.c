@@ -12,7 +12,6 @@
 
 struct job {
     struct etcd_intake *intake; /* the loop's thread alone */
-    struct work *work;
     struct buf text;
     struct etcd_answer answer;
     struct err err;

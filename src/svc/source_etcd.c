@@ -1,10 +1,6 @@
 /* The desired state is what the keys below this device's prefix say in etcd. */
-#include "edgible/buf.h"
-#include "edgible/clock.h"
 #include "edgible/crypto.h"
 #include "edgible/map.h"
-#include "edgible/source_trust.h"
-#include "etcd_bounds.h"
 #include "reporter.h"
 #include "source_etcd_private.h"
 

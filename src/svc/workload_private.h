@@ -117,7 +117,6 @@ void workload_watch_process(struct workload *w);
 /* Who it is to run as. */
 struct creds *workload_look_up_creds(const struct workload *w, struct err *err);
 void workload_follow_health(struct workload *w);
-
 /* Its health is another than before. */
 void workload_on_health(struct workload *w);
 /* workload_launch.c: opens the log, then makes the process; posts SPAWNED or NOT_STARTED. */
