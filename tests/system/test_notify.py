@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -142,7 +143,8 @@ def test_status_tells_of_failures_and_gathers_changes(make_agent, make_manager):
     agent.wait_event("exited", "app", "flaps", count=60)
     told = agent.wait(lambda: [m["STATUS"] for m in manager.find(0, STATUS=None)
                                if "1 failed" in m["STATUS"]], "the failure to be told")
-    assert told[-1].startswith("3 workloads: ") and "1 running" in told[-1]
+    # One that starts again and again may be running at the moment of telling.
+    assert re.match("3 workloads: [12] running, ", told[-1])
     # One a second at most, the first one aside; who reads late only sees fewer.
     assert len(manager.find(0, STATUS=None)) <= 2 + (time.monotonic() - begin)
 
