@@ -297,6 +297,14 @@ static int restrict_self(const struct child_plan *plan)
  * there only while the descriptor outlives exec. */
 static int execute_fd(const struct spawn_request *request)
 {
+    /* The agent opened it with its own rights: a user who cannot enter its folder cannot run it. */
+    int fd = open_path(request->paths[0], 0);
+    if (fd < 0 && errno == EACCES) {
+        return errno;
+    }
+    if (fd >= 0) {
+        (void) close(fd);
+    }
     (void) syscall(SYS_execveat, EXEC_FD, "", request->argv, request->envp, AT_EMPTY_PATH);
     if (errno == ENOENT && fcntl(EXEC_FD, F_SETFD, 0) == 0) {
         (void) syscall(SYS_execveat, EXEC_FD, "", request->argv, request->envp, AT_EMPTY_PATH);

@@ -302,12 +302,14 @@ class ControlPlane:
             self.reply(handler, 200, data, "application/yaml", Content_Encoding="gzip")
         return serve
 
-    def without_length(self, text):
+    def without_length(self, text, type=None):
         """The end of the body is the end of the connection."""
         def serve(handler):
             handler.protocol_version = "HTTP/1.0"
             handler.send_response(200)
             handler.send_header("Connection", "close")
+            if type is not None:
+                handler.send_header("Content-Type", type)
             handler.end_headers()
             handler.wfile.write(text.encode())
             handler.close_connection = True

@@ -266,6 +266,11 @@ def test_bodies_without_a_length(plane):
     plane.default = plane.without_length(to_text([web, third]))
     agent.wait_started("third", "w")
     assert is_alive(pid) and not agent.events("removed")
+    # The first document of a stream whose others were cut off.
+    asked = len(plane.polls())
+    plane.default = plane.without_length("[]\n", type="application/yaml")
+    wait_for(lambda: len(plane.polls()) > asked + 2, "two polls more")
+    assert is_alive(pid) and not agent.events("removed")
     plane.default = plane.without_length("[]")
     agent.wait_event("removed", "job")
 

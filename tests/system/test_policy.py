@@ -336,6 +336,30 @@ def test_links_of_third_users_are_refused_and_those_of_the_workloads_user_follow
                                 workingDir=f"{r}/data/users-data"))
 
 
+@pytest.mark.as_root
+def test_a_program_in_a_folder_that_its_user_cannot_enter_is_not_run(world):
+    """The policy allows it, and the agent can open it: that gives the user no right."""
+    agent, r = world.agent, world.root
+    user = ordinary_account()
+    closed = r / "data/closed"
+    closed.mkdir()
+    shutil.copy("/bin/sleep", closed / "sleep")
+    (closed / "script").write_text("#!/bin/sh\nexec sleep 1000000\n")
+    (closed / "script").chmod(0o755)
+    closed.chmod(0o700)
+    os.chown(closed, 54321, 54321)
+    agent.write_config(policy={**world.policy, "users": [user.name], "commands": [f"{closed}/*"]})
+    agent.start()
+    for name in ("sleep", "script"):
+        agent.deploy(name, workload("w", [f"{closed}/{name}", "1000000"], user=user.name,
+                                    restart=FAIL_AT_ONCE))
+        reason = agent.wait_event("failed", name)["reason"]
+        assert "EACCES" in reason, reason
+        assert not agent.events("started", name)
+    closed.chmod(0o755)
+    agent.run("open", workload("w", [f"{closed}/sleep", "1000000"], user=user.name))
+
+
 def test_swapping_the_program_while_it_starts_never_runs_the_other(world):
     """A link that changes all the time: what was judged is what runs."""
     agent, r = world.agent, world.root
