@@ -43,6 +43,9 @@ struct http_curl {
 /* NULL where it cannot be loaded. */
 const struct http_curl *http_curl_load(struct err *err);
 
+/* Anything but 0: libcurl is too old. The request's strings are borrowed until the next setup. */
+int http_tls_setup(const struct http_curl *lib, CURL *curl, const struct http_request *request);
+
 /* What is taken of an answer before others have their turn: so many bytes (and a piece more), or
  * what on_data does in that time. */
 #define HTTP_TURN_BYTES (128UL * 1024)

@@ -275,29 +275,6 @@ static int set_host(struct http_transfer *t, const struct http_request *request)
     return bad;
 }
 
-static int set_tls(struct http_transfer *t, const struct http_request *request)
-{
-    const struct http_curl *lib = t->lib;
-    int bad = 0;
-    bad |=
-        lib->easy_setopt(t->curl, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) != CURLE_OK;
-    bad |= lib->easy_setopt(t->curl, CURLOPT_SSL_VERIFYPEER, 1L) != CURLE_OK;
-    bad |= lib->easy_setopt(t->curl, CURLOPT_SSL_VERIFYHOST, 2L) != CURLE_OK;
-    if (request->ca_file != NULL) {
-        /* That one alone; and no copy of it is kept, as the file may change. */
-        bad |= lib->easy_setopt(t->curl, CURLOPT_CAINFO, request->ca_file) != CURLE_OK;
-        bad |= lib->easy_setopt(t->curl, CURLOPT_CAPATH, NULL) != CURLE_OK;
-        (void) lib->easy_setopt(t->curl, CURLOPT_CA_CACHE_TIMEOUT, 0L);
-    }
-    if (request->cert_file != NULL) {
-        bad |= lib->easy_setopt(t->curl, CURLOPT_SSLCERT, request->cert_file) != CURLE_OK;
-        bad |= lib->easy_setopt(t->curl, CURLOPT_SSLKEY, request->key_file) != CURLE_OK;
-        /* A resumed session would show the certificate that it began with. */
-        bad |= lib->easy_setopt(t->curl, CURLOPT_SSL_SESSIONID_CACHE, 0L) != CURLE_OK;
-    }
-    return bad;
-}
-
 static int set_request(struct http_transfer *t, const struct http_request *request)
 {
     const struct http_curl *lib = t->lib;
@@ -344,7 +321,7 @@ int http_transfer_init(struct http_transfer *t, const struct http_curl *lib,
     }
     t->curl = lib->easy_init();
     if (t->curl == NULL || make_headers(t, request) < 0 || set_request(t, request) != 0 ||
-        set_host(t, request) != 0 || set_tls(t, request) != 0) {
+        set_host(t, request) != 0 || http_tls_setup(t->lib, t->curl, request) != 0) {
         return err_set(err, ERR_HOST, "libcurl cannot be set up; is it older than 7.88?");
     }
     return 0;

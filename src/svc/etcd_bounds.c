@@ -42,6 +42,25 @@ int etcd_bounds_check_change(const struct source_load *load, size_t count,
     return check(docs != NULL ? count : count + 1, load->bytes - old_bytes + kv->value_len, err);
 }
 
+/* NULL: none is told. */
+static bool is_cluster(const struct etcd_store *store, const char *cluster, struct err *err)
+{
+    const char *told = cluster != NULL ? cluster : "";
+    if (store->cluster == NULL || strcmp(store->cluster, told) == 0) {
+        return true;
+    }
+    (void) err_set(err, ERR_REMOTE,
+                   "this is an etcd of another cluster: its id is '%.40s', and was '%.40s'", told,
+                   store->cluster);
+    return false;
+}
+
+bool etcd_store_is_same(const struct etcd_store *store, const struct etcd_answer *change,
+                        struct err *err)
+{
+    return change->cluster == NULL || is_cluster(store, change->cluster, err);
+}
+
 static bool is_of_store(const struct etcd_store *store, const struct etcd_answer *answer,
                         struct err *err)
 {
@@ -52,14 +71,7 @@ static bool is_of_store(const struct etcd_store *store, const struct etcd_answer
                        answer->revision, store->revision);
         return false;
     }
-    if (store->cluster != NULL &&
-        strcmp(store->cluster, answer->cluster != NULL ? answer->cluster : "") != 0) {
-        (void) err_set(err, ERR_REMOTE,
-                       "this is an etcd of another cluster: its id is '%.40s', and was '%.40s'",
-                       answer->cluster != NULL ? answer->cluster : "", store->cluster);
-        return false;
-    }
-    return true;
+    return is_cluster(store, answer->cluster, err);
 }
 
 int etcd_store_check(struct etcd_store *store, const struct etcd_answer *answer, mono_ms now,

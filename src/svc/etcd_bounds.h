@@ -28,6 +28,9 @@ struct etcd_store {
 /* 0 where the answer is of the same store as before, or is believed by now; ERR_REMOTE else. */
 int etcd_store_check(struct etcd_store *store, const struct etcd_answer *answer, mono_ms now,
                      struct err *err) MUST_CHECK;
+/* False with err where a change tells of another cluster than the last range. */
+bool etcd_store_is_same(const struct etcd_store *store, const struct etcd_answer *change,
+                        struct err *err);
 void etcd_store_fini(struct etcd_store *store);
 
 /* 0 where the value may be taken in place of docs, which is its key's, or NULL; ERR_REMOTE else.

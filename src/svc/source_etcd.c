@@ -221,6 +221,8 @@ static void take_line(struct source_etcd *s, struct etcd_answer *answer, const s
     if (err->code != 0) {
         s->revision = 0;
         s->watch_end = *err;
+    } else if (!etcd_store_is_same(&s->store, answer, &s->watch_end)) {
+        s->revision = 0; /* the range tells, and for how long */
     } else if (answer->is_canceled) {
         s->revision = 0; /* all is to be read again */
         s->is_compacted = answer->compact_revision != 0;

@@ -256,7 +256,7 @@ static void take_success(struct source_https *s, const struct http_answer *answe
                      },
         .is_etag_of_server = !is_own,
         .is_page = answer->type != NULL && strncasecmp(answer->type, "text/html", 9) == 0,
-        /* More documents can follow a list of a YAML stream. */
+ /* More documents can follow a list of a YAML stream. */
         .is_list = body[strspn(body, " \t\r\n")] == '[' &&
                    (answer->type == NULL || strcasestr(answer->type, "yaml") == NULL),
         .may_be_cut = !answer->is_delimited,

@@ -20,7 +20,7 @@ sys.path.insert(0, str(SYSTEM))
 
 from api import Api  # noqa: E402
 from conftest import *  # noqa: E402,F401,F403
-from control_plane import ControlPlane  # noqa: E402
+from control_plane import Authority, ControlPlane  # noqa: E402
 from harness import SLEEP, wait_for, workload  # noqa: E402
 from stream import EtcdStream  # noqa: E402
 
@@ -191,6 +191,18 @@ def test_etcd(make_agent, name, how):
         late = start(agent, etcd={"endpoints": [server.url]})
         late.wait_judged(len(texts))
         late.check(f"etcd's {how}, {name}")
+
+
+def test_tls_messages_without_data(make_agent):
+    """Session tickets: the server sends as many as it likes."""
+    agent = make_agent()
+    ca = Authority(agent.folder / "pki")
+    with ControlPlane(agent.device, tls=ca.issue("server")) as plane:
+        plane.context.num_tickets = 50000
+        plane.set_text(document("app"))
+        late = start(agent, https={"url": plane.url, "caFile": str(ca.file)})
+        late.wait_judged(1)
+        late.check("50,000 session tickets")
 
 
 def test_what_is_asked_of_many_workloads(make_agent):

@@ -35,12 +35,18 @@ class Authority:
                               capture_output=True)
         assert done.returncode == 0, done.stderr
 
-    def issue(self, name, hosts="DNS:localhost,IP:127.0.0.1", days=30, usage="serverAuth,clientAuth"):
+    def parameters(self):
+        """Of a Diffie-Hellman exchange."""
+        self._openssl("dhparam", "-dsaparam", "-out", "dh.pem", "2048")
+        return self.folder / "dh.pem"
+
+    def issue(self, name, hosts="DNS:localhost,IP:127.0.0.1", days=30, usage="serverAuth,clientAuth",
+              key=("ec", "-pkeyopt", "ec_paramgen_curve:P-256")):
         """A certificate and its key; days below 0: one that has expired."""
         extensions = self.folder / f"{name}.ext"
         extensions.write_text(f"subjectAltName={hosts}\nextendedKeyUsage={usage}\n")
-        self._openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                      "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
+        self._openssl("req", "-new", "-newkey", *key, "-nodes",
+                      "-keyout", f"{name}.key", "-out", f"{name}.csr",
                       "-subj", f"/CN={name}")
         validity = ["-days", str(days)]
         if days < 0:  # `openssl x509` takes no dates before today

@@ -429,6 +429,27 @@ def test_an_answer_that_is_not_whole_removes_nothing(make_agent, answer):
 
 
 @pytest.mark.once
+def test_changes_of_another_cluster_are_not_taken(make_agent):
+    """Its endpoint is asked for changes once the known one is gone."""
+    agent = make_agent()
+    kvs = [key_of(agent, "app", 7, workload("w", SLEEP))]
+
+    def watch(out):
+        if server.watches % 2 == 1:  # the next one is asked
+            return
+        header = {"cluster_id": "2", "revision": "9"}
+        gone = {"type": "DELETE", "kv": {"key": kvs[0]["key"], "mod_revision": "9"}}
+        out.write(json.dumps({"result": {"header": header, "events": [gone]}}).encode() + b"\n")
+        time.sleep(600)
+
+    with gateway(watch, kvs) as server:
+        point(agent, server).start()
+        pid = agent.wait_started("app", "w")
+        wait_for(lambda: server.watches >= 5, "two such changes")
+        assert is_alive(pid) and not agent.events("removed")
+
+
+@pytest.mark.once
 def test_a_watch_that_refuses_all_the_time_does_not_fill_the_log(make_agent):
     """An empty value is an event each time, and not each is a line."""
     agent, end, number = make_agent(), threading.Event(), [0]

@@ -386,6 +386,23 @@ def test_a_server_that_cannot_be_trusted(planes, make_agent, why):
 
 
 @pytest.mark.once
+def test_a_server_does_not_choose_what_the_exchange_of_keys_costs(planes, make_agent):
+    """One of a modulus of 10,000 bits takes a second, at each connection."""
+    agent = make_agent()
+    ca = Authority(agent.folder / "pki")
+    plane = planes(agent.device, tls=ca.issue("server", key=("rsa:2048",)))
+    plane.context.maximum_version = ssl.TLSVersion.TLSv1_2
+    plane.context.load_dh_params(ca.parameters())
+    plane.context.set_ciphers("DHE-RSA-AES128-GCM-SHA256")
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    point(agent, plane, caFile=str(ca.file))
+    agent.start()
+    assert "handshake failure" in agent.wait_event("source-lost")["reason"]
+    plane.context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")
+    agent.wait_started("web", "w")
+
+
+@pytest.mark.once
 def test_a_name_that_does_not_resolve_holds_up_nothing(make_agent):
     agent = make_agent()
     agent.write_config(controlPlane={"https": {"url": "https://no-such-host.invalid"}})

@@ -1,0 +1,84 @@
+/* TLS of a request. The server chooses much of what its handshake and its messages cost: all of
+ * that is done in the loop's thread, so what can take long is not offered. */
+#include "edgible/dl.h"
+#include "edgible/mem.h"
+#include "http_private.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Of OpenSSL's <openssl/ssl.h>, whose values are part of its binary interface. */
+#define SSL_MODE_AUTO_RETRY 4UL
+#define SSL_CTRL_CLEAR_MODE 78
+#define SSL_OP_NO_RENEGOTIATION (UINT64_C(1) << 30)
+
+/* Of TLS 1.2. Without DHE, whose modulus is the server's: one of 10,000 bits takes a second. */
+#define CIPHERS "ECDHE:!eNULL:!PSK"
+
+struct ssl {
+    long (*CTX_ctrl)(void *ctx, int command, long larg, void *parg);
+    uint64_t (*CTX_set_options)(void *ctx, uint64_t options);
+};
+
+#define FUNCTION(name) DL_FUNCTION(struct ssl, "SSL_", name)
+
+static const struct dl_function functions[] = {FUNCTION(CTX_ctrl), FUNCTION(CTX_set_options)};
+
+/* NULL where libcurl does its TLS with something else. */
+static const struct ssl *load(void)
+{
+    static const struct dl_library library = {
+        .file = "libssl.so.3",
+        .package = "libssl3",
+        .functions = functions,
+        .count = ARRAY_LEN(functions),
+    };
+    static struct ssl table; /* of the loop's thread, or a command's only one */
+    if (table.CTX_ctrl == NULL && dl_load(&library, &table, NULL) < 0) {
+        return NULL;
+    }
+    return &table;
+}
+
+/* Messages that carry no data, of which a server can send any number, are one call each. */
+static CURLcode on_context(CURL *curl, void *ctx, void *arg)
+{
+    (void) curl;
+    const struct ssl *ssl = arg;
+    (void) ssl->CTX_ctrl(ctx, SSL_CTRL_CLEAR_MODE, SSL_MODE_AUTO_RETRY, NULL);
+    (void) ssl->CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION);
+    return CURLE_OK;
+}
+
+/* Best effort: a libcurl with another library for TLS has neither these names nor such a context.
+ */
+static void bound_turns(const struct http_curl *lib, CURL *curl)
+{
+    const struct ssl *ssl = load();
+    if (ssl != NULL && lib->easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, on_context) == CURLE_OK) {
+        (void) lib->easy_setopt(curl, CURLOPT_SSL_CTX_DATA, ssl);
+        (void) lib->easy_setopt(curl, CURLOPT_SSL_CIPHER_LIST, CIPHERS);
+    }
+}
+
+int http_tls_setup(const struct http_curl *lib, CURL *curl, const struct http_request *request)
+{
+    int bad = 0;
+    bad |= lib->easy_setopt(curl, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) != CURLE_OK;
+    bad |= lib->easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L) != CURLE_OK;
+    bad |= lib->easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L) != CURLE_OK;
+    bound_turns(lib, curl);
+    if (request->ca_file != NULL) {
+        /* That one alone; and no copy of it is kept, as the file may change. */
+        bad |= lib->easy_setopt(curl, CURLOPT_CAINFO, request->ca_file) != CURLE_OK;
+        bad |= lib->easy_setopt(curl, CURLOPT_CAPATH, NULL) != CURLE_OK;
+        (void) lib->easy_setopt(curl, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+    }
+    if (request->cert_file != NULL) {
+        bad |= lib->easy_setopt(curl, CURLOPT_SSLCERT, request->cert_file) != CURLE_OK;
+        bad |= lib->easy_setopt(curl, CURLOPT_SSLKEY, request->key_file) != CURLE_OK;
+        /* A resumed session would show the certificate that it began with. */
+        bad |= lib->easy_setopt(curl, CURLOPT_SSL_SESSIONID_CACHE, 0L) != CURLE_OK;
+    }
+    return bad;
+}
