@@ -23,6 +23,10 @@
 /* Where a bare name is looked for, unless its environment says otherwise. */
 #define SPAWN_DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+/* Once, before there are threads: this process leaves the session keyring that it was started in.
+ * Children that cannot have one of their own, as their user has too many keys, stay in this one. */
+void spawn_leave_keyring(void);
+
 /* What the child was doing when it failed. */
 enum spawn_stage {
     SPAWN_STAGE_CGROUP,

@@ -384,6 +384,7 @@ int agent_run(const char *argv0, const char *config_path)
     }
     agent_log_diag(&diag);
     keep_needed_capabilities();
+    spawn_leave_keyring();
     int exit_code = EXIT_SUCCESS;
     if (agent.config == NULL || agent_open(&agent, &err) < 0) {
         agent_log_err("agent", &err);

@@ -59,6 +59,10 @@ pid_t proc_parse_pid(const char *text)
     return *end == '\0' && pid > 0 && pid <= INT_MAX ? (pid_t) pid : 0;
 }
 
+/* While a process executes another program from a thread that is not its first, the kernel may
+ * tell of the first one, which is gone: state X, no parent, and -1 for group and session. */
+#define STAT_READS_MAX 100
+
 /*
  * proc_pid_stat(5): "pid (comm) state ppid pgrp session …"; the start time is field 22. comm is
  * what the process likes, parentheses, blanks and line feeds included, so the rest is counted from
@@ -91,7 +95,7 @@ static int parse_stat(char *text, struct proc_stat *ret)
     return 0;
 }
 
-int proc_stat_at(int proc_fd, pid_t pid, struct proc_stat *ret)
+static int read_stat_once(int proc_fd, pid_t pid, struct proc_stat *ret)
 {
     char path[32];
     (void) snprintf(path, sizeof(path), "%d/stat", (int) pid);
@@ -117,6 +121,20 @@ int proc_stat_at(int proc_fd, pid_t pid, struct proc_stat *ret)
     }
     *ret = stat;
     return 0;
+}
+
+int proc_stat_at(int proc_fd, pid_t pid, struct proc_stat *ret)
+{
+    for (int i = 0; i < STAT_READS_MAX; i++) {
+        if (read_stat_once(proc_fd, pid, ret) < 0) {
+            return -1;
+        }
+        if (ret->pgid >= 0) {
+            return 0;
+        }
+    }
+    errno = ESRCH;
+    return -1;
 }
 
 int proc_read_stat(pid_t pid, struct proc_stat *ret, struct err *err)

@@ -130,24 +130,23 @@ static bool is_pipe(const struct stat *st, dev_t device, uint64_t inode)
     return S_ISFIFO(st->st_mode) && st->st_dev == device && st->st_ino == inode;
 }
 
-/* The pipe, or -1 with ENOENT where that descriptor is something else. Looked at before it is
- * opened: to open a device or a FIFO can have effects. */
+/* The pipe, or -1 with ENOENT where that descriptor is something else. What is looked at is what is
+ * opened, and the process may exchange its descriptors all the time: to open a device, a terminal
+ * or a FIFO has effects. */
 static int try_fd(int fds_dir, const char *name, dev_t device, uint64_t inode)
 {
     struct stat st;
-    if (fstatat(fds_dir, name, &st, 0) < 0) {
+    char path[32];
+    CLEANUP(close_fd) int found = openat(fds_dir, name, O_PATH | O_CLOEXEC);
+    if (found < 0 || fstat(found, &st) < 0) {
         return -1;
     }
-    errno = ENOENT;
     if (!is_pipe(&st, device, inode)) {
+        errno = ENOENT;
         return -1;
     }
-    CLEANUP(close_fd) int fd = openat(fds_dir, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) {
-        return -1;
-    }
-    errno = ENOENT;
-    return fstat(fd, &st) == 0 && is_pipe(&st, device, inode) ? steal_fd(&fd) : -1;
+    (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", found);
+    return open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
 int proc_reopen_pipe(pid_t pid, uint64_t inode, struct err *err)

@@ -64,16 +64,29 @@ static int reset_signals(const struct child_plan *plan)
     return 0;
 }
 
-/* Of keys, too: who has the agent's session keyring may read and change what is in it, whoever's
- * it is. A kernel without keys, or a container that forbids them, has none to give away. */
+/* Who has the agent's session keyring may read and change what is in it, whoever's it is. */
+static int join_new_keyring(void)
+{
+    return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 ? errno : 0;
+}
+
+static bool has_new_keyring; /* of this process: nothing is in it */
+
+void spawn_leave_keyring(void)
+{
+    has_new_keyring = join_new_keyring() == 0;
+}
+
+/* Of keys, too. A kernel without keys, or a container that forbids them, has none to give away.
+ * An ordinary user has about 200, and any process of that user can take them all. */
 static int start_session(const struct child_plan *plan)
 {
     (void) plan;
     if (setsid() < 0) {
         return errno;
     }
-    long rc = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
-    return rc < 0 && errno != ENOSYS && errno != EPERM ? errno : 0;
+    int rc = join_new_keyring();
+    return rc == ENOSYS || rc == EPERM || (rc == EDQUOT && has_new_keyring) ? 0 : rc;
 }
 
 static int place_fd(int fd, int number)

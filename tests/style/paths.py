@@ -69,7 +69,7 @@ ALLOWED = {
     "src/sys/oom.c": "fd_read_file open",
     "src/sys/peer.c": "fd_read_file",
     "src/sys/proc.c": "fd_read_file open openat opendir",
-    "src/sys/proc_known.c": "fd_read_file fstatat openat opendir stat",
+    "src/sys/proc_known.c": "fd_read_file open openat opendir stat",
     "src/sys/proc_usage.c": "fd_read_file open opendir",
     "src/sys/spawn.c": "fd_read_file",
     # --- What the caller names ---

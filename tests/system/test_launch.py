@@ -180,6 +180,34 @@ def test_each_process_has_a_session_keyring_of_its_own(make_agent):
     agent.stop()
 
 
+TAKER = KEYS + """
+# 122 is EDQUOT; -2 its process keyring, which nobody else has
+libc = ctypes.CDLL(None, use_errno=True)
+number = 0
+while libc.syscall(add_key, b"user", b"key-%d" % number, b"x", 1, -2) >= 0:
+    number += 1
+print("errno", ctypes.get_errno(), flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.as_user
+@pytest.mark.skipif(platform.machine() not in KEY_CALLS, reason="numbers of system calls")
+def test_who_takes_all_keys_of_its_user_keeps_no_other_workload_from_starting(make_agent):
+    agent = make_agent()
+    probe = subprocess.run(python(HOLDER, "/bin/true"), **agent.account.popen_options())
+    if probe.returncode != 0:
+        pytest.skip("no keys here")
+    agent.start(python(HOLDER))
+    agent.run("taker", workload("w", python(TAKER)))
+    agent.wait_logged("taker", "w", "errno 122")
+    stay = SEEKER + "time.sleep(1000)"
+    seeker = stay.replace("assert add(own) and finds(own)", "")
+    agent.run("other", workload("w", python(seeker, str(agent.work) + "/", "w")))
+    agent.wait_logged("other", "w", "finds [] of others")
+    agent.stop()
+
+
 @pytest.mark.as_root
 def test_an_agent_of_root_keeps_what_it_needs_and_its_workloads_of_root_are_not_narrowed(agent):
     [pid] = agent.run("narrow", workload("main", SLEEP))

@@ -1,4 +1,5 @@
 /* Single processes: identity, ends of every kind, and what /proc gets asked. */
+#include "../../src/sys/proc_priv.h"
 #include "sys_test.h"
 
 #include <pthread.h>
@@ -47,6 +48,88 @@ static void the_stat_of_this_process_is_read(void **state)
     assert_int_equal(stat.threads, 1);
     assert_true(stat.start_ticks > 0);
     assert_int_equal(proc_read_start_ticks(getpid()), stat.start_ticks);
+}
+
+static void a_process_that_has_no_group_for_a_moment_is_asked_again(void **state)
+{
+    (void) state;
+    static const char text[] = "7 (x) X 0 -1 -1 0 -1 4 0 0 0 0 0 0 0 0 20 0 0 0 99 0\n";
+    char folder[] = "/tmp/edgible-proc-XXXXXX";
+    char path[64];
+    struct proc_stat stat = {0};
+    assert_non_null(mkdtemp(folder));
+    int at = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    (void) snprintf(path, sizeof(path), "%s/7", folder);
+    assert_int_equal(mkdir(path, 0700), 0);
+    int fd = openat(at, "7/stat", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
+    (void) close(fd);
+    errno = 0;
+    assert_int_equal(proc_stat_at(at, 7, &stat), -1);
+    assert_int_equal(errno, ESRCH);
+    assert_int_equal(unlinkat(at, "7/stat", 0), 0);
+    (void) close(at);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+enum { PIPE_FD = 40, TERMINAL_FD };
+
+/* Its output is the pipe at one moment and a terminal at the next. */
+static int run_exchange(void)
+{
+    while (dup2(PIPE_FD, STDOUT_FILENO) >= 0 && dup2(TERMINAL_FD, STDOUT_FILENO) >= 0) {
+    }
+    return 1;
+}
+
+static struct stat exchanged_pipe;
+static pid_t exchanger;
+
+/* As an agent that leads a session without a terminal: the first one that it opens becomes its. */
+static int run_reopening(void)
+{
+    struct stat st;
+    int found = 0;
+    (void) setsid();
+    for (int i = 0; i < 20000 || (found == 0 && i < 10000000); i++) {
+        int fd = proc_reopen_pipe(exchanger, exchanged_pipe.st_ino, NULL);
+        if (fd >= 0 && (fstat(fd, &st) < 0 || st.st_ino != exchanged_pipe.st_ino)) {
+            return 1;
+        }
+        found += fd >= 0 ? 1 : 0;
+        (void) close(fd);
+    }
+    return found > 0 && open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC) < 0 ? 7 : 2;
+}
+
+static void what_a_process_exchanges_is_not_opened(void **state)
+{
+    (void) state;
+    int fds[2];
+    char name[64];
+    int status = 0;
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    assert_int_equal(ptsname_r(terminal, name, sizeof(name)), 0);
+    int slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(slave >= 0);
+    assert_int_equal(fstat(fds[0], &exchanged_pipe), 0);
+    assert_int_equal(dup2(fds[1], PIPE_FD), PIPE_FD);
+    assert_int_equal(dup2(slave, TERMINAL_FD), TERMINAL_FD);
+    (void) close(fds[1]);
+    exchanger = start_child(run_exchange);
+    (void) close(PIPE_FD);
+    (void) close(TERMINAL_FD);
+    pid_t judge = start_child(run_reopening);
+    assert_int_equal(waitpid(judge, &status, 0), judge);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 7);
+    end_child(exchanger);
+    (void) close(fds[0]);
+    (void) close(slave);
+    (void) close(terminal);
 }
 
 static void a_name_full_of_traps_does_not_shift_the_fields(void **state)
@@ -317,6 +400,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_stat_of_this_process_is_read),
+        cmocka_unit_test(a_process_that_has_no_group_for_a_moment_is_asked_again),
+        cmocka_unit_test(what_a_process_exchanges_is_not_opened),
         cmocka_unit_test(a_name_full_of_traps_does_not_shift_the_fields),
         cmocka_unit_test(a_process_that_is_gone_is_esrch),
         cmocka_unit_test(a_child_is_seen_running_then_a_zombie_then_reaped),
