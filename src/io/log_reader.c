@@ -144,7 +144,9 @@ static bool take_change(struct log_reader *reader, struct log_files *files, bool
         log_files_init(files, &reader->log.log, reader->place);
     }
     (void) pthread_mutex_unlock(&reader->lock);
-    if (is_changed && !is_same_path) {
+    if (is_changed && is_same_path) {
+        log_files_judge_again(files);
+    } else if (is_changed) {
         log_files_seek_current(files);
     }
     return is_changed;

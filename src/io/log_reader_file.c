@@ -91,6 +91,31 @@ static int open_number(const struct log_files *files, uint64_t n)
     return fd;
 }
 
+static uint64_t inode_of(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+static bool can_be_opened(const struct log_files *files)
+{
+    for (uint64_t n = 0; n <= files->max_files; n++) {
+        CLEANUP(close_fd) int fd = open_number(files, n);
+        if (fd >= 0 && inode_of(fd) == files->inode) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void log_files_judge_again(struct log_files *files)
+{
+    if (files->fd >= 0 && !can_be_opened(files)) {
+        close_older(files);
+        fd_close(&files->fd);
+    }
+}
+
 /* Until a rotation under way is over. */
 static void pause_briefly(void)
 {
@@ -115,12 +140,6 @@ static uint64_t size_of(int fd)
 {
     struct stat st;
     return fstat(fd, &st) == 0 ? (uint64_t) st.st_size : 0;
-}
-
-static uint64_t inode_of(int fd)
-{
-    struct stat st;
-    return fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
 /* By its descriptor: under the path there may be another by now. */

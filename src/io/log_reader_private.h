@@ -43,6 +43,9 @@ void log_files_fini(struct log_files *files);
 int log_files_seek_back(struct log_files *files, size_t lines, struct err *err) MUST_CHECK;
 /* To the beginning of the current file. */
 void log_files_seek_current(struct log_files *files);
+/* After a change of the owner or of what is allowed: a file that cannot be opened any more is let
+ * go of. */
+void log_files_judge_again(struct log_files *files);
 /* Bytes read; 0: at the end of the file. */
 ssize_t log_files_read(struct log_files *files, char *data, size_t max, struct err *err);
 /* At the end of a file: what is next. *missed receives the bytes that are gone. */

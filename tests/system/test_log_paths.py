@@ -3,6 +3,8 @@ workload's user could not write, rename or read itself."""
 
 import contextlib
 import os
+import signal
+import socket
 
 import pytest
 
@@ -267,6 +269,24 @@ def test_reading_a_log_is_judged_like_writing_it(make_agent):
     log.parent.symlink_to(folder)
     give(agent, log.parent)
     assert "secret" not in Api(agent).request("GET", logs).text
+
+
+def test_who_follows_a_log_is_judged_by_todays_policy(make_agent):
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    log = folder / "x.log"
+    with_policy(agent, f"{folder}/**").start()
+    agent.run("app", workload("main", sh("echo hello; exec sleep 1000000"), logFile=str(log),
+                              **fields_of(agent)))
+
+    with socket.socket(socket.AF_UNIX) as follower:
+        follower.connect(str(agent.runtime_dir / "agent.sock"))
+        follower.sendall(b"GET /v1/applications/app/workloads/main/logs?follow=true HTTP/1.1\r\n"
+                         b"Host: x\r\n\r\n")
+        wait_for(lambda: b"hello" in follower.recv(65536), "what is in the log")
+        assert str(log) in open_files(agent)
+        with_policy(agent, f"{agent.work}/other/**").send(signal.SIGHUP)
+        wait_for(lambda: str(log) not in open_files(agent), "writer and reader to let go of it")
 
 
 def test_what_others_wrote_is_no_output_of_a_workload(make_agent):
