@@ -76,6 +76,10 @@ void cleanup_etcd_answer(struct etcd_answer *answer);
 int etcd_answer_read(const char *text, size_t len, struct etcd_answer *ret,
                      struct err *err) MUST_CHECK;
 
+/* Whether it lies below the prefix (applications/), which a server need not have kept to. What is
+ * deeper than the applications' names, or has none, is somebody else's. */
+bool etcd_is_document(const struct etcd_kv *kv, const char *prefix);
+
 /* A stream of answers, each on a line of its own, in pieces that end anywhere. */
 struct etcd_stream {
     struct buf line;

@@ -1,7 +1,6 @@
 #include "config_file.h"
 
 #include "config_warn.h"
-#include "edgible/doc_path.h"
 #include "edgible/fd.h"
 #include "edgible/policy.h"
 
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #define MAX_CONFIG_BYTES (1024UL * 1024)
+#define LINKS_MAX 40
 
 static void fini_env(struct config_env *env)
 {
@@ -52,12 +52,39 @@ static bool is_settled_entry(const char *folder, const struct stat *entry)
     return (st.st_mode & (S_IWGRP | S_IWOTH)) == 0 || ((st.st_mode & S_ISVTX) != 0 && is_own);
 }
 
-/* The pattern with its links followed as long as nobody else can change where they lead; literal
- * from there on. */
-static char *resolve_pattern(const char *pattern)
+/* Where the link in the folder leads, without looking at what is there; NULL where its text cannot
+ * be told from a pattern, or goes up behind a name, which may be a link, too. */
+static char *read_target(const char *link, const char *folder)
+{
+    char target[PATH_MAX];
+    ssize_t len = readlink(link, target, sizeof(target) - 1);
+    if (len <= 0) {
+        return NULL;
+    }
+    target[len] = '\0';
+    const char *rest = target;
+    CLEANUP(free) char *from = xstrdup(target[0] == '/' || folder[1] == '\0' ? "" : folder);
+    while (strncmp(rest, "../", 3) == 0) {
+        rest += 3;
+        char *slash = strrchr(from, '/');
+        if (slash != NULL) {
+            *slash = '\0';
+        }
+    }
+    rest += strspn(rest, "/");
+    if (strpbrk(rest, "*?") != NULL || strstr(rest, "..") != NULL || strstr(rest, "//") != NULL ||
+        strncmp(rest, "./", 2) == 0 || strstr(rest, "/./") != NULL) {
+        return NULL;
+    }
+    return xasprintf("%s/%s", from, rest);
+}
+
+/* The pattern with its links followed, one at a time, as long as nobody else can change where they
+ * lead; literal from there on. */
+static char *resolve_pattern(const char *pattern, int links)
 {
     size_t plain = policy_plain_length(pattern);
-    for (size_t end = 1; end <= plain; end++) {
+    for (size_t end = 1; end <= plain && links < LINKS_MAX; end++) {
         if (end < plain && pattern[end] != '/') {
             continue;
         }
@@ -66,17 +93,16 @@ static char *resolve_pattern(const char *pattern)
         CLEANUP(free) char *folder = xstrdup(front);
         char *slash = strrchr(folder, '/');
         slash[slash == folder ? 1 : 0] = '\0';
-        CLEANUP(free) char *real = NULL;
         if (lstat(front, &st) < 0 || !is_settled_entry(folder, &st)) {
             break;
         }
         if (S_ISLNK(st.st_mode)) {
-            real = realpath(front, NULL);
-            if (real == NULL || !doc_path_is_settled(real, geteuid())) {
+            CLEANUP(free) char *target = read_target(front, folder);
+            if (target == NULL) {
                 break;
             }
-            CLEANUP(free) char *next = xasprintf("%s%s", real, pattern + end);
-            return resolve_pattern(next);
+            CLEANUP(free) char *next = xasprintf("%s%s", target, pattern + end);
+            return resolve_pattern(next, links + 1);
         }
     }
     return xstrdup(pattern);
@@ -86,7 +112,7 @@ static void resolve_patterns(struct strv *patterns)
 {
     struct strv resolved = {0};
     for (size_t i = 0; i < patterns->count; i++) {
-        strv_add_take(&resolved, resolve_pattern(patterns->items[i]));
+        strv_add_take(&resolved, resolve_pattern(patterns->items[i], 0));
     }
     strv_fini(patterns);
     *patterns = resolved;

@@ -128,6 +128,9 @@ static int look(struct plane *plane, struct plane_device *device)
     }
     for (size_t i = 0; i < docs.count; i++) {
         const struct etcd_kv *kv = &docs.kvs[i];
+        if (!etcd_is_document(kv, prefix)) {
+            continue;
+        }
         bool is_set = strcmp(kv->key + strlen(prefix), TRUST_SET_NAME) == 0;
         if (plane->config->trusted_keys.count > 0 && !is_set) {
             continue; /* as the agent takes the signed set alone */

@@ -159,6 +159,13 @@ char *etcd_authenticate_text(const char *name, const char *password)
 /* --- answers -------------------------------------------------------------------------------------
  */
 
+bool etcd_is_document(const struct etcd_kv *kv, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return kv->key_len == strlen(kv->key) && strncmp(kv->key, prefix, len) == 0 &&
+           kv->key[len] != '\0' && strchr(kv->key + len, '/') == NULL;
+}
+
 void etcd_answer_fini(struct etcd_answer *answer)
 {
     for (size_t i = 0; i < answer->count; i++) {

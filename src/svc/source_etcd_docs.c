@@ -122,14 +122,6 @@ void etcd_take_documents(struct source_etcd *s, const char *key, struct app_docs
     }
 }
 
-/* What is deeper than the applications' names, or has none, is somebody else's. */
-static bool is_document(const struct source_etcd *s, const struct etcd_kv *kv)
-{
-    size_t len = strlen(s->prefix);
-    return kv->key_len == strlen(kv->key) && strncmp(kv->key, s->prefix, len) == 0 &&
-           kv->key[len] != '\0' && strchr(kv->key + len, '/') == NULL;
-}
-
 /* --- a batch of keys
  * ------------------------------------------------------------------------------
  */
@@ -137,7 +129,7 @@ static bool is_document(const struct source_etcd *s, const struct etcd_kv *kv)
 bool etcd_is_news(const struct source_etcd *s, const struct etcd_kv *kv)
 {
     bool is_known = !s->is_range && kv->mod_revision != 0 && kv->mod_revision <= s->revision;
-    return is_document(s, kv) && !is_known;
+    return etcd_is_document(kv, s->prefix) && !is_known;
 }
 
 /* The last change of each document: key → struct etcd_kv. */
@@ -146,7 +138,7 @@ static struct map *last_of_each(const struct source_etcd *s)
     const struct etcd_answer *answer = s->batch;
     struct map *last = map_new();
     for (size_t i = 0; i < answer->count; i++) {
-        if (is_document(s, &answer->kvs[i])) {
+        if (etcd_is_document(&answer->kvs[i], s->prefix)) {
             map_put(last, answer->kvs[i].key, &answer->kvs[i]);
         }
     }

@@ -42,7 +42,7 @@ ALLOWED = {
     "src/app/agent.c": "fd_make_dirs open stat",
     "src/app/check.c": "fd_read_file scandir",
     "src/app/cmd_stack.c": "fd_read_file",
-    "src/app/config_file.c": "fd_read_file lstat realpath",
+    "src/app/config_file.c": "fd_read_file lstat readlink realpath",
     "src/app/config_warn.c": "realpath scandir",
     "src/app/documents.c": "fd_read_file",
     "src/app/plane.c": "realpath",

@@ -158,6 +158,9 @@ class Racing(http.server.BaseHTTPRequestHandler):
             where = body["compare"][0]["key"]
             answer["responses"] = [{"response_range": {"header": {"revision": "7"}, "kvs": [
                 {"key": where, "mod_revision": "7", "value": encode(document)}]}}]
+        if self.path == "/v3/kv/range" and self.server.strange:
+            answer["kvs"] = [{"key": encode(key), "mod_revision": "7", "value": "e30="}
+                             for key in self.server.strange]
         data = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
@@ -166,10 +169,25 @@ class Racing(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.once
+def test_keys_that_were_not_asked_for_are_passed_over(tmp_path):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Racing)
+    server.strange = ["x", "/edgible/v3/devices/d1/applications/a/b"]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    operator = tmp_path / "operator.yaml"
+    operator.write_text(yaml.safe_dump({"controlPlane": {"etcd": {
+        "endpoints": [f"http://127.0.0.1:{server.server_port}"]}}}))
+    done = run_client("--config", str(operator), "--device", "d1", "application", "list", "--json")
+    server.shutdown()
+    server.server_close()
+    assert done.returncode == 0 and json.loads(done.stdout) == [], done
+
+
+@pytest.mark.once
 def test_two_people_deploy_at_once(make_agent, tmp_path):
     agent = make_agent()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Racing)
     server.theirs = agent.app("web", workload("w", ["/bin/sleep", "1"]))
+    server.strange = []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     operator = tmp_path / "operator.yaml"
     operator.write_text(yaml.safe_dump({"controlPlane": {"etcd": {

@@ -267,6 +267,7 @@ def test_a_workload_may_name_the_home_of_its_user(world):
 def test_a_folder_of_a_pattern_that_becomes_a_link_widens_nothing(world, key, why):
     agent, r = world.agent, world.root
     agent.start()
+    agent.wait(lambda: "runs as PID" in "".join(agent.lines()), "the patterns to be read")
     folder, to = ("allowed", "outside") if key == "commands" else ("data", "elsewhere")
     (r / folder).rename(r / "moved")
     world.link(folder, r / to)
@@ -801,6 +802,24 @@ def test_a_pattern_that_leads_elsewhere_by_anybodys_link_is_named(make_agent):
     for key in ("commands", "writePaths", "readPaths"):
         assert f"policy.{key}[1]: warning: '{shared}/link/**' matches nothing" in told, told
         assert f"policy.{key}[0]" not in told, told
+
+
+def test_a_pattern_is_not_widened_by_a_link_behind_a_link(make_agent, own_folder):
+    """The first one is the owner's, and the second one lies where anybody can replace it."""
+    shared, real = own_folder / "shared", own_folder / "real"
+    for folder in (shared, real):
+        folder.mkdir()
+    shared.chmod(0o777)
+    (shared / "next").symlink_to(real)
+    (own_folder / "owners").symlink_to("shared/next")
+    (own_folder / "good").symlink_to("../" + own_folder.name + "/real")
+    agent = make_agent()
+    agent.write_config(policy={"commands": [f"{own_folder}/owners/**", f"{own_folder}/good/**"]})
+    for path in own_folder.rglob("*"):
+        os.chown(path, agent.account.uid, agent.account.gid, follow_symlinks=False)
+    told = check(agent).stderr
+    assert f"policy.commands[0]: warning: '{shared}/next/**' matches nothing" in told, told
+    assert "policy.commands[1]" not in told, told
 
 
 @pytest.mark.once
