@@ -51,12 +51,18 @@ static int judge(const char *path, const struct stat *st, struct err *err)
 /* --- the way to it -------------------------------------------------------------------------------
  */
 
-/* Whether others can rename what is in the folder. A group of the owner's own number is the owner's
- * alone by the convention of user-private groups. */
-static bool is_open(const struct stat *st)
+/* A group of the owner's own number is the owner's alone by the convention of user-private groups.
+ */
+static bool can_others_write(const struct stat *st)
 {
     bool by_group = (st->st_mode & S_IWGRP) != 0 && st->st_gid != st->st_uid;
-    return (st->st_mode & S_ISVTX) == 0 && (by_group || (st->st_mode & S_IWOTH) != 0);
+    return by_group || (st->st_mode & S_IWOTH) != 0;
+}
+
+/* Whether others can rename what is in the folder. */
+static bool is_open(const struct stat *st)
+{
+    return (st->st_mode & S_ISVTX) == 0 && can_others_write(st);
 }
 
 static int refuse_way(int folder, const struct stat *st, struct err *err)
@@ -150,6 +156,27 @@ static int open_folder(const char *path, struct err *err)
 static bool is_foreign(const struct stat *folder)
 {
     return !is_ours(folder) || (folder->st_mode & (S_IWGRP | S_IWOTH)) != 0;
+}
+
+int trusted_open_to_write(const char *folder, struct err *err)
+{
+    CLEANUP(close_fd) int at = open_folder(folder, err);
+    struct stat st;
+    if (at < 0) {
+        return -1;
+    }
+    CLEANUP(close_fd) int fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return err_set(err, errno, "open '%s'", folder);
+    }
+    if (!is_ours(&st) || can_others_write(&st)) {
+        return err_set(
+            err, ERR_SPEC,
+            "others can write to '%s' (user ID %u, mode %04o): put the files there by "
+            "hand, or have it belong to root or the agent's user, and run 'chmod go-w' on it",
+            folder, (unsigned) st.st_uid, (unsigned) st.st_mode & 07777);
+    }
+    return steal_fd(&fd);
 }
 
 /* For reading; the file is there already. */

@@ -85,6 +85,38 @@ def test_an_agent_takes_folders_that_are_its_own(make_agent, kind):
         agent.stop()
 
 
+@pytest.mark.parametrize("name", [".edgible-deploy.new", ".edgible-deploy"])
+@pytest.mark.parametrize("kind", ["sticky", pytest.param("stranger", marks=[
+    needs_root, pytest.mark.as_root])])
+def test_nothing_is_deployed_into_a_folder_that_others_can_write_to(make_agent, kind, name):
+    """By a link there the agent would remove or move the files of any folder."""
+    agent = make_agent()
+    victim = make(agent.folder / "victim", "closed", agent.account)
+    (victim / "precious").touch()
+    (victim / "other.gone").touch()
+    link = make(agent.source, kind, agent.account) / name
+    link.symlink_to(victim)
+    agent.start()
+    api = Api(agent)
+    file = agent.folder / "web.yaml"
+    file.write_text(yaml.safe_dump(agent.app("web", workload("main", SLEEP))))
+    answer = api.request("PUT", "/v1/applications", file.read_text())
+    assert answer.status == 409, answer
+    assert f"others can write to '{agent.source}'" in answer.json()["detail"]
+    assert "chmod go-w" in answer.json()["detail"]
+    assert sorted(p.name for p in victim.iterdir()) == ["other.gone", "precious"]
+    assert list(agent.source.iterdir()) == [link]
+    assert "cannot be finished: others can write to" in "\n".join(agent.lines())
+    # Documents that somebody else puts there are read as before.
+    agent.put("web.yaml", file.read_text())
+    agent.wait_started("web", "main")
+    # The way out that the message says.
+    link.unlink()
+    make(agent.source, "closed", agent.account)
+    assert api.request("PUT", "/v1/applications", file.read_text()).status == 200
+    assert [p.name for p in agent.source.iterdir()] == ["web.yaml"]
+
+
 def default_config(agent, *left_out):
     config = agent.config()
     for name in left_out:
