@@ -1,9 +1,11 @@
 """Folders that an agent and its clients rely on: nobody else can write to them."""
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
+import struct
 import subprocess
 from pathlib import Path
 
@@ -19,7 +21,20 @@ needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root to make folders 
 # What a folder is, and what is said about it.
 BAD = [pytest.param("link", "is a link"), pytest.param("group", "others can write to"),
        pytest.param("sticky", "others can write to"),
-       pytest.param("stranger", "belongs to the user with ID 12345", marks=needs_root)]
+       pytest.param("stranger", "belongs to the user with ID 12345", marks=needs_root),
+       pytest.param("acl", "others can write to")]
+
+
+def let_in(folder):
+    """One more user may write: its mode shows that as a right of its group."""
+    entries = [(0x01, 7, -1), (0x02, 7, STRANGER), (0x04, 5, -1), (0x10, 7, -1), (0x20, 5, -1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(folder, "system.posix_acl_access", acl)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        pytest.skip("the file system has no access lists")
 
 
 def make(path, kind, account):
@@ -30,6 +45,8 @@ def make(path, kind, account):
     if IS_ROOT:
         os.chown(real, owner, owner if kind == "stranger" else account.gid)
     real.chmod({"group": 0o775, "sticky": 0o1777, "closed": 0o700}.get(kind, 0o755))
+    if kind == "acl":
+        let_in(real)
     if kind == "link":
         path.symlink_to(real)
         os.chown(path, account.uid, account.gid, follow_symlinks=False)
