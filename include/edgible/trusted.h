@@ -53,4 +53,12 @@ int trusted_check_way(const char *path, struct err *err) MUST_CHECK;
  */
 int trusted_open_file(const char *folder, const char *name, struct err *err) MUST_CHECK;
 
+/*
+ * Opens a folder for reading, in which the caller is about to make, rename and remove files with
+ * its own rights. -1 with ERR_SPEC and what to do about it where links of others lead to it, or
+ * where others than root and this process's user can write to it, sticky or not; else with errno.
+ * The caller closes.
+ */
+int trusted_open_to_write(const char *folder, struct err *err) MUST_CHECK;
+
 #endif

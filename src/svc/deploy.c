@@ -164,7 +164,7 @@ static bool refuse_for(struct deploy_refusal *refusal, const struct err *err)
 {
     char text[ERR_MSG_MAX];
     unsigned status = 500;
-    if (err->code == EEXIST || err->code == EBUSY) {
+    if (err->code == EEXIST || err->code == EBUSY || err->code == ERR_SPEC) {
         status = 409;
     } else if (err->code == EACCES || err->code == EPERM || err->code == EROFS) {
         status = 403;

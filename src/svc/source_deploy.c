@@ -232,26 +232,54 @@ int source_deploy_set(struct source_deploy *deploy, const char *application, con
 /* --- doing it ------------------------------------------------------------------------------------
  */
 
-static int open_dir(const char *directory, const char *name, struct err *err)
+/* A folder in the directory, and no link. */
+static int open_folder(int at, const char *name, struct err *err)
 {
-    CLEANUP(free) char *path = xasprintf("%s/%s", directory, name);
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    return fd >= 0 ? fd : err_set(err, errno, "open '%s'", path);
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return fd >= 0 ? fd : err_set(err, errno, "open '%s'", name);
 }
 
-/* Removes the folder and the files in it. */
-static void remove_folder(const char *directory, const char *name)
+/* One that an earlier agent left, which nobody else can have made or put anything into; *ret is -1
+ * where there is none. */
+static int open_left(int at, const char *name, int *ret, struct err *err)
 {
-    CLEANUP(free) char *path = xasprintf("%s/%s", directory, name);
-    DIR *dir = opendir(path);
+    struct stat st;
+    *ret = open_folder(at, name, NULL);
+    if (*ret < 0 && errno == ENOENT) {
+        return 0;
+    }
+    if (*ret < 0 && errno != ENOTDIR && errno != ELOOP) {
+        return err_set(err, errno, "open '%s'", name);
+    }
+    if (*ret < 0 || fstat(*ret, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 0777) != 0700) {
+        return err_set(err, ERR_SPEC,
+                       "'%s' is not a folder of the agent's user with mode 0700: remove it", name);
+    }
+    return 0;
+}
+
+static DIR *list_folder(int folder)
+{
+    CLEANUP(close_fd) int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir != NULL) {
+        (void) steal_fd(&fd);
+    }
+    return dir;
+}
+
+/* Removes the folder of what is prepared, which is open, and the files in it. */
+static void remove_prepared(int at, int folder)
+{
+    DIR *dir = list_folder(folder);
     if (dir == NULL) {
         return;
     }
     for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        (void) unlinkat(dirfd(dir), entry->d_name, 0);
+        (void) unlinkat(folder, entry->d_name, 0);
     }
     (void) closedir(dir);
-    (void) rmdir(path);
+    (void) unlinkat(at, PREPARED, AT_REMOVEDIR);
 }
 
 static int prepare_file(int folder, const struct target *target, struct err *err)
@@ -273,11 +301,10 @@ static int prepare_file(int folder, const struct target *target, struct err *err
     return fsync(fd) == 0 ? 0 : err_set(err, errno, "write '%s' to the disk", name);
 }
 
-static bool is_untouched(const struct source_deploy *deploy, const struct target *target)
+static bool is_untouched(int at, const struct target *target)
 {
-    CLEANUP(free) char *path = xasprintf("%s/%s", deploy->directory, target->name);
     struct stat now;
-    if (stat(path, &now) < 0) {
+    if (fstatat(at, target->name, &now, 0) < 0) {
         return errno == ENOENT && !target->was_there;
     }
     const struct stat *before = &target->before;
@@ -288,36 +315,35 @@ static bool is_untouched(const struct source_deploy *deploy, const struct target
            now.st_ctim.tv_nsec == before->st_ctim.tv_nsec;
 }
 
-static int prepare(const struct source_deploy *deploy, struct err *err)
+static int prepare(const struct source_deploy *deploy, int at, int folder, struct err *err)
 {
-    remove_folder(deploy->directory, PREPARED);
-    CLEANUP(free) char *path = xasprintf("%s/" PREPARED, deploy->directory);
-    if (mkdir(path, 0700) < 0) {
-        return err_set(err, errno, "make '%s'", path);
-    }
-    CLEANUP(close_fd) int folder = open_dir(deploy->directory, PREPARED, err);
-    if (folder < 0) {
-        return -1;
-    }
-    size_t at = 0;
+    size_t next = 0;
     void *value = NULL;
-    while (map_next(deploy->targets, &at, NULL, &value)) {
+    while (map_next(deploy->targets, &next, NULL, &value)) {
         if (prepare_file(folder, value, err) < 0) {
             return -1;
         }
     }
     if (fsync(folder) < 0) {
-        return err_set(err, errno, "write '%s' to the disk", path);
+        return err_set(err, errno, "write '" PREPARED "' to the disk");
     }
-    at = 0;
-    while (map_next(deploy->targets, &at, NULL, &value)) {
+    next = 0;
+    while (map_next(deploy->targets, &next, NULL, &value)) {
         const struct target *target = value;
-        if (!is_untouched(deploy, target)) {
-            return err_set(err, EBUSY, "'%s/%s' was changed meanwhile; nothing was done, try again",
-                           deploy->directory, target->name);
+        if (!is_untouched(at, target)) {
+            return err_set(err, EBUSY, "'%s' was changed meanwhile; nothing was done, try again",
+                           target->name);
         }
     }
     return 0;
+}
+
+static int decide(int at, struct err *err)
+{
+    FAULT_POINT("deploy-prepared");
+    return renameat(at, PREPARED, at, DECIDED) == 0
+               ? 0
+               : err_set(err, errno, "decide on '" DECIDED "'");
 }
 
 /* Moves one file into place, or takes the one away that it speaks of. */
@@ -336,45 +362,71 @@ static int move_file(int from, int to, const char *name, struct err *err)
     return renameat(from, name, to, name) == 0 ? 0 : err_set(err, errno, "move '%s' in", name);
 }
 
-/* What is decided is done; again after a crash. */
-static int finish(const char *directory, struct err *err)
+/* What is decided, the open folder, is done; again after a crash. */
+static int finish(int at, int folder, struct err *err)
 {
-    CLEANUP(close_fd) int to = open_dir(directory, ".", err);
-    CLEANUP(free) char *path = xasprintf("%s/" DECIDED, directory);
-    DIR *dir = to >= 0 ? opendir(path) : NULL;
+    DIR *dir = list_folder(folder);
     if (dir == NULL) {
-        return err_set(err, errno, "open '%s'", path);
+        return err_set(err, errno, "list '" DECIDED "'");
     }
     int rc = 0;
     for (struct dirent *entry = readdir(dir); entry != NULL && rc == 0; entry = readdir(dir)) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            rc = move_file(dirfd(dir), to, entry->d_name, err);
+            rc = move_file(folder, at, entry->d_name, err);
             FAULT_POINT("deploy-file-moved");
         }
     }
     (void) closedir(dir);
-    if (rc == 0 && (fsync(to) < 0 || rmdir(path) < 0)) {
-        rc = err_set(err, errno, "finish the change of '%s'", directory);
+    if (rc == 0 && (fsync(at) < 0 || unlinkat(at, DECIDED, AT_REMOVEDIR) < 0)) {
+        rc = err_set(err, errno, "remove '" DECIDED "'");
     }
     return rc;
 }
 
-int source_deploy_commit(struct source_deploy *deploy, struct err *err)
+/* Removes what is only prepared, and finishes what is decided. */
+static int recover(int at, struct err *err)
 {
-    if (prepare(deploy, err) < 0) {
-        remove_folder(deploy->directory, PREPARED);
+    CLEANUP(close_fd) int prepared = -1;
+    CLEANUP(close_fd) int decided = -1;
+    if (open_left(at, PREPARED, &prepared, err) < 0) {
         return -1;
     }
-    FAULT_POINT("deploy-prepared");
-    CLEANUP(free) char *prepared = xasprintf("%s/" PREPARED, deploy->directory);
-    CLEANUP(free) char *decided = xasprintf("%s/" DECIDED, deploy->directory);
-    if (rename(prepared, decided) < 0) {
-        (void) err_set(err, errno, "decide on '%s'", decided);
-        remove_folder(deploy->directory, PREPARED);
+    if (prepared >= 0) {
+        remove_prepared(at, prepared);
+    }
+    if (open_left(at, DECIDED, &decided, err) < 0) {
+        return -1;
+    }
+    return decided >= 0 ? finish(at, decided, err) : 0;
+}
+
+static int commit(const struct source_deploy *deploy, int at, struct err *err)
+{
+    if (recover(at, err) < 0) {
+        return -1;
+    }
+    if (mkdirat(at, PREPARED, 0700) < 0) {
+        return err_set(err, errno, "make '" PREPARED "'");
+    }
+    CLEANUP(close_fd) int folder = open_folder(at, PREPARED, err);
+    if (folder < 0) {
+        return -1;
+    }
+    if (prepare(deploy, at, folder, err) < 0 || decide(at, err) < 0) {
+        remove_prepared(at, folder);
         return -1;
     }
     FAULT_POINT("deploy-decided");
-    return finish(deploy->directory, err);
+    return finish(at, folder, err);
+}
+
+int source_deploy_commit(struct source_deploy *deploy, struct err *err)
+{
+    CLEANUP(close_fd) int at = trusted_open_to_write(deploy->directory, err);
+    if (at < 0) {
+        return -1;
+    }
+    return commit(deploy, at, err) == 0 ? 0 : err_prefix(err, "'%s'", deploy->directory);
 }
 
 int source_deploy_recover(const char *directory, struct err *err)
@@ -382,8 +434,12 @@ int source_deploy_recover(const char *directory, struct err *err)
     CLEANUP(free) char *decided = xasprintf("%s/" DECIDED, directory);
     CLEANUP(free) char *prepared = xasprintf("%s/" PREPARED, directory);
     struct stat st;
-    if (lstat(prepared, &st) == 0 && S_ISDIR(st.st_mode)) {
-        remove_folder(directory, PREPARED);
+    if (lstat(decided, &st) < 0 && lstat(prepared, &st) < 0) {
+        return 0; /* others may well write to a directory that is only read */
     }
-    return lstat(decided, &st) == 0 && S_ISDIR(st.st_mode) ? finish(directory, err) : 0;
+    CLEANUP(close_fd) int at = trusted_open_to_write(directory, err);
+    if (at < 0) {
+        return -1;
+    }
+    return recover(at, err) == 0 ? 0 : err_prefix(err, "'%s'", directory);
 }

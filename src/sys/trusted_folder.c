@@ -12,7 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
+
+#define FD_LINK_MAX 32
+
+static void name_fd(int fd, char link[FD_LINK_MAX])
+{
+    (void) snprintf(link, FD_LINK_MAX, "/proc/self/fd/%d", fd);
+}
 
 static int refuse_link(const char *path, struct err *err)
 {
@@ -51,19 +59,34 @@ static int judge(const char *path, const struct stat *st, struct err *err)
 /* --- the way to it -------------------------------------------------------------------------------
  */
 
-/* Whether others can rename what is in the folder. A group of the owner's own number is the owner's
- * alone by the convention of user-private groups. */
-static bool is_open(const struct stat *st)
+static bool has_acl(int folder)
 {
-    bool by_group = (st->st_mode & S_IWGRP) != 0 && st->st_gid != st->st_uid;
-    return (st->st_mode & S_ISVTX) == 0 && (by_group || (st->st_mode & S_IWOTH) != 0);
+    char link[FD_LINK_MAX];
+    name_fd(folder, link);
+    return getxattr(link, "system.posix_acl_access", NULL, 0) >= 0 ||
+           (errno != ENODATA && errno != ENOTSUP);
+}
+
+/* A group of this user's own number is its alone by the convention of user-private groups. Root's
+ * is not, and with an ACL the bits of the group are those of everyone that it names. */
+static bool can_others_write(int folder, const struct stat *st)
+{
+    bool is_private = st->st_uid != 0 && st->st_uid == geteuid() && st->st_gid == st->st_uid;
+    bool by_group = (st->st_mode & S_IWGRP) != 0 && (!is_private || has_acl(folder));
+    return by_group || (st->st_mode & S_IWOTH) != 0;
+}
+
+/* Whether others can rename what is in the folder. */
+static bool is_open(int folder, const struct stat *st)
+{
+    return (st->st_mode & S_ISVTX) == 0 && can_others_write(folder, st);
 }
 
 static int refuse_way(int folder, const struct stat *st, struct err *err)
 {
     CLEANUP(free) char *path = doc_path_of(folder, NULL);
     const char *name = path != NULL ? path : "a folder";
-    if (is_open(st)) {
+    if (is_open(folder, st)) {
         return err_set(err, ERR_SPEC,
                        "others can write to '%s' on the way to it (mode %04o): run 'chmod go-w' on "
                        "it, or name another one",
@@ -87,7 +110,7 @@ static bool is_ours(const struct stat *st)
 static int judge_folder(const void *context, int folder, const struct stat *st, struct err *err)
 {
     (void) context;
-    return is_open(st) || !is_ours(st) ? refuse_way(folder, st, err) : 0;
+    return is_open(folder, st) || !is_ours(st) ? refuse_way(folder, st, err) : 0;
 }
 
 /* Judges the folder and all above it. */
@@ -152,11 +175,32 @@ static bool is_foreign(const struct stat *folder)
     return !is_ours(folder) || (folder->st_mode & (S_IWGRP | S_IWOTH)) != 0;
 }
 
+int trusted_open_to_write(const char *folder, struct err *err)
+{
+    CLEANUP(close_fd) int at = open_folder(folder, err);
+    struct stat st;
+    if (at < 0) {
+        return -1;
+    }
+    CLEANUP(close_fd) int fd = openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return err_set(err, errno, "open '%s'", folder);
+    }
+    if (!is_ours(&st) || can_others_write(fd, &st)) {
+        return err_set(
+            err, ERR_SPEC,
+            "others can write to '%s' (user ID %u, mode %04o): put the files there by "
+            "hand, or have it belong to root or the agent's user, and run 'chmod go-w' on it",
+            folder, (unsigned) st.st_uid, (unsigned) st.st_mode & 07777);
+    }
+    return steal_fd(&fd);
+}
+
 /* For reading; the file is there already. */
 static int open_again(int fd)
 {
-    char link[32];
-    (void) snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    char link[FD_LINK_MAX];
+    name_fd(fd, link);
     return open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 }
 

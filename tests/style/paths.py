@@ -48,10 +48,10 @@ ALLOWED = {
     "src/app/plane.c": "realpath",
     "src/io/watch.c": "inotify_add_watch",
     "src/io/server_socket.c": "fchmodat fchownat fstatat lstat open renameat unlink unlinkat",
-    "src/svc/source_deploy.c": "fchmod lstat mkdir open openat opendir rename renameat rmdir stat unlinkat",
+    "src/svc/source_deploy.c": "fchmod fstatat lstat mkdirat openat renameat unlinkat",
     "src/svc/source_directory.c": "opendir",
     "src/sys/secret.c": "open stat",
-    "src/sys/trusted_folder.c": "lstat open openat stat",
+    "src/sys/trusted_folder.c": "getxattr lstat open openat stat",
     # --- Files of the agent: stateDir, runtimeDir, its own executable ---
     "src/app/agent_upgrade.c": "execv posix_spawn readlink",
     "src/io/pump_journal.c": "fstatat open unlink",

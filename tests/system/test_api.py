@@ -302,13 +302,13 @@ def test_put_does_not_take_a_file_of_another(agent, api):
 def test_a_deploy_that_was_decided_is_finished_by_the_next_agent(make_agent):
     agent = make_agent()
     folder = agent.source / ".edgible-deploy"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     os.chown(folder, agent.account.uid, agent.account.gid)
     (folder / "web.yaml").write_text(yaml.safe_dump(agent.app("web", workload("main", SLEEP))))
     agent.put("old.yaml", agent.app("old", workload("main", SLEEP)))
     (folder / "old.yaml.gone").touch()
     prepared = agent.source / ".edgible-deploy.new"
-    prepared.mkdir()
+    prepared.mkdir(mode=0o700)
     os.chown(prepared, agent.account.uid, agent.account.gid)
     (prepared / "no.yaml").write_text("garbage")
     agent.start().wait_started("web", "main")

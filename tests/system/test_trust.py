@@ -1,9 +1,11 @@
 """Folders that an agent and its clients rely on: nobody else can write to them."""
 
 import contextlib
+import errno
 import os
 import shutil
 import socket
+import struct
 import subprocess
 from pathlib import Path
 
@@ -19,7 +21,20 @@ needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root to make folders 
 # What a folder is, and what is said about it.
 BAD = [pytest.param("link", "is a link"), pytest.param("group", "others can write to"),
        pytest.param("sticky", "others can write to"),
-       pytest.param("stranger", "belongs to the user with ID 12345", marks=needs_root)]
+       pytest.param("stranger", "belongs to the user with ID 12345", marks=needs_root),
+       pytest.param("acl", "others can write to")]
+
+
+def let_in(folder):
+    """One more user may write: its mode shows that as a right of its group."""
+    entries = [(0x01, 7, -1), (0x02, 7, STRANGER), (0x04, 5, -1), (0x10, 7, -1), (0x20, 5, -1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(folder, "system.posix_acl_access", acl)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        pytest.skip("the file system has no access lists")
 
 
 def make(path, kind, account):
@@ -30,6 +45,8 @@ def make(path, kind, account):
     if IS_ROOT:
         os.chown(real, owner, owner if kind == "stranger" else account.gid)
     real.chmod({"group": 0o775, "sticky": 0o1777, "closed": 0o700}.get(kind, 0o755))
+    if kind == "acl":
+        let_in(real)
     if kind == "link":
         path.symlink_to(real)
         os.chown(path, account.uid, account.gid, follow_symlinks=False)
@@ -83,6 +100,38 @@ def test_an_agent_takes_folders_that_are_its_own(make_agent, kind):
         agent.start()
         Api(agent)
         agent.stop()
+
+
+@pytest.mark.parametrize("name", [".edgible-deploy.new", ".edgible-deploy"])
+@pytest.mark.parametrize("kind", ["sticky", pytest.param("stranger", marks=[
+    needs_root, pytest.mark.as_root])])
+def test_nothing_is_deployed_into_a_folder_that_others_can_write_to(make_agent, kind, name):
+    """By a link there the agent would remove or move the files of any folder."""
+    agent = make_agent()
+    victim = make(agent.folder / "victim", "closed", agent.account)
+    (victim / "precious").touch()
+    (victim / "other.gone").touch()
+    link = make(agent.source, kind, agent.account) / name
+    link.symlink_to(victim)
+    agent.start()
+    api = Api(agent)
+    file = agent.folder / "web.yaml"
+    file.write_text(yaml.safe_dump(agent.app("web", workload("main", SLEEP))))
+    answer = api.request("PUT", "/v1/applications", file.read_text())
+    assert answer.status == 409, answer
+    assert f"others can write to '{agent.source}'" in answer.json()["detail"]
+    assert "chmod go-w" in answer.json()["detail"]
+    assert sorted(p.name for p in victim.iterdir()) == ["other.gone", "precious"]
+    assert list(agent.source.iterdir()) == [link]
+    assert "cannot be finished: others can write to" in "\n".join(agent.lines())
+    # Documents that somebody else puts there are read as before.
+    agent.put("web.yaml", file.read_text())
+    agent.wait_started("web", "main")
+    # The way out that the message says.
+    link.unlink()
+    make(agent.source, "closed", agent.account)
+    assert api.request("PUT", "/v1/applications", file.read_text()).status == 200
+    assert [p.name for p in agent.source.iterdir()] == ["web.yaml"]
 
 
 def default_config(agent, *left_out):

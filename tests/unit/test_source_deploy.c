@@ -177,6 +177,105 @@ static void a_file_of_others_is_not_overwritten(void **state)
     assert_int_equal(err.code, EEXIST);
 }
 
+static char *make_victim(const char *folder)
+{
+    char *victim = xasprintf("%s/victim", folder);
+    assert_int_equal(mkdir(victim, 0700), 0);
+    put(victim, "precious", "x");
+    put(victim, "other.gone", "x");
+    return victim;
+}
+
+static void try_commit(const char *directory, int code)
+{
+    struct err err = {0};
+    CLEANUP(source_deploy) struct source_deploy *deploy = source_deploy_new(directory);
+    set(deploy, "a", NULL, DOCUMENT("a"));
+    assert_int_equal(source_deploy_commit(deploy, &err), code == 0 ? 0 : -1);
+    assert_int_equal(err.code, code);
+    check(directory, "a.yaml", code == 0 ? DOCUMENT("a") : NULL);
+}
+
+static const char *const left[] = {".edgible-deploy.new", ".edgible-deploy"};
+
+static void a_link_in_the_place_of_its_folders_is_not_followed(void **state)
+{
+    const char *folder = *state;
+    CLEANUP(free) char *victim = make_victim(folder);
+    for (size_t i = 0; i < ARRAY_LEN(left); i++) {
+        struct err err = {0};
+        CLEANUP(free) char *link = xasprintf("%s/%s", folder, left[i]);
+        assert_int_equal(symlink(victim, link), 0);
+        try_commit(folder, ERR_SPEC);
+        assert_int_equal(source_deploy_recover(folder, &err), -1);
+        assert_int_equal(err.code, ERR_SPEC);
+        assert_non_null(strstr(err.msg, folder));
+        assert_int_equal(count_entries(victim), 2);
+        assert_int_equal(unlink(link), 0);
+    }
+    assert_int_equal(count_entries(folder), 1);
+    try_commit(folder, 0);
+}
+
+/* Where its owner and its mode do not say that the agent made it. */
+static void a_folder_that_others_can_have_made_is_not_taken(void **state)
+{
+    const char *folder = *state;
+    for (size_t i = 0; i < ARRAY_LEN(left); i++) {
+        CLEANUP(free) char *path = xasprintf("%s/%s", folder, left[i]);
+        assert_int_equal(mkdir(path, 0700), 0);
+        put(path, "b.yaml", "x");
+        for (int k = 0; k < (geteuid() == 0 ? 2 : 1); k++) {
+            assert_int_equal(chmod(path, k == 0 ? 0755 : 0700), 0);
+            assert_int_equal(k == 0 ? 0 : chown(path, 12345, 12345), 0);
+            assert_int_equal(source_deploy_recover(folder, NULL), -1);
+            try_commit(folder, ERR_SPEC);
+            assert_int_equal(count_entries(path), 1);
+            assert_int_equal(count_entries(folder), 1);
+        }
+        assert_int_equal(remove_tree(path), 0);
+    }
+}
+
+static void what_an_agent_left_is_finished_before_the_next_change(void **state)
+{
+    const char *folder = *state;
+    for (size_t i = 0; i < ARRAY_LEN(left); i++) {
+        CLEANUP(free) char *path = xasprintf("%s/%s", folder, left[i]);
+        assert_int_equal(mkdir(path, 0700), 0);
+        put(path, i == 0 ? "b.yaml" : "c.yaml", DOCUMENT("c"));
+    }
+    try_commit(folder, 0);
+    check(folder, "c.yaml", DOCUMENT("c"));
+    assert_int_equal(count_entries(folder), 2);
+}
+
+static void nothing_is_put_into_a_directory_that_others_can_write_to(void **state)
+{
+    CLEANUP(free) char *folder = xasprintf("%s/documents", (const char *) *state);
+    CLEANUP(free) char *victim = make_victim(*state);
+    CLEANUP(free) char *link = xasprintf("%s/.edgible-deploy.new", folder);
+    CLEANUP(free) char *decided = xasprintf("%s/.edgible-deploy", folder);
+    static const mode_t modes[] = {0757, 01777, 0755};
+    assert_int_equal(mkdir(folder, 0755), 0);
+    for (size_t i = 0; i < (geteuid() == 0 ? 3 : 2); i++) {
+        assert_int_equal(chown(folder, i < 2 ? geteuid() : 12345, (gid_t) -1), 0);
+        assert_int_equal(chmod(folder, modes[i]), 0);
+        assert_int_equal(source_deploy_recover(folder, NULL), 0);
+        try_commit(folder, ERR_SPEC);
+        assert_int_equal(count_entries(folder), 0);
+        assert_int_equal(symlink(victim, link), 0);
+        assert_int_equal(mkdir(decided, 0700), 0);
+        put(decided, "b.yaml", "x");
+        assert_int_equal(source_deploy_recover(folder, NULL), -1);
+        try_commit(folder, ERR_SPEC);
+        assert_int_equal(count_entries(victim), 2);
+        assert_int_equal(count_entries(decided), 1);
+        assert_int_equal(unlink(link), 0);
+        assert_int_equal(remove_tree(decided), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +294,14 @@ int main(void)
                                         remove_folder),
         cmocka_unit_test_setup_teardown(a_file_of_others_is_not_overwritten, make_folder,
                                         remove_folder),
+        cmocka_unit_test_setup_teardown(a_link_in_the_place_of_its_folders_is_not_followed,
+                                        make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_folder_that_others_can_have_made_is_not_taken,
+                                        make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(what_an_agent_left_is_finished_before_the_next_change,
+                                        make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(nothing_is_put_into_a_directory_that_others_can_write_to,
+                                        make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,10 @@
 #include "edgible/trusted.h"
 #include "sys_test.h"
 
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
+#include <sys/xattr.h>
+
 #define STRANGER 12345
 
 static char *root;
@@ -293,6 +297,66 @@ static void test_the_way_through_folders_and_links_of_others_is_not_trusted(void
     assert_int_equal(check("closed/own"), 0);
 }
 
+/* Lets one more user write, which the folder's mode shows as a right of its group. False where the
+ * file system has no such lists. */
+static bool let_in(const char *name)
+{
+    static const struct {
+        struct posix_acl_xattr_header header;
+        struct posix_acl_xattr_entry entries[5];
+    } acl = {
+        {POSIX_ACL_XATTR_VERSION                  },
+        { {ACL_USER_OBJ, 7, (__le32) ACL_UNDEFINED_ID},
+         {ACL_USER, 7, STRANGER + 1},
+         {ACL_GROUP_OBJ, 5, (__le32) ACL_UNDEFINED_ID},
+         {ACL_MASK, 7, (__le32) ACL_UNDEFINED_ID},
+         {ACL_OTHER, 5, (__le32) ACL_UNDEFINED_ID}}
+    };
+    CLEANUP(free) char *path = at(name);
+    struct stat st;
+    if (setxattr(path, "system.posix_acl_access", &acl, sizeof(acl), 0) < 0) {
+        assert_int_equal(errno, ENOTSUP);
+        return false;
+    }
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0775);
+    return true;
+}
+
+static int try_to_write(const char *name)
+{
+    CLEANUP(free) char *path = at(name);
+    struct err err = {0};
+    CLEANUP(close_fd) int fd = trusted_open_to_write(path, &err);
+    return fd >= 0 ? 0 : err.code;
+}
+
+static void test_a_group_may_write_where_it_is_the_users_alone(void **state)
+{
+    (void) state;
+    bool is_root = geteuid() == 0;
+    make_folder("private", 0775);
+    make_folder("listed", 0755);
+    bool has_lists = let_in("listed");
+    if (is_root) {
+        assert_int_equal(check_way("private/missing"), ERR_SPEC);
+        assert_int_equal(try_to_write("private"), ERR_SPEC);
+        give_away("private");
+        give_away("listed");
+        assert_int_equal(seteuid(STRANGER), 0);
+    }
+    bool is_private = is_root || getgid() == getuid();
+    int way = check_way("private/missing");
+    int folder = try_to_write("private");
+    int listed_way = check_way("listed/missing");
+    int listed = try_to_write("listed");
+    assert_int_equal(seteuid(getuid()), 0);
+    assert_int_equal(way, is_private ? 0 : ERR_SPEC);
+    assert_int_equal(folder, way);
+    assert_int_equal(listed_way, has_lists ? ERR_SPEC : 0);
+    assert_int_equal(listed, listed_way);
+}
+
 static void make_file(const char *name, mode_t mode)
 {
     CLEANUP(free) char *path = at(name);
@@ -388,6 +452,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_the_way_through_folders_and_links_of_others_is_not_trusted, make_stage,
             clear_stage),
+        cmocka_unit_test_setup_teardown(test_a_group_may_write_where_it_is_the_users_alone,
+                                        make_stage, clear_stage),
         cmocka_unit_test_setup_teardown(test_files_of_a_folder_that_is_ours_are_opened, make_stage,
                                         clear_stage),
         cmocka_unit_test_setup_teardown(test_what_others_can_put_there_tells_them_nothing,
