@@ -87,6 +87,12 @@ static char *value_of(const char *line, size_t len, const char *name)
     return xstrndup(from, (size_t) (to - from));
 }
 
+/* libcurl sends a header as it is. */
+static bool is_one_line(const char *value)
+{
+    return strpbrk(value, "\r\n") == NULL;
+}
+
 CURLcode http_transfer_resume(struct http_transfer *t)
 {
     t->turn_bytes = 0;
@@ -151,10 +157,10 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
         {"Preference-Applied", &answer->preference },
     };
     for (size_t i = 0; i < ARRAY_LEN(kept) && len < MAX_HEADER_CHARS; i++) {
-        char *value = value_of(line, len, kept[i].name);
-        if (value != NULL) {
+        CLEANUP(free) char *value = value_of(line, len, kept[i].name);
+        if (value != NULL && is_one_line(value)) {
             free(*kept[i].to);
-            *kept[i].to = value;
+            *kept[i].to = steal_ptr(&value);
         }
     }
     answer->is_delimited =
@@ -177,7 +183,7 @@ static int add_header(struct http_transfer *t, const char *name, const char *val
 {
     CLEANUP(free)
     char *line = xasprintf("%s%s%s", name, value[0] != '\0' ? ": " : "", value);
-    struct curl_slist *longer = t->lib->slist_append(t->headers, line);
+    struct curl_slist *longer = is_one_line(line) ? t->lib->slist_append(t->headers, line) : NULL;
     if (longer == NULL) {
         return -1;
     }

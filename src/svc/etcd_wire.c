@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TOKEN_MAX_CHARS ((size_t) 16 * 1024)
+
 /* Codes of gRPC, which the gateway hands on. */
 enum { GRPC_PERMISSION_DENIED = 7, GRPC_UNAUTHENTICATED = 16 };
 
@@ -295,6 +297,21 @@ static int read_error(const struct json *json, struct err *err)
     return err_set(err, known, "etcd says: %.200s", text != NULL ? text : "an error");
 }
 
+/* It becomes a part of a header, of requests to the other endpoints, too. */
+static int read_token(const struct json *json, char **ret, struct err *err)
+{
+    const char *text = json_string(json, "token");
+    size_t len = 0;
+    while (text != NULL && (unsigned char) text[len] > ' ' && text[len] != 0x7f) {
+        len++;
+    }
+    if (text != NULL && (text[len] != '\0' || len > TOKEN_MAX_CHARS)) {
+        return err_set(err, ERR_REMOTE, "a token of etcd is no value of a header");
+    }
+    *ret = xstrdup_or_null(text);
+    return 0;
+}
+
 static int read_body(const struct json *json, struct etcd_answer *ret, struct err *err)
 {
     const struct json *header = json_get(json, "header");
@@ -333,7 +350,9 @@ static int read_body(const struct json *json, struct etcd_answer *ret, struct er
     }
     ret->cluster = xstrdup_or_null(json_string(header, "cluster_id"));
     ret->reason = xstrdup_or_null(json_string(json, "cancel_reason"));
-    ret->token = xstrdup_or_null(json_string(json, "token"));
+    if (read_token(json, &ret->token, err) < 0) {
+        return -1;
+    }
     if (read_kvs(json, ret, err) < 0 || read_responses(json, ret, err) < 0) {
         return err_prefix(err, "an answer of etcd");
     }

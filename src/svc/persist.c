@@ -4,6 +4,7 @@
 #include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "edgible/log.h"
+#include "edgible/parse.h"
 #include "edgible/state_doc.h"
 #include "edgible/statedir.h"
 #include "edgible/strv.h"
@@ -163,8 +164,8 @@ static void clear_pending(struct persist *persist)
     }
 }
 
-/* The next entry at *at; false at the end, or at one that is cut off. */
-static bool next_pending(char **at, char *end, char **ret_name, char **ret_text, int *ret_len)
+/* The next entry at *at; false at the end, or at one that is cut off or damaged. */
+static bool next_pending(char **at, char *end, char **ret_name, char **ret_text, int64_t *ret_len)
 {
     char *line_end = memchr(*at, '\n', (size_t) (end - *at));
     char *space = line_end != NULL ? memrchr(*at, ' ', (size_t) (line_end - *at)) : NULL;
@@ -172,10 +173,11 @@ static bool next_pending(char **at, char *end, char **ret_name, char **ret_text,
         return false;
     }
     *space = '\0';
+    *line_end = '\0';
     *ret_name = *at;
-    *ret_len = (int) strtol(space + 1, NULL, 10);
     *ret_text = line_end + 1;
-    if (*ret_len > end - *ret_text) {
+    if (strchr(*at, '/') == NULL || parse_int(space + 1, -1, end - *ret_text, ret_len, NULL) < 0 ||
+        *ret_len == 0) {
         return false;
     }
     *at = *ret_text + (*ret_len > 0 ? *ret_len : 0);
@@ -327,13 +329,16 @@ static int read_pending(struct persist *persist, struct err *err)
     char *at = data;
     char *name = NULL;
     char *text = NULL;
-    int bytes = 0;
+    int64_t bytes = 0;
     while (next_pending(&at, data + len, &name, &text, &bytes)) {
-        CLEANUP(free) char *copy = bytes >= 0 ? xstrndup(text, (size_t) bytes) : NULL;
+        CLEANUP(free) char *copy = bytes > 0 ? xstrndup(text, (size_t) bytes) : NULL;
         keep_pending(persist, name, copy);
+        persist->pending_bytes = (size_t) (at - data);
     }
-    persist->pending_bytes = len;
-    return 0;
+    /* What is cut off would take the next entries for its own text. */
+    return ftruncate(persist->pending_fd, (off_t) persist->pending_bytes) == 0
+               ? 0
+               : err_set(err, errno, "shorten '%s'", persist->pending_path);
 }
 
 static bool is_below(const char *name, const char *folder)

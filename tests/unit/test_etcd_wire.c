@@ -189,6 +189,38 @@ static void errors_are_told_apart(void **state)
     }
 }
 
+static void a_token_is_a_word_of_a_header(void **state)
+{
+    (void) state;
+    static const struct {
+        const char *token;
+        bool is_good;
+    } cases[] = {
+        {"ZTOKJZbA.14",        true },
+        {"eyJh.e30.-_~+/=",    true },
+        {"tok\\r\\nX-Evil: 1", false},
+        {"tok\\nX-Evil",       false},
+        {"tok\\rX-Evil",       false},
+        {"tok\\u0001",         false},
+        {"tok\\u007f",         false},
+        {"two words",          false},
+    };
+    struct err err = {0};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct etcd_answer a = {0};
+        CLEANUP(free) char *text = xasprintf("{\"header\":{},\"token\":\"%s\"}", cases[i].token);
+        assert_int_equal(read_text(text, &a, &err), cases[i].is_good ? 0 : -1);
+        if (cases[i].is_good) {
+            assert_string_equal(a.token, cases[i].token);
+        }
+        etcd_answer_fini(&a);
+    }
+    struct etcd_answer a = {0};
+    CLEANUP(free) char *text = xasprintf("{\"header\":{},\"token\":\"%020000d\"}", 1);
+    assert_int_equal(read_text(text, &a, &err), -1);
+    etcd_answer_fini(&a);
+}
+
 static int count_line(void *arg, struct buf *line)
 {
     assert_int_equal(strlen(buf_str(line)), line->len);
@@ -237,6 +269,7 @@ int main(void)
         cmocka_unit_test(the_keys_of_an_answer_are_bounded_and_those_of_a_line_are_not),
         cmocka_unit_test(answers_are_read),
         cmocka_unit_test(errors_are_told_apart),
+        cmocka_unit_test(a_token_is_a_word_of_a_header),
         cmocka_unit_test(lines_may_be_cut_anywhere_and_have_a_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

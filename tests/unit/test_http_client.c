@@ -83,6 +83,7 @@ struct asked {
     size_t in_turn, most_in_turn;
     uint64_t turns; /* that all of it took */
     bool is_delimited;
+    char *etag; /* NULL: none */
     struct err err;
 };
 
@@ -102,6 +103,7 @@ static void on_done(void *arg, const struct http_answer *answer, const struct er
 {
     struct asked *asked = arg;
     asked->is_delimited = answer->is_delimited;
+    asked->etag = xstrdup_or_null(answer->etag);
     if (err != NULL) {
         asked->err = *err;
     } else if (answer->body.len > 0) {
@@ -233,6 +235,36 @@ static void headers_without_an_end_are_refused(void **state)
     buf_fini(&asked.got);
 }
 
+/* What a server says may become a header of the next request. */
+static void no_header_is_more_than_a_line(void **state)
+{
+    (void) state;
+    static const struct {
+        const char *head, *etag;
+    } cases[] = {
+        {"HTTP/1.1 200 OK\r\nETag: \"a b\"\r\nContent-Length: 0\r\n\r\n",          "\"a b\""},
+        {"HTTP/1.1 200 OK\r\nETag: \"a\rX-Evil: 1\"\r\nContent-Length: 0\r\n\r\n", NULL     },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct server server = {.head = cases[i].head};
+        struct asked asked = {0};
+        ask(&server, &asked, false);
+        CLEANUP(free) char *etag = asked.etag;
+        assert_int_equal(asked.err.code, 0);
+        assert_int_equal(etag == NULL, cases[i].etag == NULL);
+        assert_true(etag == NULL || strcmp(etag, cases[i].etag) == 0);
+    }
+    struct err err = {0};
+    CLEANUP(loop) struct loop *loop = loop_new(&err);
+    CLEANUP(http_client) struct http_client *client = http_client_new(loop, &err);
+    const char *headers[] = {"Authorization: tok\r\nX-Evil: 1", NULL};
+    struct http_request request = {
+        .url = "http://127.0.0.1:1/", .method = "GET", .headers = headers};
+    assert_null(http_call_new(client, &request, on_done, NULL, &err));
+    headers[0] = "Authorization: tok\nX-Evil: 1";
+    assert_null(http_call_new(client, &request, on_done, NULL, &err));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +273,7 @@ int main(void)
         cmocka_unit_test(codings_are_refused),
         cmocka_unit_test(a_length_that_overflows_is_none),
         cmocka_unit_test(headers_without_an_end_are_refused),
+        cmocka_unit_test(no_header_is_more_than_a_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

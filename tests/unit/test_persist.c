@@ -116,7 +116,17 @@ static void an_entry_that_is_cut_off_was_not_made(void **state)
                                       "units/a/x.json 5\nhello"
                                       "units/b/y.json 9",
                                       "units/a/x.json 5\nhello"
-                                      "\n"};
+                                      "\n",
+                                      "units/a/x.json 5\nhello"
+                                      "units/a/x.json -7\n",
+                                      "units/a/x.json 5\nhello"
+                                      "units/a/x.json 4294967295\n",
+                                      "units/a/x.json 5\nhello"
+                                      "units/a/x.json \n",
+                                      "units/a/x.json 5\nhello"
+                                      "units/a/x.json 2x\nhi",
+                                      "units/a/x.json 5\nhello"
+                                      "x.json 2\nhi"};
     for (size_t i = 0; i < ARRAY_LEN(cut); i++) {
         CLEANUP(free) char *pending = in_scratch("run/pending");
         put_file(pending, cut[i]);
@@ -125,6 +135,28 @@ static void an_entry_that_is_cut_off_was_not_made(void **state)
         persist_remove(persist, "units/a/x.json");
         flush(persist);
     }
+}
+
+static void put_one(struct persist *persist)
+{
+    persist_put(persist, "units/c/z.json", "later");
+}
+
+/* The second agent is killed before the disk has anything. */
+static void an_entry_that_is_cut_off_takes_none_of_the_next_agent(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *pending = in_scratch("run/pending");
+    put_file(pending, "units/a/x.json 5\nhello"
+                      "units/b/y.json 12\nhel");
+    put_and_die(put_one);
+    assert_file(pending, "units/a/x.json 5\nhello"
+                         "units/c/z.json 5\nlater");
+    CLEANUP(persist) struct persist *persist = open_persist("boot");
+    assert_records(persist, "units/a/x.json=hello;units/c/z.json=later;");
+    persist_remove(persist, "units/a/x.json");
+    persist_remove(persist, "units/c/z.json");
+    flush(persist);
 }
 
 static void another_boot_leaves_nothing_of_the_last(void **state)
@@ -265,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_record_is_on_the_disk_and_private),
         cmocka_unit_test(what_was_pending_at_a_kill_is_found_and_written),
         cmocka_unit_test(an_entry_that_is_cut_off_was_not_made),
+        cmocka_unit_test(an_entry_that_is_cut_off_takes_none_of_the_next_agent),
         cmocka_unit_test(another_boot_leaves_nothing_of_the_last),
         cmocka_unit_test(a_record_of_this_boot_is_replaced_without_new_files),
         cmocka_unit_test(a_record_of_this_boot_that_found_no_room_is_tried_again),
