@@ -4,7 +4,7 @@
  *
  * A link is followed only where root, this process's user or a user that the caller names made it,
  * and never one of /proc: what it leads to depends on another process, whose own mounts would give
- * it any name.
+ * it any name. A walk follows at most 16 links and opens at most 256 components.
  */
 #ifndef EDGIBLE_DOC_PATH_H
 #define EDGIBLE_DOC_PATH_H
@@ -42,6 +42,7 @@ struct doc_path_rules {
      * wherever its links lead. */
     bool is_confined;
     const char *end;      /* in the path: no component from here on is opened; NULL: all are */
+    unsigned *steps_left; /* what may still be opened, by this walk and others; NULL: no matter */
     const void *context;  /* of the functions, each of which may be NULL */
     doc_path_fn *on_link; /* one that would be followed */
     doc_path_fn *on_own;  /* a component of the path itself, before a link of it is followed */
@@ -59,8 +60,9 @@ struct doc_path {
 };
 
 /*
- * Opens an absolute path. -1 with ERR_SPEC where the path has a `..` or a link on its way is not
- * followed, with EINVAL where it is not absolute, else with errno. The caller closes.
+ * Opens an absolute path. -1 with ERR_SPEC where the path has a `..`, a link on its way is not
+ * followed, or it leads through too many folders, with EINVAL where it is not absolute, else with
+ * errno. The caller closes.
  */
 int doc_path_open_fd(const char *path, const struct doc_path_rules *rules,
                      struct err *err) MUST_CHECK;

@@ -13,8 +13,10 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-/* As in the kernel; and no links that take turns in being long. */
-#define LINKS_MAX 40
+/* Fewer links than the kernel follows, no links that take turns in being long, and no longer way
+ * than takes a millisecond. */
+#define LINKS_MAX 16
+#define STEPS_MAX 256
 #define TARGETS_MAX ((size_t) 4 * PATH_MAX)
 
 /* A walk along a path, component by component. */
@@ -28,6 +30,7 @@ struct walk {
     size_t own_len;   /* of the path, that are gone */
     size_t targets;   /* bytes of all links so far */
     unsigned links;
+    unsigned steps;
     uid_t top;       /* whose the root folder is: root, whom some user namespaces call otherwise */
     bool is_steady;  /* all folders so far are root's, and nobody else can write to them */
     bool may_miss;   /* the end of the path need not be there */
@@ -146,6 +149,19 @@ static int follow_link(struct walk *walk, const struct doc_path_spot *spot, int 
     return walk->at >= 0 ? 0 : err_set(err, errno, "open '/'");
 }
 
+/* Whether one thing more may be opened. */
+static int count_step(struct walk *walk, struct err *err)
+{
+    unsigned *left = walk->rules->steps_left;
+    if (++walk->steps > STEPS_MAX || (left != NULL && *left == 0)) {
+        return err_set(err, ERR_SPEC, "'%.200s' leads through too many folders", walk->path);
+    }
+    if (left != NULL) {
+        --*left;
+    }
+    return 0;
+}
+
 /* As a folder first, which mounts what is mounted when it is gone into. */
 static int open_component(int folder, const char *name)
 {
@@ -158,6 +174,9 @@ static int open_component(int folder, const char *name)
 static int step(struct walk *walk, const struct doc_path_spot *spot, struct err *err)
 {
     const struct doc_path_rules *rules = walk->rules;
+    if (count_step(walk, err) < 0) {
+        return -1;
+    }
     CLEANUP(close_fd) int next = open_component(walk->at, spot->name);
     if (next < 0 && errno == ENOENT && spot->place != NULL && rules->make != NULL) {
         if (rules->make(rules->context, spot, err) < 0) {
@@ -228,7 +247,7 @@ static int begin_walk(struct walk *walk, struct err *err)
     if (walk->path[0] != '/') {
         return err_set(err, EINVAL, "'%s' is not an absolute path", walk->path);
     }
-    if (doc_path_check(walk->path, err) < 0) {
+    if (doc_path_check(walk->path, err) < 0 || count_step(walk, err) < 0) {
         return -1;
     }
     walk->at = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);

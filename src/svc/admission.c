@@ -107,11 +107,16 @@ char *admission_write_refusal(const struct policy_config *policy, const char *pa
 /* --- one workload --------------------------------------------------------------------------------
  */
 
+/* What is opened for the paths of a workload, and of all in a document: some 5 and 40 ms. */
+#define STEPS_MAX 1024
+#define STEPS_MAX_ALL 8192
+
 struct asked {
     const struct policy_config *policy;
     const struct workload_spec *workload;
     const char *own_user;
     struct buf *why; /* the sentence that refuses it; empty: nothing does */
+    unsigned steps_left;
 };
 
 /* "workingDir leads to …". */
@@ -137,9 +142,9 @@ static const char *own_path(const struct workload_spec *w)
 
 /* Where a path leads just now. It is judged again when it is opened, which knows whose links are
  * followed. ret_exists: NULL: that is not asked. NULL with err. */
-static char *find_path(const char *path, bool *ret_exists, struct err *err)
+static char *find_path(struct asked *a, const char *path, bool *ret_exists, struct err *err)
 {
-    static const struct doc_path_rules rules = {.any_owner = true};
+    const struct doc_path_rules rules = {.any_owner = true, .steps_left = &a->steps_left};
     struct doc_path found = {.fd = -1};
     if (doc_path_find(path, &rules, &found, err) < 0) {
         return NULL;
@@ -162,7 +167,7 @@ static void check_program(struct asked *a, const char *field, const char *progra
         CLEANUP(free)
         char *absolute = item[0] == '/' ? xstrdup(item) : xasprintf("%s/%s", folder, item);
         bool exists = false;
-        CLEANUP(free) char *path = find_path(absolute, &exists, &err);
+        CLEANUP(free) char *path = find_path(a, absolute, &exists, &err);
         bool is_bare = strchr(program, '/') == NULL;
         if (is_bare && !exists) {
             continue; /* another folder of PATH has it, or none: a launch judges that */
@@ -183,19 +188,19 @@ static void check_program(struct asked *a, const char *field, const char *progra
 #define NO_COMMAND "\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01"
 
 /* Every program of that folder is one that the policy allows. */
-static bool is_allowed_folder(const struct policy_config *policy, const char *folder)
+static bool is_allowed_folder(struct asked *a, const char *folder)
 {
-    CLEANUP(free) char *real = find_path(folder, NULL, NULL);
+    CLEANUP(free) char *real = find_path(a, folder, NULL, NULL);
     CLEANUP(free) char *any = real != NULL ? xasprintf("%s/%s", real, NO_COMMAND) : NULL;
-    return any != NULL && policy_matches_any(&policy->commands, any);
+    return any != NULL && policy_matches_any(&a->policy->commands, any);
 }
 
-static bool is_allowed_search_path(const struct policy_config *policy, const char *text)
+static bool is_allowed_search_path(struct asked *a, const char *text)
 {
     for (;; text++) {
         size_t len = strcspn(text, ":");
         CLEANUP(free) char *folder = xstrndup(text, len);
-        if (!is_allowed_folder(policy, folder)) {
+        if (!is_allowed_folder(a, folder)) {
             return false;
         }
         text += len;
@@ -227,7 +232,7 @@ static void check_variable(struct asked *a, const char *variable)
                    "allow, and policy.env does not list it",
                    name);
     } else if (strcmp(name, "PATH") == 0 && variable[len] == '=' &&
-               !is_allowed_search_path(a->policy, variable + len + 1)) {
+               !is_allowed_search_path(a, variable + len + 1)) {
         buf_add_str(a->why, "env.PATH: it names a folder whose programs policy.commands of this "
                             "device does not allow, and policy.env does not list PATH");
     } else if (strcmp(name, "HOME") == 0 && variable[len] == '=' &&
@@ -251,7 +256,7 @@ static void check_path(struct asked *a, const char *field, const char *given)
         return;
     }
     struct err err = {0};
-    CLEANUP(free) char *path = find_path(given, NULL, &err);
+    CLEANUP(free) char *path = find_path(a, given, NULL, &err);
     CLEANUP(free)
     char *refusal = path != NULL ? admission_write_refusal(a->policy, path)
                                  : xasprintf("policy.writePaths: %s", err.msg);
@@ -264,7 +269,7 @@ static void check_path(struct asked *a, const char *field, const char *given)
 static void check_read_path(struct asked *a, const char *field, const char *given)
 {
     struct err err = {0};
-    CLEANUP(free) char *path = find_path(given, NULL, &err);
+    CLEANUP(free) char *path = find_path(a, given, NULL, &err);
     if (path == NULL) {
         buf_printf(a->why, "%s '%s': policy.readPaths: %s", field, given, err.msg);
     } else if (!policy_matches_any(&a->policy->read_paths, path)) {
@@ -368,10 +373,16 @@ static void check_privileges(struct asked *a)
     }
 }
 
-static void check_workload(struct asked *a)
+/* judges_paths: else a launch does. */
+static void check_workload(struct asked *a, bool judges_paths)
 {
     const struct workload_spec *w = a->workload;
     check_user(a);
+    check_limits(a);
+    check_privileges(a);
+    if (!judges_paths) {
+        return;
+    }
     if (a->policy->has_commands && a->why->len == 0) {
         check_program(a, "command[0]", w->command.items[0]);
         check_env(a);
@@ -382,15 +393,17 @@ static void check_workload(struct asked *a)
     check_path(a, "workingDir", w->working_dir);
     check_path(a, "logFile", w->log_file);
     check_reads(a);
-    check_limits(a);
-    check_privileges(a);
 }
 
 char *admission_start_refusal(const struct policy_config *policy,
                               const struct workload_spec *workload, const char *own_user)
 {
     CLEANUP(buf) struct buf why = {0};
-    struct asked a = {.policy = policy, .workload = workload, .own_user = own_user, .why = &why};
+    struct asked a = {.policy = policy,
+                      .workload = workload,
+                      .own_user = own_user,
+                      .why = &why,
+                      .steps_left = STEPS_MAX};
     if (!policy->present) {
         return NULL;
     }
@@ -501,14 +514,19 @@ char *admission_policy_refusal(const struct config *config, const struct app_spe
     if (refusal != NULL) {
         return refusal;
     }
+    unsigned left = STEPS_MAX_ALL;
     for (size_t i = 0; i < app->workload_count; i++) {
         CLEANUP(buf) struct buf why = {0};
-        struct asked a = {
-            .policy = policy, .workload = &app->workloads[i], .own_user = own_user, .why = &why};
+        struct asked a = {.policy = policy,
+                          .workload = &app->workloads[i],
+                          .own_user = own_user,
+                          .why = &why,
+                          .steps_left = STEPS_MAX};
         if (!app->workloads[i].supported) {
             continue;
         }
-        check_workload(&a);
+        check_workload(&a, left >= STEPS_MAX);
+        left -= STEPS_MAX - a.steps_left;
         if (why.len > 0) {
             return xasprintf("spec.workloads[%zu] ('%s').%s", i, app->workloads[i].name, why.data);
         }

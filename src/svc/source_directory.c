@@ -19,6 +19,8 @@
 #define WAIT_FOR_WRITER_MS 250
 #define LOST_RETRY_MS 2000
 #define MAX_FILES 10000
+/* Whoever writes to the folder can have it overflow again and again. */
+#define SAY_LEFT_OUT_MS 3600000
 
 struct source_directory {
     struct source base;
@@ -28,8 +30,11 @@ struct source_directory {
     mono_ms scan_at;     /* what the timer is armed for */
     struct map *files;   /* name → struct source_file */
     struct map *holders; /* application → struct source_file that it was taken from last */
+    DIR *dir;            /* whose names the scan under way reads; NULL: it has them all */
     struct strv names;   /* of the scan under way */
     size_t next;         /* of them */
+    size_t left_out;     /* names of the scan under way that are too many */
+    mono_ms say_left_out_at;
     bool is_scanning;
     bool must_wait;             /* somebody writes to one of them */
     bool must_repeat;           /* something changed meanwhile */
@@ -246,12 +251,7 @@ static void lose(struct source_directory *source, int error)
 /* False where the file is read beside the loop. */
 static bool refresh(struct source_directory *source, const char *name, bool at_once)
 {
-    struct source_file *file = get_file(source, name);
-    if (file == NULL) {
-        log_error("source", "'%s' is left out: more than %d files", name, MAX_FILES);
-        return true;
-    }
-    file->is_present = true;
+    struct source_file *file = map_get(source->files, name);
     enum source_read result = source_file_refresh(file, &source->base, at_once);
     bool is_beside = result == SOURCE_READ_BESIDE;
     source->beside = is_beside ? file : NULL;
@@ -275,7 +275,6 @@ static bool forget_absent(struct source_directory *source)
         } else if (!file->is_present) {
             absent[count++] = file->name;
         }
-        file->is_present = false;
     }
     for (size_t i = 0; i < count; i++) {
         struct source_file *file = map_remove(source->files, absent[i]);
@@ -289,24 +288,39 @@ static bool forget_absent(struct source_directory *source)
     return count > 0;
 }
 
-/* Reads the names of all files; -1 with errno where that cannot be done to its end. */
-static int list_names(struct source_directory *source)
+/* The names known already stay, wherever in the folder they stand. */
+static void take_name(struct source_directory *source, const char *name)
 {
-    DIR *dir = opendir(source->directory);
-    if (dir == NULL) {
-        return -1;
+    struct source_file *file = get_file(source, name);
+    if (file == NULL || source->names.count >= MAX_FILES) {
+        source->left_out++;
+    } else {
+        strv_add(&source->names, name);
     }
+    if (file != NULL) {
+        file->is_present = true;
+    }
+}
+
+/* Reads names, until `end` where that is not -1: 1 where those are all, 0 where more are to come,
+ * -1 with errno. */
+static int list_names(struct source_directory *source, mono_ms end)
+{
     errno = 0;
-    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+    for (struct dirent *entry = readdir(source->dir); entry != NULL; entry = readdir(source->dir)) {
         if (source_directory_takes(entry->d_name)) {
-            strv_add(&source->names, entry->d_name);
+            take_name(source, entry->d_name);
+        }
+        if (end >= 0 && loop_now() >= end) {
+            return 0;
         }
         errno = 0;
     }
-    int error = errno;
-    (void) closedir(dir);
-    errno = error;
-    return error == 0 ? 0 : -1;
+    if (errno != 0) {
+        return -1;
+    }
+    (void) closedir(steal_ptr(&source->dir));
+    return 1;
 }
 
 /* A file that did not fit may do so since another one was read, or is gone. */
@@ -328,8 +342,20 @@ static void drop_scan(struct source_directory *source)
     if (source->beside != NULL) {
         source_file_drop_reading(steal_ptr(&source->beside));
     }
+    if (source->dir != NULL) {
+        (void) closedir(steal_ptr(&source->dir));
+    }
     strv_fini(&source->names);
     source->is_scanning = false;
+}
+
+static void say_left_out(struct source_directory *source)
+{
+    if (source->left_out > 0 && loop_now() >= source->say_left_out_at) {
+        source->say_left_out_at = loop_now() + SAY_LEFT_OUT_MS;
+        log_error("source", "'%s' has more than %d files: %zu of them are left out",
+                  source->directory, MAX_FILES, source->left_out);
+    }
 }
 
 static void end_scan(struct source_directory *source, bool is_awaited)
@@ -341,9 +367,12 @@ static void end_scan(struct source_directory *source, bool is_awaited)
         free(steal_ptr(&source->trouble));
         say_source(source, EVENT_SOURCE_BACK, " again");
     }
-    bool is_changed = forget_absent(source) || source->has_changed;
+    bool is_gone = forget_absent(source);
+    bool is_changed = is_gone || source->has_changed;
     bool waits = source->must_wait || is_room_found(source);
-    mono_ms pause = source->must_repeat ? SETTLE_MS : waits ? WAIT_FOR_WRITER_MS : RESCAN_MS;
+    bool must_repeat = source->must_repeat || (is_gone && source->left_out > 0);
+    say_left_out(source);
+    mono_ms pause = must_repeat ? SETTLE_MS : waits ? WAIT_FOR_WRITER_MS : RESCAN_MS;
     scan_at(source, loop_now() + pause);
     source->has_changed = false;
     if (is_changed || !source->was_scanned) {
@@ -357,9 +386,16 @@ static void end_scan(struct source_directory *source, bool is_awaited)
 /* Reads on, a turn's worth. */
 static void go_on(struct source_directory *source, bool at_once)
 {
-    mono_ms end = loop_now() + LOOP_SHARE_MS;
-    while (source->next < source->names.count) {
-        if (!at_once && loop_now() >= end) {
+    mono_ms end = at_once ? -1 : loop_now() + LOOP_SHARE_MS;
+    int listed = source->dir != NULL ? list_names(source, end) : 1;
+    if (listed < 0) {
+        int error = errno;
+        drop_scan(source);
+        lose(source, error);
+        return;
+    }
+    while (listed == 0 || source->next < source->names.count) {
+        if (listed == 0 || (end >= 0 && loop_now() >= end)) {
             scan_at(source, 0);
             return;
         }
@@ -381,14 +417,19 @@ static void begin_scan(struct source_directory *source, bool at_once)
 {
     /* First the watch, then the look: what changes in between is seen by one of them. */
     watch_again(source);
-    source->is_scanning = true;
     source->must_wait = source->must_repeat = false;
-    source->next = 0;
-    if (list_names(source) < 0) {
-        int error = errno;
-        drop_scan(source);
-        lose(source, error);
+    source->next = source->left_out = 0;
+    source->dir = opendir(source->directory);
+    if (source->dir == NULL) {
+        lose(source, errno);
         return;
+    }
+    source->is_scanning = true;
+    size_t at = 0;
+    void *value = NULL;
+    while (map_next(source->files, &at, NULL, &value)) {
+        struct source_file *file = value;
+        file->is_present = false;
     }
     go_on(source, at_once);
 }

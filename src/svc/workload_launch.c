@@ -19,6 +19,8 @@
 
 /* As the kernel calls a user that it has no name for. */
 #define NOBODY 65534
+/* What is opened for the paths of a launch, some 5 ms, beside those that admission.c judges. */
+#define STEPS_MAX 1024
 
 /* Whether the path lies below the agent's log folder; then the folder's length, else 0. */
 static uint32_t own_length(const char *log_dir, const char *path)
@@ -262,8 +264,15 @@ struct launch {
     int sandbox_fd;          /* -1: none */
     bool has_filter;         /* beside it */
     struct syscall_filter filter;
-    bool runs_fd; /* program.fd is executed, as its path could lead elsewhere by then */
+    unsigned steps_left; /* what may be opened for its paths */
+    bool runs_fd;        /* program.fd is executed, as its path could lead elsewhere by then */
 };
+
+/* Before anything is opened. */
+#define NO_LAUNCH                                                                                  \
+    {                                                                                              \
+        .program.fd = -1, .folder.fd = -1, .sandbox_fd = -1, .steps_left = STEPS_MAX               \
+    }
 
 static void cleanup_launch(struct launch *launch)
 {
@@ -280,17 +289,18 @@ static int refuse_launch(struct err *err, char *take_sentence)
 }
 
 /* Links of its user give it nothing that it has not: what they lead to is judged. */
-static struct doc_path_rules make_rules(const struct workload *w)
+static struct doc_path_rules make_rules(const struct workload *w, struct launch *launch)
 {
-    return (struct doc_path_rules){.has_user = true, .user = w->creds->uid};
+    return (struct doc_path_rules){
+        .has_user = true, .user = w->creds->uid, .steps_left = &launch->steps_left};
 }
 
 /* A path that cannot be opened need not be refused: the start fails of it, with its own reason. */
-static int open_path(const struct workload *w, const char *path, const char *key,
-                     struct doc_path *ret, struct err *err)
+static int open_path(const struct workload *w, struct launch *launch, const char *path,
+                     const char *key, struct doc_path *ret, struct err *err)
 {
     struct err why = {0};
-    const struct doc_path_rules rules = make_rules(w);
+    const struct doc_path_rules rules = make_rules(w, launch);
     if (doc_path_open(path, &rules, ret, &why) == 0 || why.code != ERR_SPEC) {
         return 0;
     }
@@ -304,7 +314,7 @@ static int check_program(const struct workload *w, struct launch *launch, struct
         const char *item = launch->paths.items[i];
         CLEANUP(free)
         char *absolute = item[0] == '/' ? xstrdup(item) : xasprintf("%s/%s", folder, item);
-        if (open_path(w, absolute, "policy.commands", &launch->program, err) < 0) {
+        if (open_path(w, launch, absolute, "policy.commands", &launch->program, err) < 0) {
             return -1;
         }
     }
@@ -327,7 +337,8 @@ static int check_folders(const struct workload *w, struct launch *launch, struct
 {
     struct err reason = {0};
     const char *given = w->spec.working_dir;
-    if (given != NULL && open_path(w, given, "policy.writePaths", &launch->folder, err) < 0) {
+    if (given != NULL &&
+        open_path(w, launch, given, "policy.writePaths", &launch->folder, err) < 0) {
         return -1;
     }
     launch->is_folder_known = given != NULL;
@@ -340,7 +351,7 @@ static int check_folders(const struct workload *w, struct launch *launch, struct
     if (w->spec.log_file == NULL) {
         return 0;
     }
-    const struct doc_path_rules rules = make_rules(w);
+    const struct doc_path_rules rules = make_rules(w, launch);
     CLEANUP(doc_path) struct doc_path log = {.fd = -1};
     refusal = doc_path_find(w->spec.log_file, &rules, &log, &reason) == 0
                   ? admission_write_refusal(w->ctx->policy, log.path)
@@ -366,7 +377,7 @@ static int launch_check(const struct workload *w, struct launch *launch, struct 
  * again, as it was opened. */
 static int judge_launch(const struct workload *w, struct err *err)
 {
-    CLEANUP(launch) struct launch launch = {.program.fd = -1, .folder.fd = -1, .sandbox_fd = -1};
+    CLEANUP(launch) struct launch launch = NO_LAUNCH;
     const char *path = own_env(w, "PATH");
     spawn_find_paths(w->spec.command.items[0], path != NULL ? path : SPAWN_DEFAULT_PATH,
                      &launch.paths);
@@ -374,9 +385,9 @@ static int judge_launch(const struct workload *w, struct err *err)
 }
 
 /* The program that the command most likely means; the caller frees. */
-static char *guess_program(const struct workload *w, const struct launch *launch)
+static char *guess_program(const struct workload *w, struct launch *launch)
 {
-    const struct doc_path_rules rules = make_rules(w);
+    const struct doc_path_rules rules = make_rules(w, launch);
     const char *folder = w->spec.working_dir != NULL ? w->spec.working_dir : "/";
     for (size_t i = 0; i < launch->paths.count; i++) {
         const char *item = launch->paths.items[i];
@@ -430,7 +441,7 @@ int workload_spawn(const struct workload *w, const struct strv *command, int out
                    struct err *err)
 {
     CLEANUP(strv) struct strv env = {0};
-    CLEANUP(launch) struct launch launch = {.program.fd = -1, .folder.fd = -1, .sandbox_fd = -1};
+    CLEANUP(launch) struct launch launch = NO_LAUNCH;
     make_env(w, command == &w->spec.health.command, &env);
     const char *path = own_env(w, "PATH");
     spawn_find_paths(command->items[0], path != NULL ? path : SPAWN_DEFAULT_PATH, &launch.paths);

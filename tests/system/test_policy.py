@@ -337,6 +337,30 @@ def test_links_of_third_users_are_refused_and_those_of_the_workloads_user_follow
                                 workingDir=f"{r}/data/users-data"))
 
 
+@pytest.mark.once
+def test_paths_through_too_many_folders_are_refused(world):
+    """Each of these ends where the policy allows it; the folders on the way would hold the loop.
+    What an ordinary path needs is not counted with them."""
+    deep = world.root / "data" / "/".join("d" * 120)
+    deep.mkdir(parents=True)
+    (deep / "touch").symlink_to(world.root / "allowed/touch")
+    (deep / "allowed").symlink_to(world.root / "allowed")
+    (deep / "again").symlink_to(deep)
+    touch, marker = str(world.root / "allowed/touch"), str(world.marker / "x")
+    world.agent.start()
+    folders = [f"{deep}{'/.' * n}/allowed" for n in range(20)]
+    for name, fields in {
+            "program": {"command": [str(deep / "again/again/touch"), marker]},
+            "search": {"command": ["touch", marker], "env": {"PATH": ":".join(folders)}},
+            "folder": {"command": [touch, marker], "workingDir": str(deep / "again/again")},
+            "log": {"command": [touch, marker], "logFile": str(deep / "again/again/x.log")}}.items():
+        world.agent.deploy(name, workload("main", **fields))
+        refused = world.agent.wait_event("policy-refused", name)
+        assert "too many folders" in refused["message"] or name == "search"
+    world.agent.run("app", workload("main", ["touch", marker], workingDir=str(deep),
+                                    env={"PATH": ":".join(folders[:3])}))
+
+
 @pytest.mark.as_root
 def test_a_program_in_a_folder_that_its_user_cannot_enter_is_not_run(world):
     """The policy allows it, and the agent can open it: that gives the user no right."""

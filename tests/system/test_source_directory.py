@@ -419,6 +419,36 @@ def test_a_thousand_files(agent):
     agent.stop(timeout=300)
 
 
+@pytest.mark.once
+def test_more_files_than_are_read_are_told_of_once(make_agent):
+    """The files that are known stay, whatever others come."""
+    agent = make_agent()
+
+    def told():
+        return [line for line in agent.lines() if "left out" in line]
+
+    def fill(first, end):
+        for n in range(first, end):
+            os.link(empty, agent.source / f"{n}.yaml")
+
+    empty = agent.work / "empty"
+    empty.write_text("[]")
+    os.chown(empty, agent.account.uid, agent.account.gid)
+    fill(0, 10003)
+    agent.start()
+    agent.wait(told, "the files that are too many to be told of", timeout=60)
+    for n in range(4):
+        agent.remove(f"{n}.yaml")
+    agent.deploy("app", MAIN)
+    agent.wait_started("app", "main", timeout=60)
+    fill(10003, 10103)
+    agent.deploy("app", workload("main", SLEEP, env={"CHANGED": "yes"}))
+    agent.wait_started("app", "main", count=2, timeout=60)
+    assert not agent.events("removed")
+    line, = told()
+    assert f"'{agent.source}' has more than 10000 files: 3 of them are left out" in line
+
+
 def test_another_directory_that_cannot_be_read_whole_removes_nothing(agent):
     pid, = agent.run("app", workload("main", SLEEP))
     other = agent._make("other.d")

@@ -293,6 +293,36 @@ static void what_links_lead_through_is_bounded(void **state)
     assert_int_equal(open_code("usr", &rules, &err), EINVAL);
 }
 
+static void what_a_walk_opens_is_bounded(void **state)
+{
+    (void) state;
+    unsigned left = 270;
+    const struct doc_path_rules rules = {0};
+    const struct doc_path_rules shared = {.steps_left = &left};
+    struct err err = {0};
+    CLEANUP(buf) struct buf path = {0};
+    buf_add_str(&path, root);
+    for (int i = 0; i < 250; i++) {
+        buf_add_str(&path, "/d");
+        assert_int_equal(mkdir(path.data, 0755), 0);
+    }
+    assert_int_equal(open_code(path.data, &rules, &err), 0);
+    CLEANUP(free) char *link = xasprintf("%s/top", path.data);
+    CLEANUP(free) char *longer = xasprintf("%s/d/d/d", link);
+    assert_int_equal(symlink(root, link), 0);
+    assert_int_equal(open_code(longer, &rules, &err), ERR_SPEC);
+    assert_non_null(strstr(err.msg, "leads through too many folders"));
+    assert_int_equal(open_code(path.data, &shared, &err), 0);
+    assert_int_equal(left, 270 - 251 - 2); /* "/", "tmp" and root's own */
+    assert_int_equal(open_code(path.data, &shared, &err), ERR_SPEC);
+    assert_int_equal(left, 0);
+    make_link("up", ".");
+    CLEANUP(free) char *sixteen = at("up/up/up/up/up/up/up/up/up/up/up/up/up/up/up/up");
+    CLEANUP(free) char *more = xasprintf("%s/up", sixteen);
+    assert_int_equal(open_code(sixteen, &rules, &err), 0);
+    assert_int_equal(open_code(more, &rules, &err), ELOOP);
+}
+
 static int count_own(const void *context, const struct doc_path_spot *spot, struct err *err)
 {
     struct buf *seen = *(struct buf *const *) context;
@@ -349,6 +379,7 @@ int main(void)
         STAGED(no_link_of_proc_is_followed),
         STAGED(the_mounts_of_another_process_name_nothing),
         STAGED(what_links_lead_through_is_bounded),
+        STAGED(what_a_walk_opens_is_bounded),
         STAGED(the_caller_is_asked_about_the_paths_own_components),
         cmocka_unit_test(a_path_is_settled_where_only_root_and_the_user_can_change_it),
     };
