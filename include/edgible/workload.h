@@ -53,8 +53,9 @@ struct workload_ctx {
     const struct cgroup_root *cgroups; /* NULL: none */
     const struct creds *own_creds;     /* the agent's user; NULL: could not be looked up yet */
     const char *device_name;
-    const char *log_dir;
-    struct rlimit open_files; /* what workloads get */
+    const char *log_dir;       /* without links, as the agent found it at its start */
+    const char *log_dir_given; /* as the configuration names it, and documents may */
+    struct rlimit open_files;  /* what workloads get */
     const struct policy_config *policy;
     struct stop_times *stop_times;
     struct health_shared *health;

@@ -20,23 +20,14 @@
 /* As the kernel calls a user that it has no name for. */
 #define NOBODY 65534
 
-/* Whether the path lies below the agent's log folder; then the folder's length, else 0. */
-static uint32_t own_length(const char *log_dir, const char *path)
-{
-    size_t len = strlen(log_dir);
-    while (len > 1 && log_dir[len - 1] == '/') {
-        len--;
-    }
-    return strncmp(path, log_dir, len) == 0 && path[len] == '/' ? (uint32_t) len : 0;
-}
-
 /* Who its log belongs to, and with whose rights it is handled. A workload of root has no other
  * rights than the agent. */
 static struct log_owner make_owner(const struct workload *w, const struct creds *creds,
                                    const char *path)
 {
-    struct log_owner owner = {
-        .uid = (uid_t) -1, .gid = (gid_t) -1, .own_len = own_length(w->ctx->log_dir, path)};
+    struct log_owner owner = {.uid = (uid_t) -1,
+                              .gid = (gid_t) -1,
+                              .own_len = workload_own_length(w->ctx->log_dir, path)};
     owner.is_confined = w->spec.sandbox.present && owner.own_len == 0;
     if (!creds->change) {
         return owner;
@@ -73,7 +64,7 @@ struct log_owner workload_log_owner(const struct workload *w)
     return (struct log_owner){.is_user = geteuid() == 0,
                               .uid = NOBODY,
                               .gid = NOBODY,
-                              .own_len = own_length(w->ctx->log_dir, path)};
+                              .own_len = workload_own_length(w->ctx->log_dir, path)};
 }
 
 const struct strv *workload_log_allowed(const struct workload *w)

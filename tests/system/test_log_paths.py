@@ -105,6 +105,36 @@ def test_a_log_is_no_way_out_of_a_sandbox(make_agent, user):
     assert (outside / "x.log").read_text() == "precious\n"
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_log_in_the_log_folder_is_no_way_out_of_a_sandbox(make_agent, named):
+    """The workload, of the agent's user, makes the agent's log folder a link. The way to that folder
+    has a link of the owner's, which counts, and which documents may name."""
+    agent = make_agent()
+    own, outside, link = agent.work / "own", agent.work / "outside", agent.work / "link"
+    for folder in (own, outside, outside / "app"):
+        folder.mkdir()
+        os.chown(folder, agent.account.uid, agent.account.gid)
+    link.symlink_to(own)
+    os.chown(link, agent.account.uid, agent.account.gid, follow_symlinks=False)
+    agent.log_dir = link / "log"
+    agent.write_config()
+    agent.start()
+    fields = {"logFile": str(link / "log/app/main.log")} if named else {}
+    script = (f"echo before; while ! [ -e {own}/go ]; do sleep 0.1; done; "
+              f"mv {own}/log {own}/old; ln -s {outside} {own}/log; "
+              "while :; do echo text; sleep 0.05; done")
+    agent.run("app", workload("main", sh(script), sandbox={"write": [str(own)]}, **fields))
+    log = own / "log/app/main.log"
+    wait_for(lambda: log.exists() and log.read_text() == "before\n", "the log")
+    assert str(log) in Api(agent).request("GET", "/v1/applications/app").text
+    (outside / "app/main.log.1").write_text("precious\n")
+    (own / "go").touch()
+    agent.wait_event("disk-full", "app")
+    assert os.listdir(outside / "app") == ["main.log.1"]
+    answer = Api(agent).request("GET", "/v1/applications/app/workloads/main/logs")
+    assert "precious" not in answer.text
+
+
 def test_existing_files_are_not_taken_for_logs(make_agent):
     agent = make_agent()
     folder = make_folder(agent, "own")

@@ -293,6 +293,36 @@ static void a_link_that_the_workload_made_is_not_followed(void **state)
     assert_int_equal(open_fails(path, 4711), ERR_SPEC);
 }
 
+/* What could be such a link came after the agent found the way without one. */
+static void no_link_leads_to_the_log_folder(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *real = in_scratch("real-top");
+    CLEANUP(free) char *top = in_scratch("top");
+    CLEANUP(free) char *logs = in_scratch("top/logs");
+    CLEANUP(free) char *path = in_scratch("top/logs/x.log");
+    CLEANUP(free) char *outside = in_scratch("outside");
+    CLEANUP(free) char *leaked = in_scratch("outside/x.log");
+    struct pump_log log = {.file = path, .max_size_bytes = 100, NOBODY_ELSE};
+    log.owner.own_len = (uint32_t) strlen(logs);
+    assert_int_equal(mkdir(real, 0755), 0);
+    assert_int_equal(mkdir(outside, 0755), 0);
+    assert_int_equal(symlink(real, top), 0);
+    unsigned happened = 0;
+    struct err err = {.code = 0};
+    CLEANUP(logfile) struct logfile *lf = logfile_new(&log);
+    assert_int_equal(logfile_open(lf, 0, &happened, &err), -1);
+    assert_int_equal(err.code, ELOOP);
+    assert_int_equal(unlink(top), 0);
+    assert_int_equal(mkdir(top, 0755), 0);
+    assert_int_equal(symlink(outside, logs), 0);
+    assert_int_equal(logfile_open(lf, 0, &happened, &err), -1);
+    assert_int_equal(err.code, ELOOP);
+    assert_int_equal(access(leaked, F_OK), -1);
+    assert_int_equal(unlink(logs), 0);
+    assert_int_equal(logfile_open(lf, 0, &happened, &err), 0);
+}
+
 /* A link of root's in a folder of another user's: that user can move it to any name there. */
 static void a_link_that_another_user_can_move_is_not_followed(void **state)
 {
@@ -753,6 +783,7 @@ int main(void)
         cmocka_unit_test(rotation_leaves_others_files_alone),
         cmocka_unit_test(only_regular_files_are_opened),
         cmocka_unit_test(a_link_that_the_workload_made_is_not_followed),
+        cmocka_unit_test(no_link_leads_to_the_log_folder),
         cmocka_unit_test(a_link_that_another_user_can_move_is_not_followed),
         cmocka_unit_test(rotation_is_exact_to_the_line),
         cmocka_unit_test(the_oldest_goes),
