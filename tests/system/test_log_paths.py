@@ -3,6 +3,7 @@ workload's user could not write, rename or read itself."""
 
 import contextlib
 import os
+import pwd
 
 import pytest
 
@@ -151,6 +152,45 @@ def test_existing_files_are_not_taken_for_logs(make_agent):
         assert f"{folder / name}" in failed["message"]
     for name in files:
         assert (folder / name).read_text() == "precious\n"
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize(("user", "policy"), [("root", True), ("other", False)])
+def test_what_a_third_user_made_first_is_no_log(make_agent, user, policy):
+    """In a folder where all may make files; it is not read back, either."""
+    agent = make_agent()
+    folder, third = agent.work / "open", pwd.getpwnam("nobody")
+    folder.mkdir()
+    folder.chmod(0o1777)
+    log = folder / "x.log"
+    log.touch()
+    log.chmod(0o666)
+    os.chown(log, third.pw_uid, third.pw_gid)
+    if policy:
+        with_policy(agent, f"{folder}/**")
+    agent.start()
+    fields = fields_of(agent) if user == "other" else {}
+    agent.deploy("app", workload("main", sh("echo secret"), logFile=str(log), restart=FAIL_AT_ONCE,
+                                 **fields))
+    assert f"belongs to uid {third.pw_uid}" in agent.wait_event("failed", "app")["message"]
+    assert log.read_text() == ""
+    log.write_text("forged\n")
+    answer = Api(agent).request("GET", "/v1/applications/app/workloads/main/logs")
+    assert "forged" not in answer.text
+
+
+@pytest.mark.as_user
+def test_a_log_that_root_made_for_another_goes_on(make_agent):
+    if os.geteuid() != 0:
+        pytest.skip("only root can make it")
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    log = folder / "x.log"
+    log.write_text("before\n")
+    log.chmod(0o666)
+    agent.start()
+    agent.run("app", workload("main", sh("echo after; exec sleep 1000000"), logFile=str(log)))
+    wait_for(lambda: log.read_text() == "before\nafter\n", "the log to go on")
 
 
 def test_a_file_of_the_kernel_is_no_log(make_agent):

@@ -2,6 +2,8 @@
 #include "edgible/logfile.h"
 #include "test_pump_kit.h"
 
+#include <sys/xattr.h>
+
 static struct logfile *open_log(const char *path, uint64_t max_size, unsigned max_files)
 {
     struct pump_log log = {
@@ -259,6 +261,53 @@ static void rotation_leaves_others_files_alone(void **state)
     assert_file(second, "another's\n");
     assert_file(beyond, "another's\n");
     assert_file(path, "12345678\n");
+}
+
+/* A third user, who may make files in the folder, makes them first. */
+static void what_a_third_user_made_is_no_log(void **state)
+{
+    (void) state;
+    if (geteuid() != 0) {
+        skip(); /* needs other users */
+    }
+    CLEANUP(free) char *dir = make_users_folder("squat");
+    CLEANUP(free) char *path = in_scratch("squat/x.log");
+    CLEANUP(free) char *rotated = in_scratch("squat/x.log.1");
+    assert_int_equal(chmod(dir, 01777), 0);
+    const struct log_owner nobody_else = {.uid = (uid_t) -1, .gid = (gid_t) -1};
+    const struct log_owner *const owners[] = {&other_user, &nobody_else};
+    for (size_t i = 0; i < ARRAY_LEN(owners); i++) {
+        const struct {
+            uid_t uid;
+            int code;
+        } cases[] = {
+            {4713,                                ERR_SPEC                         },
+            {0,                                   0                                },
+            {owners[i]->is_user ? 4711U : 65533U, owners[i]->is_user ? 0 : ERR_SPEC},
+        };
+        for (size_t k = 0; k < ARRAY_LEN(cases); k++) {
+            CLEANUP(logfile) struct logfile *lf = NULL;
+            put_file(path, "");
+            assert_int_equal(chmod(path, 0666), 0);
+            assert_int_equal(chown(path, cases[k].uid, 4713), 0);
+            assert_int_equal(open_as(path, owners[i], &lf), cases[k].code);
+            assert_int_equal(unlink(path), 0);
+        }
+        /* With the mark, which its owner can set. It is neither renamed nor removed. */
+        CLEANUP(logfile) struct logfile *lf = NULL;
+        put_file(rotated, "another's\n");
+        assert_int_equal(chown(rotated, 4713, 4713), 0);
+        if (setxattr(rotated, "user.edgible.log", "1", 1, 0) < 0) {
+            skip(); /* no attributes here, and so no mark */
+        }
+        assert_int_equal(open_as(path, owners[i], &lf), 0);
+        (void) put(lf, "12345678\n", 0);
+        (void) put(lf, "12345678\n", 0);
+        assert_file(rotated, "another's\n");
+        assert_file(path, "12345678\n");
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(unlink(rotated), 0);
+    }
 }
 
 static void only_regular_files_are_opened(void **state)
@@ -781,6 +830,7 @@ int main(void)
         cmocka_unit_test(the_policy_judges_each_opening),
         cmocka_unit_test(cutting_a_file_off_is_judged_like_a_rotation),
         cmocka_unit_test(rotation_leaves_others_files_alone),
+        cmocka_unit_test(what_a_third_user_made_is_no_log),
         cmocka_unit_test(only_regular_files_are_opened),
         cmocka_unit_test(a_link_that_the_workload_made_is_not_followed),
         cmocka_unit_test(no_link_leads_to_the_log_folder),
