@@ -95,9 +95,8 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     list_init(&sup->sweeps);
     sup->by_key = map_new();
     sup->pump_async = loop_async_new(params->loop, on_pump_events, sup);
-    const struct policy_config *policy = params->policy;
-    sup->pump = pump_new(params->journal_dir, policy->has_write_paths ? &policy->write_paths : NULL,
-                         on_pump_notify, sup, err);
+    sup->pump = pump_new(params->journal_dir, workload_policy_paths(params->policy), on_pump_notify,
+                         sup, err);
     if (sup->pump == NULL) {
         return NULL;
     }

@@ -67,12 +67,21 @@ struct log_owner workload_log_owner(const struct workload *w)
                               .own_len = workload_own_length(w->ctx->log_dir, path)};
 }
 
+const struct strv *workload_policy_paths(const struct policy_config *policy)
+{
+    static char all[] = "/**";
+    static char *patterns[] = {all};
+    static const struct strv anywhere = {.items = patterns, .count = 1};
+    if (policy->has_write_paths) {
+        return &policy->write_paths;
+    }
+    return policy->present ? &anywhere : NULL;
+}
+
 const struct strv *workload_log_allowed(const struct workload *w)
 {
-    const struct policy_config *policy = w->ctx->policy;
     bool has_log_file = workload_old_log(w) != NULL ? w->has_log_file : w->spec.log_file != NULL;
-    bool is_limited = has_log_file && policy->has_write_paths;
-    return is_limited ? &policy->write_paths : NULL;
+    return has_log_file ? workload_policy_paths(w->ctx->policy) : NULL;
 }
 
 struct pump_log workload_log(const struct workload *w, char **path)

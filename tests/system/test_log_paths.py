@@ -154,6 +154,36 @@ def test_existing_files_are_not_taken_for_logs(make_agent):
         assert (folder / name).read_text() == "precious\n"
 
 
+def test_a_policy_without_write_paths_keeps_content_of_others(make_agent):
+    """It is neither written to nor read back. What an agent made goes on, of version 0.1.0, too,
+    which set no mark."""
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    keys, older, log = folder / "authorized_keys", folder / "older.log", folder / "new.log"
+    for path, text, mode in ((keys, "precious\n", 0o600), (older, "before\n", 0o640)):
+        path.write_text(text)
+        give(agent, path, mode)
+    agent.write_config(policy={"commands": ["/bin/**", "/usr/bin/**"]})
+    agent.start()
+    fields = {"restart": FAIL_AT_ONCE, **fields_of(agent)}
+    agent.deploy("keys", workload("main", sh("echo after"), logFile=str(keys), **fields))
+    failed = agent.wait_event("failed", "keys")["message"]
+    assert f"'{keys}' has content that the agent did not write" in failed
+    answer = Api(agent).request("GET", "/v1/applications/keys/workloads/main/logs")
+    assert "precious" not in answer.text
+    assert keys.read_text() == "precious\n"
+    script = sh("echo after; exec sleep 1000000")
+    agent.run("older", workload("main", script, logFile=str(older), **fields))
+    agent.run("new", workload("main", script, logFile=str(log), **fields))
+    wait_for(lambda: older.read_text() == "before\nafter\n", "the older log to go on")
+    wait_for(lambda: log.exists() and log.read_text() == "after\n", "the log")
+    log.chmod(0o644)  # from now on it is known by its mark alone
+    agent.stop()
+    agent.start()
+    wait_for(lambda: older.read_text() == "before\nafter\nafter\n", "the older log to go on")
+    wait_for(lambda: log.read_text() == "after\nafter\n", "the log to go on")
+
+
 @pytest.mark.as_root
 @pytest.mark.parametrize(("user", "policy"), [("root", True), ("other", False)])
 def test_what_a_third_user_made_first_is_no_log(make_agent, user, policy):
