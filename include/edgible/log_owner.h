@@ -32,7 +32,9 @@ struct log_owner {
     gid_t gid;        /* the workload's: a file in the agent's folder can be read by this group */
     uint32_t group_count;
     gid_t groups[LOG_OWNER_GROUPS];
-    uint32_t own_len; /* this many bytes of the path are the agent's log folder; 0: outside of it */
+    /* This many bytes of the path, in which there is no link, are the agent's log folder; 0: the
+     * log is outside of it. */
+    uint32_t own_len;
 };
 
 /* What log_owner_leave() needs to put back. The thread's own; borrowed by nobody. */

@@ -53,8 +53,9 @@ struct workload_ctx {
     const struct cgroup_root *cgroups; /* NULL: none */
     const struct creds *own_creds;     /* the agent's user; NULL: could not be looked up yet */
     const char *device_name;
-    const char *log_dir;
-    struct rlimit open_files; /* what workloads get */
+    const char *log_dir;       /* without links, as the agent found it at its start */
+    const char *log_dir_given; /* as the configuration names it, and documents may */
+    struct rlimit open_files;  /* what workloads get */
     const struct policy_config *policy;
     struct stop_times *stop_times;
     struct health_shared *health;
@@ -150,6 +151,9 @@ char *workload_waits_for(const struct workload *workload);
 char *workload_log_file(const struct workload *workload);
 /* With whose rights that file is read. */
 struct log_owner workload_log_owner(const struct workload *workload);
+/* Where a policy lets a document's log be, and with that no content in it that no agent wrote;
+ * NULL: there is no policy. Borrowed. */
+const struct strv *workload_policy_paths(const struct policy_config *policy);
 /* The patterns of the policy that its place must match; NULL: none. Borrowed. */
 const struct strv *workload_log_allowed(const struct workload *workload);
 /* Where it stands; the workload's, NULL while it is closed. */

@@ -67,7 +67,7 @@ static int open_number_entered(const struct log_files *files, uint64_t n, struct
         return err_set(err, errno, "open '%s'", files->path);
     }
     /* A second name can be one that somebody gave to another's file. */
-    if (!S_ISREG(st.st_mode) || st.st_nlink > 1) {
+    if (!S_ISREG(st.st_mode) || st.st_nlink > 1 || logfile_is_foreign(files->way, &st)) {
         return err_set(err, EINVAL, "'%s' is not a log file of its own", files->path);
     }
     if (files->way->is_limited && st.st_size > 0 && !logfile_is_ours(files->way, fd, &st)) {

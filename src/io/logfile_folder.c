@@ -1,7 +1,8 @@
 /*
  * logfile: the way to the file's folder (doc_path.h). Links of the log's owner are followed, too,
- * with the agent's rights none that others can move, and none below the agent's own log folder. Of
- * a workload in a sandbox, only those that it cannot have put there: they would lead out of it.
+ * with the agent's rights none that others can move. Of a workload in a sandbox, only those that it
+ * cannot have put there: they would lead out of it. None on the way to a log in the agent's own log
+ * folder, whose path has none when the agent starts.
  */
 #include "edgible/doc_path.h"
 #include "edgible/fd.h"
@@ -96,29 +97,19 @@ static int take_folder(const struct logfile *lf, const struct doc_path_spot *spo
     return 0;
 }
 
-/* How a component of the log's own path stands to the agent's log folder. */
-enum own { OWN_NOT, OWN_TOP, OWN_BELOW };
-
-static enum own find_own(const struct logfile *lf, size_t begin, size_t len)
-{
-    if (lf->owner.own_len == 0 || begin + len < lf->owner.own_len) {
-        return OWN_NOT;
-    }
-    return begin + len == lf->owner.own_len ? OWN_TOP : OWN_BELOW;
-}
-
 static int check_own(const void *context, const struct doc_path_spot *spot, struct err *err)
 {
     const struct logfile *lf = context;
-    enum own own = find_own(lf, (size_t) (spot->place - lf->path), strlen(spot->name));
+    size_t own_len = lf->owner.own_len;
+    bool is_above = (size_t) (spot->place - lf->path) + strlen(spot->name) < own_len;
     bool is_link = S_ISLNK(spot->st->st_mode);
-    if (is_link && own != OWN_BELOW) {
+    if (is_link && own_len == 0) {
         return 0;
     }
     if (!S_ISDIR(spot->st->st_mode)) {
         return err_set(err, is_link ? ELOOP : ENOTDIR, "'%s' of '%s'", spot->name, lf->path);
     }
-    return own == OWN_NOT ? 0 : take_folder(lf, spot, err);
+    return own_len == 0 || is_above ? 0 : take_folder(lf, spot, err);
 }
 
 int logfile_watch_folder(const struct logfile *lf, int inotify_fd, uint32_t mask)
@@ -141,9 +132,7 @@ int logfile_open_dir(const struct logfile *lf, bool make, int *ret_fd, struct er
         .has_user = lf->owner.is_user,
         .user = lf->owner.is_user ? lf->owner.uid : getuid(),
         .is_confined = lf->owner.is_confined,
-        /* With the user's rights such a link is no harm; the way to the agent's own folder was
-         * named by the configuration. */
-        .closed_folders = !lf->owner.is_user && lf->owner.own_len == 0,
+        .closed_folders = !lf->owner.is_user, /* with the user's rights such a link is no harm */
         .end = logfile_base(lf),
         .context = lf,
         .on_own = check_own,

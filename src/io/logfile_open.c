@@ -37,8 +37,9 @@ static int create_file(const struct logfile *lf, int dir, int *ret_fd, struct er
 
 /*
  * Whether an existing file may be written to. An agent that appends to whatever a document names
- * would fill programs and configuration files, so what is not a plain log file is refused; where a
- * policy is in force, content that no agent wrote is refused, too.
+ * would fill programs and configuration files, so what is not a plain log file is refused, as is
+ * one that another user made first, to read what is printed; where a policy is in force, content
+ * that no agent wrote is refused, too.
  */
 static int check_file(const struct logfile *lf, int fd, const struct stat *st, bool *ret_ours,
                       struct err *err)
@@ -52,11 +53,10 @@ static int check_file(const struct logfile *lf, int fd, const struct stat *st, b
     if ((st->st_mode & 0111) != 0) {
         return err_set(err, ERR_SPEC, "'%s' is executable and is not used as a log", lf->path);
     }
-    bool is_foreign_owner =
-        lf->owner.own_len > 0 && st->st_uid != geteuid() && st->st_uid != lf->owner.uid;
-    if (is_foreign_owner) {
-        return err_set(err, ERR_SPEC, "'%s' belongs to uid %u, and not to the agent", lf->path,
-                       (unsigned) st->st_uid);
+    if (logfile_is_foreign(lf, st)) {
+        return err_set(err, ERR_SPEC,
+                       "'%s' belongs to uid %u, and not to root, the agent or the workload's user",
+                       lf->path, (unsigned) st->st_uid);
     }
     if (lf->is_limited && !*ret_ours && st->st_size > 0) {
         return err_set(err, ERR_SPEC,

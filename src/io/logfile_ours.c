@@ -51,11 +51,17 @@ static bool is_as_made(const struct logfile *lf, const struct stat *st)
     return (is_workloads || is_agents) && (st->st_mode & 07777) == 0640;
 }
 
+bool logfile_is_foreign(const struct logfile *lf, const struct stat *st)
+{
+    return st->st_uid != 0 && st->st_uid != getuid() && st->st_uid != lf->owner.uid;
+}
+
 bool logfile_is_ours(const struct logfile *lf, int fd, const struct stat *st)
 {
     char value[1];
     return S_ISREG(st->st_mode) && st->st_nlink == 1 &&
-           (is_as_made(lf, st) || fgetxattr(fd, MARK_NAME, value, sizeof(value)) == 1);
+           (is_as_made(lf, st) ||
+            (!logfile_is_foreign(lf, st) && fgetxattr(fd, MARK_NAME, value, sizeof(value)) == 1));
 }
 
 bool logfile_is_name_ours(const struct logfile *lf, int dir, const char *name)

@@ -80,7 +80,11 @@ int logfile_take_file(const struct logfile *lf, int fd, struct err *err) MUST_CH
 int logfile_check_storage(const struct logfile *lf, int fd, struct err *err) MUST_CHECK;
 /* Marks a file as a log of this agent's, where the file system can hold that. */
 void logfile_mark(int fd);
-/* Whether an agent made the file: it has the mark, or is as an agent makes it. */
+/* Whether the file is another's than root's, the agent's or the workload's user's: that one can
+ * read it, and change what is in it. */
+bool logfile_is_foreign(const struct logfile *lf, const struct stat *st);
+/* Whether an agent made the file: it has the mark, which anybody can set on a file of his own, or
+ * is as an agent makes it. */
 bool logfile_is_ours(const struct logfile *lf, int fd, const struct stat *st);
 /* The same of a name in the folder. False where it is not there, or cannot be looked at. */
 bool logfile_is_name_ours(const struct logfile *lf, int dir, const char *name);

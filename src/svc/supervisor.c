@@ -1,7 +1,9 @@
 #include "edgible/supervisor.h"
 
 #include "edgible/check_mark.h"
+#include "edgible/doc_path.h"
 #include "edgible/http_client.h"
+#include "edgible/log.h"
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
 #include "supervisor_private.h"
@@ -65,21 +67,36 @@ static size_t checks_at_once(const struct rlimit *open_files)
     return share < 1 ? 1 : share > HEALTH_CHECKS_MAX ? HEALTH_CHECKS_MAX : (size_t) share;
 }
 
+/* Links on the way are the configuration's at the agent's start alone: a workload in a sandbox that
+ * may write to a folder above could put others there. The caller frees. */
+static char *find_log_dir(const char *given)
+{
+    const struct doc_path_rules rules = {0};
+    struct err err = {0};
+    char text[ERR_MSG_MAX];
+    CLEANUP(doc_path) struct doc_path found = {.fd = -1};
+    if (doc_path_find(given, &rules, &found, &err) < 0) {
+        log_warn("supervisor", "logDir: %s", err_text(&err, text, sizeof(text)));
+        return xstrdup(given);
+    }
+    return steal_ptr(&found.path);
+}
+
 struct supervisor *supervisor_new(const struct supervisor_params *params, struct err *err)
 {
     CLEANUP(supervisor) struct supervisor *sup = xcalloc(1, sizeof(*sup));
     sup->params = *params;
     sup->device_name = xstrdup(params->device_name);
-    sup->log_dir = xstrdup(params->log_dir);
+    sup->log_dir_given = xstrdup(params->log_dir);
+    sup->log_dir = find_log_dir(params->log_dir);
     sup->boot_id = xstrdup(params->boot_id);
     sup->own_creds = creds_lookup(NULL, NULL, NULL);
     list_init(&sup->members);
     list_init(&sup->sweeps);
     sup->by_key = map_new();
     sup->pump_async = loop_async_new(params->loop, on_pump_events, sup);
-    const struct policy_config *policy = params->policy;
-    sup->pump = pump_new(params->journal_dir, policy->has_write_paths ? &policy->write_paths : NULL,
-                         on_pump_notify, sup, err);
+    sup->pump = pump_new(params->journal_dir, workload_policy_paths(params->policy), on_pump_notify,
+                         sup, err);
     if (sup->pump == NULL) {
         return NULL;
     }
@@ -101,6 +118,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
         .own_creds = sup->own_creds,
         .device_name = sup->device_name,
         .log_dir = sup->log_dir,
+        .log_dir_given = sup->log_dir_given,
         .open_files = params->open_files_before,
         .policy = params->policy,
         .stop_times = &sup->stop_times,
@@ -136,6 +154,7 @@ void supervisor_free(struct supervisor *sup)
     map_free(sup->by_key);
     free(sup->device_name);
     free(sup->log_dir);
+    free(sup->log_dir_given);
     free(sup->boot_id);
     free(sup->sandboxed.uids);
     creds_free(sup->own_creds);

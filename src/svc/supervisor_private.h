@@ -50,7 +50,7 @@ struct sandboxed {
 struct supervisor {
     struct supervisor_params params;
     struct workload_ctx ctx;
-    char *device_name, *log_dir, *boot_id;
+    char *device_name, *log_dir, *log_dir_given, *boot_id;
     struct creds *own_creds; /* looked up once: the name services are slow */
     pid_t helper;            /* 0: none */
     struct list members;

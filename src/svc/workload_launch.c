@@ -22,23 +22,14 @@
 /* What is opened for the paths of a launch, some 5 ms, beside those that admission.c judges. */
 #define STEPS_MAX 1024
 
-/* Whether the path lies below the agent's log folder; then the folder's length, else 0. */
-static uint32_t own_length(const char *log_dir, const char *path)
-{
-    size_t len = strlen(log_dir);
-    while (len > 1 && log_dir[len - 1] == '/') {
-        len--;
-    }
-    return strncmp(path, log_dir, len) == 0 && path[len] == '/' ? (uint32_t) len : 0;
-}
-
 /* Who its log belongs to, and with whose rights it is handled. A workload of root has no other
  * rights than the agent. */
 static struct log_owner make_owner(const struct workload *w, const struct creds *creds,
                                    const char *path)
 {
-    struct log_owner owner = {
-        .uid = (uid_t) -1, .gid = (gid_t) -1, .own_len = own_length(w->ctx->log_dir, path)};
+    struct log_owner owner = {.uid = (uid_t) -1,
+                              .gid = (gid_t) -1,
+                              .own_len = workload_own_length(w->ctx->log_dir, path)};
     owner.is_confined = w->spec.sandbox.present && owner.own_len == 0;
     if (!creds->change) {
         return owner;
@@ -75,15 +66,24 @@ struct log_owner workload_log_owner(const struct workload *w)
     return (struct log_owner){.is_user = geteuid() == 0,
                               .uid = NOBODY,
                               .gid = NOBODY,
-                              .own_len = own_length(w->ctx->log_dir, path)};
+                              .own_len = workload_own_length(w->ctx->log_dir, path)};
+}
+
+const struct strv *workload_policy_paths(const struct policy_config *policy)
+{
+    static char all[] = "/**";
+    static char *patterns[] = {all};
+    static const struct strv anywhere = {.items = patterns, .count = 1};
+    if (policy->has_write_paths) {
+        return &policy->write_paths;
+    }
+    return policy->present ? &anywhere : NULL;
 }
 
 const struct strv *workload_log_allowed(const struct workload *w)
 {
-    const struct policy_config *policy = w->ctx->policy;
     bool has_log_file = workload_old_log(w) != NULL ? w->has_log_file : w->spec.log_file != NULL;
-    bool is_limited = has_log_file && policy->has_write_paths;
-    return is_limited ? &policy->write_paths : NULL;
+    return has_log_file ? workload_policy_paths(w->ctx->policy) : NULL;
 }
 
 struct pump_log workload_log(const struct workload *w, char **path)

@@ -144,6 +144,8 @@ void workload_launch_failed(struct workload *w, enum wl_end end, const char *sta
 /* The log of a run that is outdated, which stays as it is until the next start: a document's file
  * is never opened with the rights of the user before. NULL: there is none. Borrowed. */
 const struct pump_log *workload_old_log(const struct workload *w);
+/* Whether the path lies below the log folder by its text; then that folder's length, else 0. */
+uint32_t workload_own_length(const char *log_dir, const char *path);
 /* What the pump is told of the log. *path is filled and belongs to the caller. */
 struct pump_log workload_log(const struct workload *w, char **path);
 

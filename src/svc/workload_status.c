@@ -173,14 +173,27 @@ static void fill_ports(const struct workload *w, struct workload_report *report)
     }
 }
 
+uint32_t workload_own_length(const char *log_dir, const char *path)
+{
+    size_t len = strlen(log_dir);
+    while (len > 1 && log_dir[len - 1] == '/') {
+        len--;
+    }
+    return strncmp(path, log_dir, len) == 0 && path[len] == '/' ? (uint32_t) len : 0;
+}
+
 char *workload_log_file(const struct workload *w)
 {
     if (workload_old_log(w) != NULL) {
         return xstrdup(workload_old_log(w)->file);
     }
-    return w->spec.log_file != NULL
-               ? xstrdup(w->spec.log_file)
-               : xasprintf("%s/%s/%s.log", w->ctx->log_dir, w->application, w->spec.name);
+    const char *file = w->spec.log_file;
+    const char *top = w->ctx->log_dir;
+    if (file == NULL) {
+        return xasprintf("%s/%s/%s.log", top, w->application, w->spec.name);
+    }
+    uint32_t len = workload_own_length(w->ctx->log_dir_given, file);
+    return xasprintf("%s%s", len > 0 ? top : "", file + len);
 }
 
 struct log_place *workload_log_place(const struct workload *w)

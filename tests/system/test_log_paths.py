@@ -3,6 +3,7 @@ workload's user could not write, rename or read itself."""
 
 import contextlib
 import os
+import pwd
 import signal
 import socket
 
@@ -107,6 +108,36 @@ def test_a_log_is_no_way_out_of_a_sandbox(make_agent, user):
     assert (outside / "x.log").read_text() == "precious\n"
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_log_in_the_log_folder_is_no_way_out_of_a_sandbox(make_agent, named):
+    """The workload, of the agent's user, makes the agent's log folder a link. The way to that folder
+    has a link of the owner's, which counts, and which documents may name."""
+    agent = make_agent()
+    own, outside, link = agent.work / "own", agent.work / "outside", agent.work / "link"
+    for folder in (own, outside, outside / "app"):
+        folder.mkdir()
+        os.chown(folder, agent.account.uid, agent.account.gid)
+    link.symlink_to(own)
+    os.chown(link, agent.account.uid, agent.account.gid, follow_symlinks=False)
+    agent.log_dir = link / "log"
+    agent.write_config()
+    agent.start()
+    fields = {"logFile": str(link / "log/app/main.log")} if named else {}
+    script = (f"echo before; while ! [ -e {own}/go ]; do sleep 0.1; done; "
+              f"mv {own}/log {own}/old; ln -s {outside} {own}/log; "
+              "while :; do echo text; sleep 0.05; done")
+    agent.run("app", workload("main", sh(script), sandbox={"write": [str(own)]}, **fields))
+    log = own / "log/app/main.log"
+    wait_for(lambda: log.exists() and log.read_text() == "before\n", "the log")
+    assert str(log) in Api(agent).request("GET", "/v1/applications/app").text
+    (outside / "app/main.log.1").write_text("precious\n")
+    (own / "go").touch()
+    agent.wait_event("disk-full", "app")
+    assert os.listdir(outside / "app") == ["main.log.1"]
+    answer = Api(agent).request("GET", "/v1/applications/app/workloads/main/logs")
+    assert "precious" not in answer.text
+
+
 def test_existing_files_are_not_taken_for_logs(make_agent):
     agent = make_agent()
     folder = make_folder(agent, "own")
@@ -123,6 +154,75 @@ def test_existing_files_are_not_taken_for_logs(make_agent):
         assert f"{folder / name}" in failed["message"]
     for name in files:
         assert (folder / name).read_text() == "precious\n"
+
+
+def test_a_policy_without_write_paths_keeps_content_of_others(make_agent):
+    """It is neither written to nor read back. What an agent made goes on, of version 0.1.0, too,
+    which set no mark."""
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    keys, older, log = folder / "authorized_keys", folder / "older.log", folder / "new.log"
+    for path, text, mode in ((keys, "precious\n", 0o600), (older, "before\n", 0o640)):
+        path.write_text(text)
+        give(agent, path, mode)
+    agent.write_config(policy={"commands": ["/bin/**", "/usr/bin/**"]})
+    agent.start()
+    fields = {"restart": FAIL_AT_ONCE, **fields_of(agent)}
+    agent.deploy("keys", workload("main", sh("echo after"), logFile=str(keys), **fields))
+    failed = agent.wait_event("failed", "keys")["message"]
+    assert f"'{keys}' has content that the agent did not write" in failed
+    answer = Api(agent).request("GET", "/v1/applications/keys/workloads/main/logs")
+    assert "precious" not in answer.text
+    assert keys.read_text() == "precious\n"
+    script = sh("echo after; exec sleep 1000000")
+    agent.run("older", workload("main", script, logFile=str(older), **fields))
+    agent.run("new", workload("main", script, logFile=str(log), **fields))
+    wait_for(lambda: older.read_text() == "before\nafter\n", "the older log to go on")
+    wait_for(lambda: log.exists() and log.read_text() == "after\n", "the log")
+    log.chmod(0o644)  # from now on it is known by its mark alone
+    agent.stop()
+    agent.start()
+    wait_for(lambda: older.read_text() == "before\nafter\nafter\n", "the older log to go on")
+    wait_for(lambda: log.read_text() == "after\nafter\n", "the log to go on")
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize(("user", "policy"), [("root", True), ("other", False)])
+def test_what_a_third_user_made_first_is_no_log(make_agent, user, policy):
+    """In a folder where all may make files; it is not read back, either."""
+    agent = make_agent()
+    folder, third = agent.work / "open", pwd.getpwnam("nobody")
+    folder.mkdir()
+    folder.chmod(0o1777)
+    log = folder / "x.log"
+    log.touch()
+    log.chmod(0o666)
+    os.chown(log, third.pw_uid, third.pw_gid)
+    if policy:
+        with_policy(agent, f"{folder}/**")
+    agent.start()
+    fields = fields_of(agent) if user == "other" else {}
+    agent.deploy("app", workload("main", sh("echo secret"), logFile=str(log), restart=FAIL_AT_ONCE,
+                                 **fields))
+    assert f"belongs to uid {third.pw_uid}" in agent.wait_event("failed", "app")["message"]
+    assert log.read_text() == ""
+    log.write_text("forged\n")
+    answer = Api(agent).request("GET", "/v1/applications/app/workloads/main/logs")
+    assert "forged" not in answer.text
+
+
+@pytest.mark.as_user
+def test_a_log_that_root_made_for_another_goes_on(make_agent):
+    if os.geteuid() != 0:
+        pytest.skip("only root can make it")
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    log = folder / "x.log"
+    log.write_text("before\n")
+    log.chmod(0o666)
+    agent.start()
+    agent.run("app", workload("main", sh("echo after; exec sleep 1000000"), logFile=str(log)))
+    wait_for(lambda: log.read_text() == "before\nafter\n", "the log to go on")
 
 
 def test_a_file_of_the_kernel_is_no_log(make_agent):

@@ -2,6 +2,8 @@
 #include "edgible/logfile.h"
 #include "test_pump_kit.h"
 
+#include <sys/xattr.h>
+
 static struct logfile *open_log(const char *path, uint64_t max_size, unsigned max_files)
 {
     struct pump_log log = {
@@ -261,6 +263,53 @@ static void rotation_leaves_others_files_alone(void **state)
     assert_file(path, "12345678\n");
 }
 
+/* A third user, who may make files in the folder, makes them first. */
+static void what_a_third_user_made_is_no_log(void **state)
+{
+    (void) state;
+    if (geteuid() != 0) {
+        skip(); /* needs other users */
+    }
+    CLEANUP(free) char *dir = make_users_folder("squat");
+    CLEANUP(free) char *path = in_scratch("squat/x.log");
+    CLEANUP(free) char *rotated = in_scratch("squat/x.log.1");
+    assert_int_equal(chmod(dir, 01777), 0);
+    const struct log_owner nobody_else = {.uid = (uid_t) -1, .gid = (gid_t) -1};
+    const struct log_owner *const owners[] = {&other_user, &nobody_else};
+    for (size_t i = 0; i < ARRAY_LEN(owners); i++) {
+        const struct {
+            uid_t uid;
+            int code;
+        } cases[] = {
+            {4713,                                ERR_SPEC                         },
+            {0,                                   0                                },
+            {owners[i]->is_user ? 4711U : 65533U, owners[i]->is_user ? 0 : ERR_SPEC},
+        };
+        for (size_t k = 0; k < ARRAY_LEN(cases); k++) {
+            CLEANUP(logfile) struct logfile *lf = NULL;
+            put_file(path, "");
+            assert_int_equal(chmod(path, 0666), 0);
+            assert_int_equal(chown(path, cases[k].uid, 4713), 0);
+            assert_int_equal(open_as(path, owners[i], &lf), cases[k].code);
+            assert_int_equal(unlink(path), 0);
+        }
+        /* With the mark, which its owner can set. It is neither renamed nor removed. */
+        CLEANUP(logfile) struct logfile *lf = NULL;
+        put_file(rotated, "another's\n");
+        assert_int_equal(chown(rotated, 4713, 4713), 0);
+        if (setxattr(rotated, "user.edgible.log", "1", 1, 0) < 0) {
+            skip(); /* no attributes here, and so no mark */
+        }
+        assert_int_equal(open_as(path, owners[i], &lf), 0);
+        (void) put(lf, "12345678\n", 0);
+        (void) put(lf, "12345678\n", 0);
+        assert_file(rotated, "another's\n");
+        assert_file(path, "12345678\n");
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(unlink(rotated), 0);
+    }
+}
+
 static void only_regular_files_are_opened(void **state)
 {
     (void) state;
@@ -291,6 +340,36 @@ static void a_link_that_the_workload_made_is_not_followed(void **state)
     assert_int_equal(open_fails(path, (uid_t) -1), 0);
     assert_int_equal(lchown(link, 4711, 4711), 0);
     assert_int_equal(open_fails(path, 4711), ERR_SPEC);
+}
+
+/* What could be such a link came after the agent found the way without one. */
+static void no_link_leads_to_the_log_folder(void **state)
+{
+    (void) state;
+    CLEANUP(free) char *real = in_scratch("real-top");
+    CLEANUP(free) char *top = in_scratch("top");
+    CLEANUP(free) char *logs = in_scratch("top/logs");
+    CLEANUP(free) char *path = in_scratch("top/logs/x.log");
+    CLEANUP(free) char *outside = in_scratch("outside");
+    CLEANUP(free) char *leaked = in_scratch("outside/x.log");
+    struct pump_log log = {.file = path, .max_size_bytes = 100, NOBODY_ELSE};
+    log.owner.own_len = (uint32_t) strlen(logs);
+    assert_int_equal(mkdir(real, 0755), 0);
+    assert_int_equal(mkdir(outside, 0755), 0);
+    assert_int_equal(symlink(real, top), 0);
+    unsigned happened = 0;
+    struct err err = {.code = 0};
+    CLEANUP(logfile) struct logfile *lf = logfile_new(&log);
+    assert_int_equal(logfile_open(lf, 0, &happened, &err), -1);
+    assert_int_equal(err.code, ELOOP);
+    assert_int_equal(unlink(top), 0);
+    assert_int_equal(mkdir(top, 0755), 0);
+    assert_int_equal(symlink(outside, logs), 0);
+    assert_int_equal(logfile_open(lf, 0, &happened, &err), -1);
+    assert_int_equal(err.code, ELOOP);
+    assert_int_equal(access(leaked, F_OK), -1);
+    assert_int_equal(unlink(logs), 0);
+    assert_int_equal(logfile_open(lf, 0, &happened, &err), 0);
 }
 
 /* A link of root's in a folder of another user's: that user can move it to any name there. */
@@ -751,8 +830,10 @@ int main(void)
         cmocka_unit_test(the_policy_judges_each_opening),
         cmocka_unit_test(cutting_a_file_off_is_judged_like_a_rotation),
         cmocka_unit_test(rotation_leaves_others_files_alone),
+        cmocka_unit_test(what_a_third_user_made_is_no_log),
         cmocka_unit_test(only_regular_files_are_opened),
         cmocka_unit_test(a_link_that_the_workload_made_is_not_followed),
+        cmocka_unit_test(no_link_leads_to_the_log_folder),
         cmocka_unit_test(a_link_that_another_user_can_move_is_not_followed),
         cmocka_unit_test(rotation_is_exact_to_the_line),
         cmocka_unit_test(the_oldest_goes),
