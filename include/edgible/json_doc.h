@@ -66,6 +66,8 @@ struct json *json_parse(const char *text, size_t len, struct err *err) MUST_CHEC
 const struct json *json_get(const struct json *object, const char *key);
 /* NULL where absent. */
 const char *json_string(const struct json *object, const char *key);
+/* Where it is beyond that: that, so that milliseconds of it are an int64_t. */
+#define JSON_NUMBER_MAX 9e15
 double json_number(const struct json *object, const char *key, double absent);
 bool json_bool(const struct json *object, const char *key, bool absent);
 /* The items of an array, or the values of an object; NULL at the end. */

@@ -266,7 +266,12 @@ const char *json_item_key(const struct json *item)
 double json_item_number(const struct json *item, double absent)
 {
     const cJSON *node = view(item);
-    return cJSON_IsNumber(node) ? node->valuedouble : absent;
+    if (!cJSON_IsNumber(node)) {
+        return absent;
+    }
+    double value = node->valuedouble;
+    value = value < JSON_NUMBER_MAX ? value : JSON_NUMBER_MAX;
+    return value > -JSON_NUMBER_MAX ? value : -JSON_NUMBER_MAX;
 }
 
 bool json_is_array(const struct json *json)

@@ -226,11 +226,11 @@ int trusted_open_file(const char *folder, const char *name, struct err *err)
     if (fd < 0 || fstat(fd, &st) < 0 || fstat(at, &in) < 0) {
         return err_set(err, errno, "open '%s/%s'", folder, name);
     }
-    bool is_owners = st.st_uid == in.st_uid && st.st_nlink == 1;
-    if (is_foreign(&in) && !is_owners && (st.st_mode & S_IROTH) == 0) {
+    /* Of root's and of our own files, others can move here what lies where they can write. */
+    bool is_owners = st.st_uid == in.st_uid && st.st_uid != 0 && st.st_uid != geteuid();
+    if (is_foreign(&in) && !(is_owners && st.st_nlink == 1) && (st.st_mode & S_IROTH) == 0) {
         return err_set(err, ERR_SPEC,
-                       "others can write to its folder, and it is neither the folder's owner's "
-                       "under this name alone nor readable for all");
+                       "others can write to its folder, and it is not readable for all");
     }
     return steal_fd(&fd);
 }

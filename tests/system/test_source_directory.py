@@ -476,5 +476,5 @@ def test_what_others_put_into_the_folder_tells_them_nothing(agent):
     agent.run("app", MAIN)
     wait_for(lambda: len(agent.events("rejected")) == 2, "both to be refused")
     text = "\n".join(map(str, agent.lines()))
-    assert "is not followed" in text and "neither the folder's owner's" in text
+    assert "is not followed" in text and "is not readable for all" in text
     assert "other-key" not in text and "password" not in text

@@ -120,9 +120,20 @@ static void a_workload_in_backoff_reads_as_the_contract_has_it(void **state)
               "\"rotations\":0}}\n");
 }
 
+static void a_number_beyond_all_bounds_is_held(void **state)
+{
+    (void) state;
+    static const char text[] = "{\"above\": 1e308, \"below\": -1e308, \"in\": 7.5}";
+    CLEANUP(json) struct json *json = json_parse(text, sizeof(text) - 1, NULL);
+    assert_true(json_number(json, "above", 0) == JSON_NUMBER_MAX);
+    assert_true(json_number(json, "below", 0) == -JSON_NUMBER_MAX);
+    assert_true(json_number(json, "in", 0) == 7.5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_number_beyond_all_bounds_is_held),
         cmocka_unit_test(an_application_takes_the_worst_of_its_parts),
         cmocka_unit_test(one_that_was_never_accepted_is_rejected),
         cmocka_unit_test(a_stopped_application_is_called_suspended),

@@ -392,7 +392,7 @@ static void test_files_of_a_folder_that_is_ours_are_opened(void **state)
 static void try_foreign_folder(const char *name, bool is_given)
 {
     static const char *const files[] = {"own", "second", "secret", "all", "link"};
-    const int codes[] = {0, ERR_SPEC, is_given ? ERR_SPEC : 0, 0, ERR_SPEC};
+    const int codes[] = {is_given ? 0 : ERR_SPEC, ERR_SPEC, ERR_SPEC, 0, ERR_SPEC};
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         CLEANUP(free) char *path = xasprintf("%s/%s", name, files[i]);
         if (i == 1) {
