@@ -79,7 +79,7 @@ static void a_log_outside_is_made_and_rotated_by_the_workloads_user(void **state
     if (geteuid() != 0) {
         skip(); /* only root can act as another */
     }
-    CLEANUP(free) char *folder = make_users_folder("own");
+    free(make_users_folder("own"));
     CLEANUP(free) char *path = in_scratch("own/sub/x.log");
     CLEANUP(free) char *old = in_scratch("own/sub/x.log.1");
     CLEANUP(free) char *dir = in_scratch("own/sub");
@@ -101,7 +101,7 @@ static void what_the_workloads_user_may_not_write_is_no_log(void **state)
     if (geteuid() != 0) {
         skip(); /* only root can act as another */
     }
-    CLEANUP(free) char *folder = make_users_folder("steered");
+    free(make_users_folder("steered"));
     CLEANUP(free) char *file = in_scratch("steered/root.txt");
     CLEANUP(free) char *roots = in_scratch("roots");
     CLEANUP(free) char *link = in_scratch("steered/sub");
