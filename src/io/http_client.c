@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 
 #define MAX_EVENTS 16
 /* libcurl closes the oldest ones above. */
@@ -15,16 +16,21 @@
 #define STALL_WINDOW_MS 30000
 #define STALL_MIN_BYTES 1024
 /* Where HTTP_TURN_BYTES or HTTP_TURN_MS are taken of an answer, the rest waits so long: others have
- * their turn, and a server that sends without an end takes no more than a fifth of a core. */
+ * their turn, and a server that sends without an end takes no more than a fifth of a core. So does
+ * the whole client after HTTP_TURN_MS: libcurl tells of no bytes that are not of a body. */
 #define REST_MS 20
 
 struct http_client {
     const struct http_curl *lib;
     struct loop *loop;
     CURLM *multi;
-    int epoll_fd; /* holds libcurl's sockets, for reading and writing */
-    struct loop_io *io;
+    int epoll_fd;             /* holds libcurl's sockets, for reading and writing */
+    struct loop_io *io;       /* NULL: it rests */
     struct loop_timer *timer; /* libcurl's */
+    struct loop_timer *rest;  /* armed while it rests */
+    mono_ms rest_until;
+    int64_t worked_ns; /* since the last rest */
+    bool is_for_checks;
 };
 
 struct http_call {
@@ -160,10 +166,31 @@ static void end_what_is_done(struct http_client *client)
 /* --- libcurl and the loop ------------------------------------------------------------------------
  */
 
+static int64_t cpu_ns(void)
+{
+    struct timespec ts = {0};
+    (void) clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (int64_t) ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Ends what began at that time. */
+static void end_work(struct http_client *client, int64_t began_ns)
+{
+    end_what_is_done(client);
+    client->worked_ns += cpu_ns() - began_ns;
+    if (client->worked_ns >= HTTP_TURN_MS * 1000000 && !client->is_for_checks) {
+        client->worked_ns = 0;
+        client->rest_until = loop_now() + REST_MS;
+        loop_io_free(steal_ptr(&client->io));
+        loop_timer_arm(client->rest, client->rest_until);
+    }
+}
+
 static bool on_epoll(void *arg)
 {
     struct http_client *client = arg;
     struct epoll_event events[MAX_EVENTS];
+    int64_t began_ns = cpu_ns();
     int count = epoll_wait(client->epoll_fd, events, MAX_EVENTS, 0);
     int running = 0;
     for (int i = 0; i < count; i++) {
@@ -173,16 +200,27 @@ static bool on_epoll(void *arg)
                    ((flags & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0);
         (void) client->lib->multi_socket_action(client->multi, events[i].data.fd, what, &running);
     }
-    end_what_is_done(client);
+    end_work(client, began_ns);
     return count > 0;
 }
 
 static void on_timer(void *arg)
 {
     struct http_client *client = arg;
+    int64_t began_ns = cpu_ns();
     int running = 0;
+    if (client->io == NULL) {
+        loop_timer_arm(client->timer, client->rest_until);
+        return;
+    }
     (void) client->lib->multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    end_what_is_done(client);
+    end_work(client, began_ns);
+}
+
+static void on_client_rested(void *arg)
+{
+    struct http_client *client = arg;
+    client->io = loop_io_new(client->loop, client->epoll_fd, on_epoll, client);
 }
 
 /* The parameters' types are libcurl's. */
@@ -255,6 +293,7 @@ struct http_client *http_client_new(struct loop *loop, struct err *err)
     }
     client->io = loop_io_new(loop, client->epoll_fd, on_epoll, client);
     client->timer = loop_timer_new(loop, on_timer, client);
+    client->rest = loop_timer_new(loop, on_client_rested, client);
     return set_up(client, err) == 0 ? steal_ptr(&client) : NULL;
 }
 
@@ -269,6 +308,7 @@ void http_client_free(struct http_client *client)
     client->lib->global_cleanup();
     loop_io_free(client->io);
     loop_timer_free(client->timer);
+    loop_timer_free(client->rest);
     fd_close(&client->epoll_fd);
     free(client);
 }
@@ -286,6 +326,7 @@ struct http_call *http_call_new(struct http_client *client, const struct http_re
     call->transfer.on_begin = be_patient;
     /* What a check asks for is not read, and late programs fail it: it has no rest. */
     call->transfer.on_full = request->is_check ? NULL : on_full;
+    client->is_for_checks = request->is_check;
     call->patience = loop_timer_new(client->loop, on_patience_over, call);
     call->rest = loop_timer_new(client->loop, on_rest_over, call);
     if (http_transfer_init(&call->transfer, client->lib, request, &call->answer, err) < 0) {

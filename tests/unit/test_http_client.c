@@ -1,4 +1,5 @@
 /* How much of an answer is taken in one turn of the loop, and which codings of it. */
+#include "../../src/io/http_private.h"
 #include "edgible/buf.h"
 #include "edgible/fd.h"
 #include "edgible/http_client.h"
@@ -12,6 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -235,6 +237,58 @@ static void headers_without_an_end_are_refused(void **state)
     buf_fini(&asked.got);
 }
 
+/* --- what libcurl costs, also where it hands on nothing ------------------------------------------
+ */
+
+#define COSTS_MS 6 /* above HTTP_TURN_MS */
+#define REST_MS 20 /* of http_client.c */
+
+static CURLMcode (*socket_action)(CURLM *multi, curl_socket_t fd, int events, int *running);
+static mono_ms acted_at;
+static mono_ms shortest_rest;
+
+static int64_t cpu_ms(void)
+{
+    struct timespec ts = {0};
+    (void) clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (int64_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static CURLMcode costly_action(CURLM *multi, curl_socket_t fd, int events, int *running)
+{
+    int64_t until = cpu_ms() + COSTS_MS;
+    mono_ms rest = loop_now() - acted_at;
+    shortest_rest = rest < shortest_rest ? rest : shortest_rest;
+    CURLMcode code = socket_action(multi, fd, events, running);
+    while (cpu_ms() < until) {
+    }
+    acted_at = loop_now();
+    return code;
+}
+
+/* The extension of a chunk, as an example. */
+static void bytes_that_are_no_body_are_taken_in_turns(void **state)
+{
+    (void) state;
+    struct server server = {.head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;"};
+    struct asked asked = {0};
+    fill(&server.body, 1UL << 20);
+    buf_add_str(&server.body, "\r\ntext\r\n0\r\n\r\n");
+    const struct http_curl *loaded = http_curl_load(NULL);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the table itself is not constant
+    struct http_curl *lib = (struct http_curl *) (uintptr_t) loaded;
+    assert_non_null(lib);
+    socket_action = lib->multi_socket_action;
+    lib->multi_socket_action = costly_action;
+    shortest_rest = INT64_MAX;
+    ask(&server, &asked, true);
+    lib->multi_socket_action = socket_action;
+    assert_int_equal(asked.err.code, 0);
+    assert_string_equal(buf_str(&asked.got), "text");
+    assert_in_range(shortest_rest, REST_MS / 2, INT64_MAX);
+    buf_fini(&asked.got);
+}
+
 /* What a server says may become a header of the next request. */
 static void no_header_is_more_than_a_line(void **state)
 {
@@ -273,6 +327,7 @@ int main(void)
         cmocka_unit_test(codings_are_refused),
         cmocka_unit_test(a_length_that_overflows_is_none),
         cmocka_unit_test(headers_without_an_end_are_refused),
+        cmocka_unit_test(bytes_that_are_no_body_are_taken_in_turns),
         cmocka_unit_test(no_header_is_more_than_a_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
