@@ -46,8 +46,8 @@ void logfile_mark(int fd)
 static bool is_as_made(const struct logfile *lf, const struct stat *st)
 {
     bool is_workloads = st->st_uid == lf->owner.uid && st->st_gid == lf->owner.gid;
-    bool is_agents = !lf->owner.is_user && st->st_uid == geteuid() &&
-                     (st->st_gid == getegid() || st->st_gid == lf->owner.gid);
+    gid_t gid = lf->owner.gid != (gid_t) -1 ? lf->owner.gid : getegid();
+    bool is_agents = !lf->owner.is_user && st->st_uid == geteuid() && st->st_gid == gid;
     return (is_workloads || is_agents) && (st->st_mode & 07777) == 0640;
 }
 

@@ -446,3 +446,19 @@ def test_a_log_that_everybody_could_write_is_closed_to_workloads(make_agent, own
     wait_for(lambda: log.read_text() == "before\nafter\n", "the log to go on")
     assert (log.stat().st_uid, log.stat().st_mode & 0o7777) == (0, 0o640)
     assert (folder.stat().st_uid, folder.stat().st_mode & 0o7777) == (0, 0o750)
+
+
+@pytest.mark.as_root
+def test_a_file_of_the_owners_in_the_log_folder_is_no_log(make_agent):
+    """It has the mode of one; to take it would let the workload's group read it."""
+    agent = make_agent()
+    agent.log_dir.mkdir()
+    notes = agent.log_dir / "notes.txt"
+    notes.write_text("before\n")
+    notes.chmod(0o640)
+    agent.write_config(policy={"writePaths": [f"{agent.log_dir}/**"]})
+    agent.start()
+    agent.deploy("app", workload("main", sh("echo after; exec sleep 1000000"), logFile=str(notes),
+                                 user=ordinary_account().name, restart=FAIL_AT_ONCE))
+    assert str(notes) in agent.wait_event("failed", "app")["reason"]
+    assert notes.read_text() == "before\n" and notes.stat().st_gid == 0
