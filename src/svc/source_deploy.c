@@ -20,6 +20,8 @@
 #define DECIDED ".edgible-deploy"
 /* In the folder of what is decided: an empty file of this ending says that one is to go. */
 #define GONE_ENDING ".gone"
+/* From so many files on, one sync of the whole file system is cheaper than one of each. */
+#define SYNC_ALL_FROM 8
 
 /* One file and what it is to hold. */
 struct target {
@@ -282,7 +284,7 @@ static void remove_prepared(int at, int folder)
     (void) unlinkat(at, PREPARED, AT_REMOVEDIR);
 }
 
-static int prepare_file(int folder, const struct target *target, struct err *err)
+static int prepare_file(int folder, const struct target *target, bool syncs, struct err *err)
 {
     CLEANUP(free)
     char *name = xasprintf("%s%s", target->name, target->is_gone ? GONE_ENDING : "");
@@ -298,7 +300,7 @@ static int prepare_file(int folder, const struct target *target, struct err *err
         (void) !fchown(fd, target->before.st_uid, target->before.st_gid);
         (void) fchmod(fd, target->before.st_mode & 07777);
     }
-    return fsync(fd) == 0 ? 0 : err_set(err, errno, "write '%s' to the disk", name);
+    return !syncs || fsync(fd) == 0 ? 0 : err_set(err, errno, "write '%s' to the disk", name);
 }
 
 static bool is_untouched(int at, const struct target *target)
@@ -317,14 +319,15 @@ static bool is_untouched(int at, const struct target *target)
 
 static int prepare(const struct source_deploy *deploy, int at, int folder, struct err *err)
 {
+    bool together = map_count(deploy->targets) >= SYNC_ALL_FROM;
     size_t next = 0;
     void *value = NULL;
     while (map_next(deploy->targets, &next, NULL, &value)) {
-        if (prepare_file(folder, value, err) < 0) {
+        if (prepare_file(folder, value, !together, err) < 0) {
             return -1;
         }
     }
-    if (fsync(folder) < 0) {
+    if ((together ? syncfs(folder) : fsync(folder)) < 0) {
         return err_set(err, errno, "write '" PREPARED "' to the disk");
     }
     next = 0;
