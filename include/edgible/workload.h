@@ -44,6 +44,12 @@ struct health_shared {
 };
 
 /* What all workloads share; outlives them. Nothing is owned. */
+/* What a turn of the loop has for launches; of all workloads. */
+struct launch_share {
+    uint64_t turn; /* its number; 0: none yet */
+    mono_ms until;
+};
+
 struct workload_ctx {
     struct loop *loop;
     struct pump *pump;
@@ -57,6 +63,7 @@ struct workload_ctx {
     struct rlimit open_files; /* what workloads get */
     const struct policy_config *policy;
     struct stop_times *stop_times;
+    struct launch_share *launches;
     struct health_shared *health;
     /* Asks for a sweep of the workload: workload_sweep() is called soon, from the loop. */
     void (*request_sweep)(void *arg, struct workload *workload);
