@@ -5,6 +5,8 @@
 #include <string.h>
 
 #define MAX_PORTS 1000
+/* So that those of the rotated files (".100") have 255 at most, as file systems take. */
+#define LOG_NAME_MAX 251
 
 void appspec_init_policies(struct restart_policy *restart, struct stop_policy *stop,
                            struct log_policy *logs)
@@ -141,15 +143,18 @@ static void read_log_file(struct doc_reader *reader, const struct doc_spot *spot
     if (text == NULL) {
         return;
     }
+    const char *slash = strrchr(text, '/');
     if (text[strlen(text) - 1] == '/') {
         docread_error(reader, spot, "'%.200s' names a directory", text);
+    } else if (strlen(slash != NULL ? slash + 1 : text) > LOG_NAME_MAX) {
+        docread_error(reader, spot, "the file's name is longer than %d bytes", LOG_NAME_MAX);
     } else if (!docread_is_doc_path(reader, spot, text)) {
         return;
     } else if (text[0] == '/') {
         workload->log_file = xstrdup(text);
     } else if (workload->working_dir != NULL) {
-        const char *slash = strcmp(workload->working_dir, "/") == 0 ? "" : "/";
-        workload->log_file = xasprintf("%s%s%s", workload->working_dir, slash, text);
+        const char *between = strcmp(workload->working_dir, "/") == 0 ? "" : "/";
+        workload->log_file = xasprintf("%s%s%s", workload->working_dir, between, text);
     } else {
         docread_error(reader, spot, "'%.200s' is relative, and there is no workingDir", text);
     }

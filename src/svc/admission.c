@@ -107,9 +107,9 @@ char *admission_write_refusal(const struct policy_config *policy, const char *pa
 /* --- one workload --------------------------------------------------------------------------------
  */
 
-/* What is opened for the paths of a workload, and of all in a document: some 5 and 40 ms. */
+/* What is opened for the paths of a workload, and of all in a document: some 5 and 20 ms. */
 #define STEPS_MAX 1024
-#define STEPS_MAX_ALL 8192
+#define STEPS_MAX_ALL 4096
 
 struct asked {
     const struct policy_config *policy;

@@ -122,6 +122,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
         .open_files = params->open_files_before,
         .policy = params->policy,
         .stop_times = &sup->stop_times,
+        .launches = &sup->launches,
         .health = &sup->health,
         .request_sweep = sweep_request,
         .on_check_end = sweep_orphans_soon,

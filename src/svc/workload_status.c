@@ -84,7 +84,7 @@ char *workload_waits_for(const struct workload *w)
         buf_add_str(&text, "was sent SIGKILL, and waits until nothing of it is left");
     } else if (w->fsm.state == WL_STARTING && w->wants_spawn) {
         buf_add_str(&text, "waits for its log to be opened");
-    } else if (w->fsm.state == WL_STARTING && w->fsm.deadline != 0) {
+    } else if (w->fsm.state == WL_STARTING && w->fsm.deadline > loop_now()) {
         buf_add_str(&text, "waits for the policy.minRestartDelay of this device");
     } else {
         return NULL;

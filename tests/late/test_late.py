@@ -221,3 +221,21 @@ def test_many_starts_and_stops(agent):
     agent.remove("app.yaml")
     late.wait(lambda: not agent.living(), "all to be gone")
     late.check("200 workloads")
+
+
+def test_paths_through_many_folders(make_agent):
+    """As many as a workload may have, of many workloads that start again and again."""
+    agent = make_agent()
+    deep = agent.work / "/".join("d" * 225)
+    deep.mkdir(parents=True)
+    (deep / "bin").symlink_to("/usr/bin")
+    (deep / "top").symlink_to(agent._make("data"))
+    agent.write_config(policy={"commands": ["/usr/bin/**"], "writePaths": [f"{agent.folder}/**"]})
+    late = Late(agent.start())
+    agent.deploy("app", *(
+        workload(f"w{n}", ["false" if n % 2 else f"{deep}/bin/false"], workingDir=f"{deep}/top",
+                 logFile=f"{deep}/top/{n}.log", env={"PATH": f"{deep}/bin"},
+                 restart={"initialDelay": "100ms", "maxDelay": "100ms", "rapidAfter": "0s"})
+        for n in range(100)))
+    late.wait(lambda: late.events("started") >= 300, "300 starts")
+    late.check("100 workloads of deep paths")
