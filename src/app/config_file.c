@@ -53,7 +53,7 @@ static bool is_settled_entry(const char *folder, const struct stat *entry)
 }
 
 /* Where the link in the folder leads, without looking at what is there; NULL where its text cannot
- * be told from a pattern, or goes up behind a name, which may be a link, too. */
+ * be told from a pattern. With a `.` or `..` behind a name it matches nothing. */
 static char *read_target(const char *link, const char *folder)
 {
     char target[PATH_MAX];
@@ -72,8 +72,7 @@ static char *read_target(const char *link, const char *folder)
         }
     }
     rest += strspn(rest, "/");
-    if (strpbrk(rest, "*?") != NULL || strstr(rest, "..") != NULL || strstr(rest, "//") != NULL ||
-        strncmp(rest, "./", 2) == 0 || strstr(rest, "/./") != NULL) {
+    if (strpbrk(rest, "*?") != NULL) {
         return NULL;
     }
     return xasprintf("%s/%s", from, rest);

@@ -328,7 +328,7 @@ static int prepare(const struct source_deploy *deploy, int at, int folder, struc
         }
     }
     if ((together ? syncfs(folder) : fsync(folder)) < 0) {
-        return err_set(err, errno, "write '" PREPARED "' to the disk");
+        return err_set(err, errno, "write '%s' to the disk", PREPARED);
     }
     next = 0;
     while (map_next(deploy->targets, &next, NULL, &value)) {
@@ -344,9 +344,7 @@ static int prepare(const struct source_deploy *deploy, int at, int folder, struc
 static int decide(int at, struct err *err)
 {
     FAULT_POINT("deploy-prepared");
-    return renameat(at, PREPARED, at, DECIDED) == 0
-               ? 0
-               : err_set(err, errno, "decide on '" DECIDED "'");
+    return renameat(at, PREPARED, at, DECIDED) == 0 ? 0 : err_set(err, errno, "make '%s'", DECIDED);
 }
 
 /* Moves one file into place, or takes the one away that it speaks of. */
@@ -370,7 +368,7 @@ static int finish(int at, int folder, struct err *err)
 {
     DIR *dir = list_folder(folder);
     if (dir == NULL) {
-        return err_set(err, errno, "list '" DECIDED "'");
+        return err_set(err, errno, "list '%s'", DECIDED);
     }
     int rc = 0;
     for (struct dirent *entry = readdir(dir); entry != NULL && rc == 0; entry = readdir(dir)) {
@@ -381,7 +379,7 @@ static int finish(int at, int folder, struct err *err)
     }
     (void) closedir(dir);
     if (rc == 0 && (fsync(at) < 0 || unlinkat(at, DECIDED, AT_REMOVEDIR) < 0)) {
-        rc = err_set(err, errno, "remove '" DECIDED "'");
+        rc = err_set(err, errno, "remove '%s'", DECIDED);
     }
     return rc;
 }
@@ -409,7 +407,7 @@ static int commit(const struct source_deploy *deploy, int at, struct err *err)
         return -1;
     }
     if (mkdirat(at, PREPARED, 0700) < 0) {
-        return err_set(err, errno, "make '" PREPARED "'");
+        return err_set(err, errno, "make '%s'", PREPARED);
     }
     CLEANUP(close_fd) int folder = open_folder(at, PREPARED, err);
     if (folder < 0) {

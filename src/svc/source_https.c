@@ -23,8 +23,8 @@ struct incoming {
     char *etag;
     bool is_etag_of_server;
     bool is_page;    /* text/html */
-    bool is_list;    /* which says itself where it ends, and that it is empty */
-    bool may_be_cut; /* its length is not known */
+    bool is_list;    /* which says itself that it is empty */
+    bool may_be_cut; /* neither its length is known, nor does it say where it ends */
 };
 
 struct source_https {
@@ -158,7 +158,7 @@ static void plan_next(struct source_https *s, const struct link_answer *timing)
 static void take_documents(struct source_https *s, struct app_docs *parsed)
 {
     struct incoming *answer = &s->incoming;
-    bool is_cut = answer->may_be_cut && !answer->is_list && s->base.trust == NULL;
+    bool is_cut = answer->may_be_cut && s->base.trust == NULL;
     if (is_cut) {
         log_warn("source",
                  "'%s': the server does not say how long its answer is; nothing is "
@@ -256,11 +256,12 @@ static void take_success(struct source_https *s, const struct http_answer *answe
                      },
         .is_etag_of_server = !is_own,
         .is_page = answer->type != NULL && strncasecmp(answer->type, "text/html", 9) == 0,
- /* More documents can follow a list of a YAML stream. */
-        .is_list = body[strspn(body, " \t\r\n")] == '[' &&
-                   (answer->type == NULL || strcasestr(answer->type, "yaml") == NULL),
-        .may_be_cut = !answer->is_delimited,
+        .is_list = body[strspn(body, " \t\r\n")] == '[',
     };
+    /* More documents can follow a list of a YAML stream. */
+    incoming.may_be_cut =
+        !answer->is_delimited &&
+        (!incoming.is_list || (answer->type != NULL && strcasestr(answer->type, "yaml") != NULL));
     if (!incoming.timing.is_changed) {
         plan_next(s, &incoming.timing);
         return;
