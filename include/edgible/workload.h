@@ -43,13 +43,13 @@ struct health_shared {
     bool has_ended;      /* one has, and what it left was not looked for yet */
 };
 
-/* What all workloads share; outlives them. Nothing is owned. */
 /* What a turn of the loop has for launches; of all workloads. */
 struct launch_share {
     uint64_t turn; /* its number; 0: none yet */
     mono_ms until;
 };
 
+/* What all workloads share; outlives them. Nothing is owned. */
 struct workload_ctx {
     struct loop *loop;
     struct pump *pump;
