@@ -462,11 +462,14 @@ def test_followers_lose_and_double_nothing_over_rotations(agent, api):
 
 
 def test_a_slow_follower_is_told_exactly_what_it_missed(agent, api):
+    begin = agent.work / "begin"
     agent.run("web", workload("main", sh(
-        "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); echo line $i; done; echo the end; sleep 1e6"),
+        f"echo line 1; while [ ! -e {begin} ]; do sleep 0.05; done; i=1; "
+        "while [ $i -lt 400000 ]; do i=$((i+1)); echo line $i; done; echo the end; sleep 1e6"),
         logs={"maxSize": "64KiB", "maxFiles": 2}))
     follower = api.follow("/v1/applications/web/workloads/main/logs?lines=100000&follow=true")
     first = follower.line()
+    begin.touch()
     agent.wait(lambda: "the end" in agent.read_log("web", "main"), "all to be printed")
     lines = [first, *follower.until("the end")]
     missed = [line for line in lines if line.startswith("[edgible: ")]

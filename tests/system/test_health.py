@@ -216,7 +216,8 @@ def test_health_goes_on_with_the_next_agent(agent, how):
         agent.wait_exit()
         agent.start()
     agent.wait_event("adopted", "app", "main", since)
-    assert state_of(agent)["status"] == "running" and state_of(agent)["pid"] == pid
+    # A kill between the event and its record has the next agent ask once more.
+    assert wait_status(agent, "running")["pid"] == pid
     flag.write_text("500")
     agent.wait_event("unhealthy", "app", "main", since)
     assert agent.wait_started("app", "main", since) != pid
