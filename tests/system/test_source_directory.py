@@ -404,6 +404,7 @@ def test_what_a_spoilt_file_held_runs_on_over_a_restart(agent, spoil):
 
 # --- many files --------------------------------------------------------------------------------
 
+@pytest.mark.once
 def test_a_thousand_files(agent):
     """Each runs; one change among them touches nothing else; all are gone after the stop."""
     names = [f"app-{n:03}" for n in range(1000)]
