@@ -30,6 +30,10 @@ void admission_add_load(struct admission_load *load, const struct app_spec *app,
                         const struct app_spec *good);
 void admission_join_load(struct admission_load *load, const struct admission_load *more);
 
+/* What is opened for the paths of a workload where they are judged, and again where it is launched:
+ * some 5 ms. */
+#define ADMISSION_STEPS_MAX 1024
+
 /* NULL where the policy allows it, else the sentence that refuses it, with the rule. app is
  * complete; own_user is who the agent is; others is the load of all other applications. Where its
  * paths lead through thousands of folders, those of its last workloads are judged at their launches

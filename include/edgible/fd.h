@@ -18,6 +18,9 @@ static inline int steal_fd(int *fd)
     return stolen;
 }
 
+/* From so many files on, one sync of the whole file system is cheaper than one of each. */
+#define FD_SYNC_ALL_FROM 8
+
 /* Closes *fd where it is open and sets it to -1. */
 void fd_close(int *fd);
 

@@ -52,6 +52,14 @@ struct loop_turns {
 /* The turn that runs is not counted yet. */
 const struct loop_turns *loop_turns(const struct loop *loop);
 
+/* What one kind of work has of a turn, where several calls share it; zeroed at first. */
+struct loop_share {
+    uint64_t turn; /* its number; 0: none yet */
+    mono_ms until;
+};
+/* Whether time is left of it. It begins anew with the first call of a turn. */
+bool loop_share_lasts(const struct loop *loop, struct loop_share *share);
+
 /* Calls fn when fd is readable; fd stays the caller's and must outlive the watcher. */
 struct loop_io *loop_io_new(struct loop *loop, int fd, loop_io_fn fn, void *arg);
 /* The same once fd can be written to, or its connection is made or refused. */

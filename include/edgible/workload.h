@@ -43,12 +43,6 @@ struct health_shared {
     bool has_ended;      /* one has, and what it left was not looked for yet */
 };
 
-/* What a turn of the loop has for launches; of all workloads. */
-struct launch_share {
-    uint64_t turn; /* its number; 0: none yet */
-    mono_ms until;
-};
-
 /* What all workloads share; outlives them. Nothing is owned. */
 struct workload_ctx {
     struct loop *loop;
@@ -64,7 +58,7 @@ struct workload_ctx {
     struct rlimit open_files;  /* what workloads get */
     const struct policy_config *policy;
     struct stop_times *stop_times;
-    struct launch_share *launches;
+    struct loop_share *launches; /* of all workloads */
     struct health_shared *health;
     /* Asks for a sweep of the workload: workload_sweep() is called soon, from the loop. */
     void (*request_sweep)(void *arg, struct workload *workload);

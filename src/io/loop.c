@@ -205,6 +205,15 @@ const struct loop_turns *loop_turns(const struct loop *loop)
     return &loop->turns;
 }
 
+bool loop_share_lasts(const struct loop *loop, struct loop_share *share)
+{
+    uint64_t turn = loop->turns.count + 1;
+    if (share->turn != turn) {
+        *share = (struct loop_share){.turn = turn, .until = loop_now() + LOOP_SHARE_MS};
+    }
+    return loop_now() < share->until;
+}
+
 void loop_run(struct loop *loop)
 {
     (void) ev_run(loop->ev, 0);

@@ -46,10 +46,16 @@ void server_run_soon(struct server *server)
     loop_timer_arm(server->run_timer, 0);
 }
 
+/* For one more answer. At its end there are no more turns. */
+static bool has_time(struct server *server)
+{
+    return server->ends || loop_share_lasts(server->params.loop, &server->share);
+}
+
 /* Requests that did not fit into an earlier turn, in their order, as far as they fit into this. */
 static void run_waiting(struct server *server)
 {
-    while (!list_is_empty(&server->waiting) && loop_now() < server->turn_ends) {
+    while (!list_is_empty(&server->waiting) && has_time(server)) {
         struct server_request *request =
             list_entry(server->waiting.next, struct server_request, link);
         list_remove(&request->link);
@@ -64,11 +70,7 @@ static void run(struct server *server)
     list_each (it, &server->dead_streams) {
         MHD_destroy_response(list_entry(it, struct server_stream, link)->response);
     }
-    uint64_t turn = loop_turns(server->params.loop)->count + 1;
-    if (turn != server->turn) {
-        server->turn = turn;
-        server->turn_ends = loop_now() + LOOP_SHARE_MS;
-    }
+    (void) loop_share_lasts(server->params.loop, &server->share); /* it begins */
     MHD_UNSIGNED_LONG_LONG wait_ms = 0;
     (void) MHD_run(server->daemon);
     run_waiting(server);
@@ -207,7 +209,7 @@ static void begin_request(struct server_request *request)
 static bool must_wait(struct server_request *request)
 {
     struct server *server = request->connection->server;
-    if (request->is_due || (list_is_empty(&server->waiting) && loop_now() < server->turn_ends)) {
+    if (request->is_due || (list_is_empty(&server->waiting) && has_time(server))) {
         return false;
     }
     list_add_tail(&server->waiting, &request->link);
@@ -556,7 +558,6 @@ static void end_all(struct server *server)
     while (on_gone(server)) {
     }
     server->ends = true;
-    server->turn_ends = INT64_MAX;
     run_waiting(server);
     (void) MHD_run(server->daemon);
     MHD_stop_daemon(server->daemon);

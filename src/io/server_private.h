@@ -28,8 +28,7 @@ struct server {
     struct list connections;
     struct list dead_streams; /* answers that could not be queued */
     struct list waiting;      /* requests for a later turn, in their order */
-    uint64_t turn;            /* of the loop, whose time for answers ends at: */
-    mono_ms turn_ends;
+    struct loop_share share;  /* for answers */
     size_t held;              /* bytes of request bodies and of answers that are not sent yet */
     bool ends;                /* nothing is answered any more */
     size_t accepted, refused; /* connections of each kind */

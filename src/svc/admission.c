@@ -107,8 +107,7 @@ char *admission_write_refusal(const struct policy_config *policy, const char *pa
 /* --- one workload --------------------------------------------------------------------------------
  */
 
-/* What is opened for the paths of a workload, and of all in a document: some 5 and 20 ms. */
-#define STEPS_MAX 1024
+/* Of all workloads in a document: some 20 ms. */
 #define STEPS_MAX_ALL 4096
 
 struct asked {
@@ -403,7 +402,7 @@ char *admission_start_refusal(const struct policy_config *policy,
                       .workload = workload,
                       .own_user = own_user,
                       .why = &why,
-                      .steps_left = STEPS_MAX};
+                      .steps_left = ADMISSION_STEPS_MAX};
     if (!policy->present) {
         return NULL;
     }
@@ -521,12 +520,12 @@ char *admission_policy_refusal(const struct config *config, const struct app_spe
                           .workload = &app->workloads[i],
                           .own_user = own_user,
                           .why = &why,
-                          .steps_left = STEPS_MAX};
+                          .steps_left = ADMISSION_STEPS_MAX};
         if (!app->workloads[i].supported) {
             continue;
         }
-        check_workload(&a, left >= STEPS_MAX);
-        left -= STEPS_MAX - a.steps_left;
+        check_workload(&a, left >= ADMISSION_STEPS_MAX);
+        left -= ADMISSION_STEPS_MAX - a.steps_left;
         if (why.len > 0) {
             return xasprintf("spec.workloads[%zu] ('%s').%s", i, app->workloads[i].name, why.data);
         }

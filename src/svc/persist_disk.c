@@ -13,8 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* From so many files on, one sync of the whole file system is cheaper than one of each. */
-#define SYNC_ALL_FROM 8
 #define RETRY_MS 1000
 /* What comes together is written together. */
 #define GATHER_MS 200
@@ -128,7 +126,7 @@ static size_t count_jobs(const struct list *jobs)
 /* The first error is kept: the others are likely the same. */
 static int do_batch(const struct persist *persist, const struct list *jobs, struct err *err)
 {
-    bool together = count_jobs(jobs) >= SYNC_ALL_FROM;
+    bool together = count_jobs(jobs) >= FD_SYNC_ALL_FROM;
     struct err *first = err;
     int failed = 0;
     list_each (it, jobs) {

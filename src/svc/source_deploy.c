@@ -20,8 +20,6 @@
 #define DECIDED ".edgible-deploy"
 /* In the folder of what is decided: an empty file of this ending says that one is to go. */
 #define GONE_ENDING ".gone"
-/* From so many files on, one sync of the whole file system is cheaper than one of each. */
-#define SYNC_ALL_FROM 8
 
 /* One file and what it is to hold. */
 struct target {
@@ -319,7 +317,7 @@ static bool is_untouched(int at, const struct target *target)
 
 static int prepare(const struct source_deploy *deploy, int at, int folder, struct err *err)
 {
-    bool together = map_count(deploy->targets) >= SYNC_ALL_FROM;
+    bool together = map_count(deploy->targets) >= FD_SYNC_ALL_FROM;
     size_t next = 0;
     void *value = NULL;
     while (map_next(deploy->targets, &next, NULL, &value)) {

@@ -66,7 +66,7 @@ struct supervisor {
     bool is_short_of_fds; /* some workload was refused for want of descriptors */
 
     struct stop_times stop_times;
-    struct launch_share launches;
+    struct loop_share launches;
     struct health_shared health;
     size_t held_count; /* at most so many wait for what they depend on */
     struct loop_timer *gate_timer;

@@ -195,27 +195,17 @@ static void term_left(struct workload *w)
     }
 }
 
-/* Each turn has time for one at least. */
-static bool is_turn_for_launch(const struct workload *w)
-{
-    struct launch_share *share = w->ctx->launches;
-    uint64_t turn = loop_turns(w->ctx->loop)->count + 1;
-    if (share->turn == turn) {
-        return loop_now() < share->until;
-    }
-    *share = (struct launch_share){.turn = turn, .until = loop_now() + LOOP_SHARE_MS};
-    return true;
-}
-
 void workload_execute(struct workload *w, unsigned effects)
 {
     if ((effects & WL_DO_RELEASE) != 0) {
         release(w);
     }
-    if ((effects & WL_DO_SPAWN) != 0 && is_turn_for_launch(w)) {
-        workload_launch(w);
-    } else if ((effects & WL_DO_SPAWN) != 0) {
-        w->fsm.deadline = loop_now(); /* in one of the next turns */
+    if ((effects & WL_DO_SPAWN) != 0) {
+        if (loop_share_lasts(w->ctx->loop, w->ctx->launches)) {
+            workload_launch(w);
+        } else {
+            w->fsm.deadline = loop_now(); /* in one of the next turns */
+        }
     }
     if ((effects & WL_DO_TERM) != 0) {
         send_stop_signal(w);

@@ -19,8 +19,6 @@
 
 /* As the kernel calls a user that it has no name for. */
 #define NOBODY 65534
-/* What is opened for the paths of a launch, some 5 ms, beside those that admission.c judges. */
-#define STEPS_MAX 1024
 
 /* Who its log belongs to, and with whose rights it is handled. A workload of root has no other
  * rights than the agent. */
@@ -271,7 +269,7 @@ struct launch {
 /* Before anything is opened. */
 #define NO_LAUNCH                                                                                  \
     {                                                                                              \
-        .program.fd = -1, .folder.fd = -1, .sandbox_fd = -1, .steps_left = STEPS_MAX               \
+        .program.fd = -1, .folder.fd = -1, .sandbox_fd = -1, .steps_left = ADMISSION_STEPS_MAX     \
     }
 
 static void cleanup_launch(struct launch *launch)

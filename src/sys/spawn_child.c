@@ -306,17 +306,24 @@ static int restrict_self(const struct child_plan *plan)
     return has_sandbox && plan->filter != NULL ? syscall_filter_enter(plan->filter) : 0;
 }
 
+/* 0, or the errno value for which the user cannot open it. */
+static int try_open(const char *path)
+{
+    int fd = open_path(path, 0);
+    if (fd < 0) {
+        return errno;
+    }
+    (void) close(fd);
+    return 0;
+}
+
 /* What was opened is what runs. A script's interpreter is given its name as /dev/fd/4, which is
  * there only while the descriptor outlives exec. */
 static int execute_fd(const struct spawn_request *request)
 {
     /* The agent opened it with its own rights: a user who cannot enter its folder cannot run it. */
-    int fd = open_path(request->paths[0], 0);
-    if (fd < 0 && errno == EACCES) {
-        return errno;
-    }
-    if (fd >= 0) {
-        (void) close(fd);
+    if (try_open(request->paths[0]) == EACCES) {
+        return EACCES;
     }
     (void) syscall(SYS_execveat, EXEC_FD, "", request->argv, request->envp, AT_EMPTY_PATH);
     if (errno == ENOENT && fcntl(EXEC_FD, F_SETFD, 0) == 0) {
@@ -328,12 +335,9 @@ static int execute_fd(const struct spawn_request *request)
 /* -1 with errno. */
 static int execute_path(const struct spawn_request *request, const char *path)
 {
-    int fd = open_path(path, 0);
-    if (fd < 0 && errno == ELOOP) {
+    if (try_open(path) == ELOOP) {
+        errno = ELOOP;
         return -1;
-    }
-    if (fd >= 0) {
-        (void) close(fd);
     }
     return execve(path, request->argv, request->envp);
 }

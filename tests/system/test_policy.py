@@ -427,7 +427,7 @@ def own_folder(account):
 
 
 @pytest.mark.as_user
-def test_a_users_workload_swapping_the_folder_never_runs_the_other(make_agent, own_folder):
+def test_a_users_workload_swapping_the_folder_never_runs_the_other(own_folder, make_agent):
     """The folder is the agent's user's alone, and so the workload's that exchanges it."""
     for name, text in (("good/bin", "allowed"), ("bad", "refused")):
         (own_folder / name).mkdir(parents=True)
@@ -828,7 +828,7 @@ def test_a_pattern_that_leads_elsewhere_by_anybodys_link_is_named(make_agent):
         assert f"policy.{key}[0]" not in told, told
 
 
-def test_a_pattern_is_not_widened_by_a_link_behind_a_link(make_agent, own_folder):
+def test_a_pattern_is_not_widened_by_a_link_behind_a_link(own_folder, make_agent):
     """The first one is the owner's, and the second one lies where anybody can replace it."""
     shared, real = own_folder / "shared", own_folder / "real"
     for folder in (shared, real):
