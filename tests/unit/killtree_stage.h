@@ -115,6 +115,24 @@ static inline int read_pids(const struct workload *workload, pid_t *pids, size_t
     return 0;
 }
 
+/* Whether the program of that name runs there, its environment set up: during an exec it is empty.
+ */
+static inline bool runs(pid_t pid, const char *program)
+{
+    char path[32];
+    char comm[32];
+    CLEANUP(free) char *text = NULL;
+    size_t len = 0;
+    (void) snprintf(comm, sizeof(comm), "%s\n", program);
+    (void) snprintf(path, sizeof(path), "/proc/%d/comm", (int) pid);
+    if (fd_read_file(AT_FDCWD, path, 4096, &text, &len, NULL) < 0 || strcmp(text, comm) != 0) {
+        return false;
+    }
+    free(steal_ptr(&text));
+    (void) snprintf(path, sizeof(path), "/proc/%d/environ", (int) pid);
+    return fd_read_file(AT_FDCWD, path, 65536, &text, &len, NULL) == 0 && len > 0;
+}
+
 static inline size_t find(const struct workload *workload, const struct killtree_target *others,
                           size_t other_count, pid_t *pids, size_t max)
 {

@@ -176,7 +176,7 @@ static int start_escape(struct workload *ret, const char *name, const char *vari
                                 "sh", "-c",  "echo $$ >\"$0\"; exec sleep 300 >/dev/null 2>&1",
                                 "@",  NULL};
     CHECK(start_workload(ret, name, "/usr/bin/setsid", args, cgroup_fd) == 0);
-    CHECK(EVENTUALLY(read_pids(ret, orphan, 1) == 0));
+    CHECK(EVENTUALLY(read_pids(ret, orphan, 1) == 0) && EVENTUALLY(runs(*orphan, "sleep")));
     (void) await_exit(ret->process.pidfd);
     return 0;
 }
