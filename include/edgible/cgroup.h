@@ -25,6 +25,8 @@ struct cgroup_root *cgroup_root_open(const char *tag, struct err *err);
 /* Forgets it; removes empty groups, and the folder where none is left. */
 void cgroup_root_free(struct cgroup_root *root);
 DEFINE_CLEANUP(cgroup_root, struct cgroup_root, cgroup_root_free)
+/* For looks into its groups on another thread: freeing the copy removes nothing. */
+struct cgroup_root *cgroup_root_copy(const struct cgroup_root *root);
 /* Absolute path of the folder. */
 const char *cgroup_root_path(const struct cgroup_root *root);
 

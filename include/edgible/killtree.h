@@ -32,8 +32,13 @@ struct killtree_target {
 
 struct census;
 
-/* Looks at all processes now. */
+/* Looks at all processes now: some 50 µs a process. What a search reads beyond that of a process it
+ * reads once, and keeps; so a thread may take the census and search for the targets it knows, and
+ * the loop then searches for those that there are by now, without reading it all again. */
 struct census *census_take(struct err *err);
+/* About how many processes there are, without a look at them; 0: not known. */
+size_t census_estimate(void);
+size_t census_count(const struct census *census);
 void census_free(struct census *census);
 DEFINE_CLEANUP(census, struct census, census_free)
 
@@ -74,21 +79,47 @@ void killtree_signal_pids(const struct census *census, const pid_t *pids, size_t
 
 /* The cheap part of killtree_kill, without any look at /proc: SIGKILL to the group, where its
  * number is certainly the target's still, and cgroup.kill. Who stops many at a time sends this to
- * all, takes one census a moment later, and calls killtree_kill only for those of which
- * killtree_find finds something. */
+ * all, takes one census a moment later, and goes on to killtree_round only for those of which
+ * killtree_find finds something again and again. */
 void killtree_kill_group(const struct killtree_target *target);
 
 /*
- * SIGKILL to all that is left: the group, cgroup.kill where there is one, then rounds of census,
- * SIGSTOP to what is new and, once nothing is, SIGKILL to all (a stopped process can neither fork
- * nor, by its end, cut the parent chain of its children: this catches a fork bomb), a bounded
- * number of them. Does not wait for the dying: returns how many processes live still; call again
- * later where any do.
+ * SIGKILL to all that is left, in rounds of census, SIGSTOP to what is new and, once nothing is,
+ * SIGKILL to all (a stopped process can neither fork nor, by its end, cut the parent chain of its
+ * children: this catches a fork bomb), a bounded number of them. Does not wait for the dying.
  */
-size_t killtree_kill(const struct killtree_target *target, const struct killtree_target *others,
-                     size_t other_count);
+struct killtree_rounds {
+    pid_t *found; /* in the last round: sorted; owned */
+    size_t count;
+    int all, stops, kills;
+};
+void cleanup_killtree_rounds(struct killtree_rounds *rounds);
 
-/* The same for all that killtree_find_descendants() finds. */
+/* Signals to processes, which are not sent where the number is another's by then. */
+struct killtree_order {
+    pid_t pid;
+    uint64_t start_ticks;
+    int signal;
+};
+struct killtree_orders {
+    struct killtree_order *items; /* owned */
+    size_t count;
+};
+void cleanup_killtree_orders(struct killtree_orders *orders);
+/* On any thread. */
+void killtree_orders_send(const struct killtree_orders *orders);
+
+/*
+ * One round, by a census that was taken after the orders of the round before were sent; adds its
+ * orders. rounds: zeroed before the first. True where another round is to follow; else
+ * rounds->count processes live still, and where that is not 0 another series may follow later.
+ * target NULL: all that killtree_find_descendants() finds.
+ */
+bool killtree_round(struct killtree_rounds *rounds, const struct census *census,
+                    const struct killtree_target *target, const struct killtree_target *others,
+                    size_t other_count, struct killtree_orders *orders);
+
+/* All rounds for what killtree_find_descendants() finds; how many processes live still. */
 size_t killtree_kill_descendants(void);
 
 #endif

@@ -187,7 +187,7 @@ const char *workload_cgroup(const struct workload *workload);
  */
 void workload_swept(struct workload *workload, const struct census *census, const pid_t *left,
                     size_t left_count);
-/* True where the last sweeps did not get rid of what is left: killtree_kill() is called for. */
+/* True where the last sweeps did not get rid of what is left: killtree_round() is called for. */
 bool workload_is_stubborn(const struct workload *workload);
 
 /* Hands a pump event to the workload that it is for. */

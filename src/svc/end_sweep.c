@@ -7,6 +7,7 @@
 #include "supervisor_private.h"
 
 #include <signal.h>
+#include <stdlib.h>
 
 /* From SIGTERM to SIGKILL. */
 #define TERM_MS 1000
@@ -16,6 +17,8 @@
 #define WHOLE_AFTER_GIVING_UP_MS 2000
 /* How long SIGKILL, or closing the log, may take for one workload. */
 #define MEMBER_MS 10000
+/* How long the look that names them may take at the most. */
+#define LAST_LOOK_MS 1000
 #define MEMBERS_LOOK_MS 500
 #define FIRST_LOOK_MS 5
 #define LOOK_MAX_MS 250
@@ -108,47 +111,87 @@ void end_sweep_watch_members(struct supervisor *sup)
 /* --- what is left --------------------------------------------------------------------------------
  */
 
-/* True where no child is left, or the time is over. */
-static bool is_over(struct supervisor *sup, mono_ms now)
-{
-    struct err err = {0};
+/* One look at what is left. */
+struct end_look {
+    struct supervisor *sup; /* for the loop's thread */
+    enum { LOOK_ONLY, SEND_TERM, SEND_KILL } what;
+    bool is_late;
+    bool is_blind; /* it could not look */
+    struct err err;
     pid_t left[LEFT_MAX];
-    CLEANUP(census) struct census *census = census_take(&err);
-    mono_ms whole = sup->has_given_up ? WHOLE_AFTER_GIVING_UP_MS : WHOLE_MS;
-    bool is_late = now - sup->end_began >= whole;
+    size_t count;
+};
+
+static mono_ms end_bound(const struct supervisor *sup)
+{
+    return sup->has_given_up ? WHOLE_AFTER_GIVING_UP_MS : WHOLE_MS;
+}
+
+static void run_look(void *arg)
+{
+    struct end_look *look = arg;
+    CLEANUP(census) struct census *census = census_take(&look->err);
+    look->is_blind = census == NULL;
     if (census == NULL) {
-        if (is_late) {
-            log_warn("supervisor", "cannot look at the processes: %s", err.msg);
-        }
-        return is_late;
+        return;
     }
-    size_t count = killtree_find_descendants(census, left, LEFT_MAX);
-    if (count == 0) {
-        return true;
-    }
-    if (is_late) {
-        CLEANUP(free) char *names = name_processes(left, count);
-        log_error("supervisor", "SIGKILL does not end %s, which outlive the agent", names);
-    } else if (sup->end_hurries || now - sup->end_began >= TERM_MS) {
+    look->count = killtree_find_descendants(census, look->left, LEFT_MAX);
+    if (look->count > 0 && look->what == SEND_KILL) {
         (void) killtree_kill_descendants();
-    } else if (!sup->end_term_sent) {
-        sup->end_term_sent = true;
-        log_info("supervisor", "stops %zu processes that no workload owns", count);
-        killtree_signal_pids(census, left, count, SIGTERM, 0);
+    } else if (look->what == SEND_TERM) {
+        killtree_signal_pids(census, look->left, look->count, SIGTERM, 0);
     }
-    return is_late;
+}
+
+static void end_look(void *arg)
+{
+    struct end_look *look = arg;
+    struct supervisor *sup = look->sup;
+    bool is_over = look->is_late || (!look->is_blind && look->count == 0);
+    if (look->is_late && look->is_blind) {
+        log_warn("supervisor", "cannot look at the processes: %s", look->err.msg);
+    } else if (look->is_late && look->count > 0) {
+        CLEANUP(free) char *names = name_processes(look->left, look->count);
+        log_error("supervisor", "SIGKILL does not end %s, which outlive the agent", names);
+    } else if (look->what == SEND_TERM && look->count > 0) {
+        sup->end_term_sent = true;
+        log_info("supervisor", "stops %zu processes that no workload owns", look->count);
+    }
+    work_free(steal_ptr(&sup->end_look));
+    if (is_over) {
+        loop_timer_disarm(sup->end_timer);
+        sup->params.on_empty(sup->params.arg);
+        return;
+    }
+    loop_timer_arm(sup->end_timer, loop_now() + sup->end_pause_ms);
+    sup->end_pause_ms = sup->end_pause_ms * 2 < LOOK_MAX_MS ? sup->end_pause_ms * 2 : LOOK_MAX_MS;
 }
 
 static void on_look(void *arg)
 {
     struct supervisor *sup = arg;
+    mono_ms last = sup->end_began + end_bound(sup) + LAST_LOOK_MS;
     mono_ms now = loop_now();
-    if (is_over(sup, now)) {
+    if (sup->end_look != NULL && now >= last) {
+        log_error("supervisor", "the agent ends while it still looks for what is left");
         sup->params.on_empty(sup->params.arg);
         return;
     }
-    loop_timer_arm(sup->end_timer, now + sup->end_pause_ms);
-    sup->end_pause_ms = sup->end_pause_ms * 2 < LOOK_MAX_MS ? sup->end_pause_ms * 2 : LOOK_MAX_MS;
+    loop_timer_arm(sup->end_timer, last); /* however long the look takes */
+    if (sup->end_look != NULL) {
+        return;
+    }
+    struct end_look *look = xcalloc(1, sizeof(*look));
+    look->sup = sup;
+    look->is_late = now - sup->end_began >= end_bound(sup);
+    if (!look->is_late && (sup->end_hurries || now - sup->end_began >= TERM_MS)) {
+        look->what = SEND_KILL;
+    } else if (!look->is_late && !sup->end_term_sent) {
+        look->what = SEND_TERM;
+    }
+    struct work_params work = {
+        .loop = sup->params.loop, .run = run_look, .done = end_look, .free_arg = free, .arg = look};
+    sweep_look(sweep_is_long(), &sup->end_look, &work);
 }
 
 void end_sweep_begin(struct supervisor *sup)
@@ -169,6 +212,7 @@ void end_sweep_hurry(struct supervisor *sup)
 
 void end_sweep_fini(struct supervisor *sup)
 {
+    work_free(sup->end_look);
     loop_timer_free(sup->end_timer);
     loop_timer_free(sup->give_up_timer);
     loop_timer_free(sup->grace_timer);

@@ -6,6 +6,7 @@
 #include "edgible/log.h"
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
+#include "probe.h"
 #include "supervisor_private.h"
 
 #include <assert.h>
@@ -60,6 +61,44 @@ static void on_pump_events(void *arg)
 
 static void on_bury(void *arg);
 
+struct old_marks {
+    struct supervisor *sup; /* for the loop's thread */
+    char *device;           /* owned */
+};
+
+static void free_old_marks(void *arg)
+{
+    struct old_marks *marks = arg;
+    free(marks->device);
+    free(marks);
+}
+
+static void run_old_marks(void *arg)
+{
+    const struct old_marks *marks = arg;
+    check_mark_kill_old(marks->device);
+}
+
+static void end_old_marks(void *arg)
+{
+    const struct old_marks *marks = arg;
+    work_free(steal_ptr(&marks->sup->old_marks));
+}
+
+/* They are of other agents, so nothing of this one waits for their end. */
+static void kill_old_marks(struct supervisor *sup)
+{
+    struct old_marks *marks = xcalloc(1, sizeof(*marks));
+    marks->sup = sup;
+    marks->device = xstrdup(sup->device_name);
+    struct work_params work = {.loop = sup->params.loop,
+                               .run = run_old_marks,
+                               .done = end_old_marks,
+                               .free_arg = free_old_marks,
+                               .arg = marks};
+    sweep_look(sweep_is_long(), &sup->old_marks, &work);
+}
+
 /* Each may take four descriptors. */
 static size_t checks_at_once(const struct rlimit *open_files)
 {
@@ -93,6 +132,8 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     sup->own_creds = creds_lookup(NULL, NULL, NULL);
     list_init(&sup->members);
     list_init(&sup->sweeps);
+    list_init(&sup->swept);
+    sup->kept = probe_kept_new();
     sup->by_key = map_new();
     sup->pump_async = loop_async_new(params->loop, on_pump_events, sup);
     sup->pump = pump_new(params->journal_dir, workload_policy_paths(params->policy), on_pump_notify,
@@ -102,7 +143,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     }
     /* Of another number than those of this process before it executed itself anew (SIGUSR2). */
     sup->health.last_number = loop_now() * 1000;
-    check_mark_kill_old(sup->device_name);
+    kill_old_marks(sup);
     sup->health.max_under_way = checks_at_once(&params->open_files_now);
     sup->bury_timer = loop_timer_new(params->loop, on_bury, sup);
     sandboxed_init(sup);
@@ -143,6 +184,8 @@ void supervisor_free(struct supervisor *sup)
         supervisor_abandon(sup); /* those that were given up */
     }
     assert(list_is_empty(&sup->members));
+    probe_kept_free(sup->kept);
+    work_free(sup->old_marks);
     sweep_fini(sup);
     end_sweep_fini(sup);
     gate_fini(sup);
@@ -176,6 +219,7 @@ static void free_member(struct supervisor *sup, struct member *m)
     list_remove(&m->sweep_link);
     (void) map_remove(sup->by_key, m->key);
     workload_free(m->workload);
+    cleanup_killtree_rounds(&m->rounds);
     free(m->key);
     free(m);
 }

@@ -7,28 +7,31 @@
 #ifndef EDGIBLE_SUPERVISOR_PRIVATE_H
 #define EDGIBLE_SUPERVISOR_PRIVATE_H
 
+#include "edgible/killtree.h"
 #include "edgible/list.h"
 #include "edgible/map.h"
 #include "edgible/pump.h"
 #include "edgible/strv.h"
 #include "edgible/supervisor.h"
+#include "edgible/work.h"
 #include "edgible/workload.h"
 
 /* A workload and what the supervisor knows of it. */
 struct member {
     struct list link;       /* in members */
-    struct list sweep_link; /* in sweeps while a sweep is asked for */
+    struct list sweep_link; /* in sweeps while a sweep is asked for, then in swept */
     char *key;              /* <application>/<workload> */
     struct workload *workload;
-    bool leader_ended;     /* at the beginning of its sweep */
-    bool seen;             /* in the application being applied */
-    bool removing;         /* stops, and is then forgotten */
-    bool suspending;       /* stops, and stays */
-    bool renewing;         /* stops, and starts again, each in its order */
-    bool stop_sent;        /* of one that is leaving */
-    bool for_good;         /* of one being removed: its unit description goes, too */
-    bool given_up;         /* at the agent's end: nothing waits for it any more */
-    mono_ms closing_since; /* its log; 0: it is not being closed */
+    struct killtree_rounds rounds; /* of a stubborn one */
+    bool leader_ended;             /* at the beginning of its sweep */
+    bool seen;                     /* in the application being applied */
+    bool removing;                 /* stops, and is then forgotten */
+    bool suspending;               /* stops, and stays */
+    bool renewing;                 /* stops, and starts again, each in its order */
+    bool stop_sent;                /* of one that is leaving */
+    bool for_good;                 /* of one being removed: its unit description goes, too */
+    bool given_up;                 /* at the agent's end: nothing waits for it any more */
+    mono_ms closing_since;         /* its log; 0: it is not being closed */
     /* Of the order of stopping: its own node, its application's behind and before its members,
      * and the rank. */
     size_t node, app_node, app_gate, rank;
@@ -45,6 +48,16 @@ struct sandboxed {
     uid_t *uids;
     size_t count, earlier;
     bool is_anybody; /* the record cannot be read */
+};
+
+/* All workloads that have processes. Zeroed, then filled once. */
+struct sweep_targets {
+    struct killtree_target *items; /* health checks under way among them */
+    bool *is_asked;                /* of each: whether a sweep is asked for */
+    pid_t *children;               /* their leaders; sorted */
+    size_t count, child_count;
+    struct strv texts;           /* owned, where the items do not borrow from the workloads */
+    struct cgroup_root *cgroups; /* owned; NULL: theirs is the supervisor's */
 };
 
 struct supervisor {
@@ -70,22 +83,26 @@ struct supervisor {
     struct health_shared health;
     size_t held_count; /* at most so many wait for what they depend on */
     struct loop_timer *gate_timer;
-    struct list sweeps;
+    struct list sweeps; /* asked for */
+    struct list swept;  /* wait for the look that is under way, or is being gone through */
+    struct work *look;  /* NULL: none is under way on a thread */
+    struct census *seen;
+    struct sweep_targets seen_targets;
+    struct killtree_orders orders; /* for the next look to send */
+    struct loop_share sweep_share, reap_share;
+    struct probe_kept *kept; /* owned */
     struct loop_timer *sweep_timer;
     struct loop_timer *orphan_timer;
     struct loop_signal *child_signal;
     mono_ms last_orphans;
+    pid_t reap_from;  /* where the next turn goes on; 0: with the first */
+    bool reads_marks; /* of this pass: a check has ended, and its orphans are looked for */
     /* Of the agent's end; the timers are NULL before. */
     struct loop_timer *end_timer, *give_up_timer, *grace_timer;
+    struct work *end_look;  /* under way on a thread; NULL: none */
+    struct work *old_marks; /* the same, at the agent's start */
     mono_ms shutdown_began, end_began, end_pause_ms;
     bool end_term_sent, end_hurries, has_given_up;
-};
-
-/* All workloads that have processes. Zeroed, then filled once. */
-struct sweep_targets {
-    struct killtree_target *items; /* health checks under way among them */
-    pid_t *children;               /* their leaders; sorted */
-    size_t count, child_count;
 };
 
 /* Looks who has come to rest, once the workload that says so is through with its step. */
@@ -128,6 +145,14 @@ bool sandboxed_may_be_earlier(const struct supervisor *sup, uid_t uid);
 
 void cleanup_sweep_targets(struct sweep_targets *t);
 void sweep_collect_targets(const struct supervisor *sup, struct sweep_targets *t);
+/* The same with copies of all that the targets point to. */
+void sweep_collect_for_thread(const struct supervisor *sup, struct sweep_targets *t);
+
+/* Whether a look at all processes takes so long that it does not belong into the loop's turn. */
+bool sweep_is_long(void);
+/* Looks on a thread, or, where it is short or no thread can be made, at once. done() is called in
+ * any case, and frees the work in *slot, which is NULL where there is no thread. */
+void sweep_look(bool is_long, struct work **slot, const struct work_params *params);
 
 void sweep_init(struct supervisor *sup);
 void sweep_fini(struct supervisor *sup);

@@ -186,12 +186,10 @@ static void kill_known(struct workload *w)
 
 static void term_left(struct workload *w)
 {
-    struct err err = {0};
-    CLEANUP(census) struct census *census = census_take(&err);
-    if (census != NULL) {
+    if (w->seen != NULL) {
         /* In stopping, the group has had its signal already. */
         pid_t skip = w->fsm.state == WL_STOPPING ? w->pid : 0;
-        killtree_signal_pids(census, w->left, w->left_count, w->spec.stop.signal, skip);
+        killtree_signal_pids(w->seen, w->left, w->left_count, w->spec.stop.signal, skip);
     }
 }
 
@@ -475,7 +473,9 @@ void workload_swept(struct workload *w, const struct census *census, const pid_t
         killtree_signal_pids(census, w->left, w->left_count, SIGKILL, 0);
         workload_say_stuck(w);
     }
+    w->seen = census;
     workload_post(w, WL_EV_LEFT, WL_END_CLEAN);
+    w->seen = NULL;
 }
 
 bool workload_is_stubborn(const struct workload *w)

@@ -59,6 +59,7 @@ struct workload {
     /* What is left of it, as the last sweep found it. */
     pid_t left[LEFT_MAX];
     size_t left_count;
+    const struct census *seen; /* the sweep's, while the machine is told of it; NULL: none */
     unsigned kill_rounds;
     bool stuck_said;
 

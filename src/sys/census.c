@@ -22,13 +22,13 @@
 enum looked_up { NOT_ASKED, UNREADABLE, KNOWN };
 
 struct census_details {
-    enum looked_up cookie_state, uid_state, descent_state, pipe_state, cgroup_state;
+    enum looked_up cookie_state, uid_state, descent_state, pipe_state, cgroup_state, agent_state;
     uint64_t log_pipe;
     struct census_cookie cookie;
     char *cgroup; /* owned */
     struct census_witness witness;
     uid_t uid;
-    bool descends;
+    bool descends, is_agent;
 };
 
 static pid_t key_of(const struct proc_stat *stat, enum census_key key)
@@ -131,6 +131,18 @@ struct census *census_take(struct err *err)
     }
     census->details = xcalloc(census->count, sizeof(*census->details));
     return steal_ptr(&census);
+}
+
+size_t census_estimate(void)
+{
+    struct stat st;
+    /* The kernel counts the processes, of all PID namespaces, among the links of /proc. */
+    return stat("/proc", &st) == 0 ? (size_t) st.st_nlink : 0;
+}
+
+size_t census_count(const struct census *census)
+{
+    return census->count;
 }
 
 void census_free(struct census *census)
@@ -368,9 +380,15 @@ struct census_witness *census_witness(const struct census *census, size_t positi
 
 bool census_is_agent(const struct census *census, size_t position)
 {
-    size_t len = 0;
-    CLEANUP(free) char *comm = read_proc_file(census, position, "comm", 64, &len);
-    return comm != NULL && strncmp(comm, "edgible-agent", strlen("edgible-agent")) == 0;
+    struct census_details *details = &census->details[position];
+    if (details->agent_state == NOT_ASKED) {
+        size_t len = 0;
+        CLEANUP(free) char *comm = read_proc_file(census, position, "comm", 64, &len);
+        details->is_agent =
+            comm != NULL && strncmp(comm, "edgible-agent", strlen("edgible-agent")) == 0;
+        details->agent_state = KNOWN;
+    }
+    return details->is_agent;
 }
 
 bool census_read_uid(const struct census *census, size_t position, uid_t *ret_uid)

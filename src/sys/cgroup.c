@@ -24,6 +24,7 @@ struct cgroup_root {
     int parent_fd; /* the agent's own cgroup, or that above it */
     int fd;
     bool has[CGROUP_CONTROLLER_COUNT]; /* in force for the groups of workloads */
+    bool is_copy;
 };
 
 static const char *const controller_names[CGROUP_CONTROLLER_COUNT] = {
@@ -291,15 +292,27 @@ struct cgroup_root *cgroup_root_open(const char *tag, struct err *err)
     return steal_ptr(&root);
 }
 
+struct cgroup_root *cgroup_root_copy(const struct cgroup_root *root)
+{
+    struct cgroup_root *copy = xcalloc(1, sizeof(*copy));
+    copy->is_copy = true;
+    copy->parent_fd = -1;
+    copy->path = xstrdup(root->path);
+    copy->fd = fcntl(root->fd, F_DUPFD_CLOEXEC, 0);
+    return copy;
+}
+
 void cgroup_root_free(struct cgroup_root *root)
 {
     if (root == NULL) {
         return;
     }
-    if (root->fd >= 0) {
+    if (root->fd >= 0 && !root->is_copy) {
         remove_empty_groups(root);
-        (void) close(root->fd);
         (void) unlinkat(root->parent_fd, root->folder, AT_REMOVEDIR);
+    }
+    if (root->fd >= 0) {
+        (void) close(root->fd);
     }
     if (root->parent_fd >= 0) {
         (void) close(root->parent_fd);

@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* killtree_kill: rounds in all, how many in a row may only stop what is new, and after how many
+/* killtree_round: rounds in all, how many in a row may only stop what is new, and after how many
  * kills in a row, with nothing new in between, the rest is left to the next call. */
 #define ROUNDS_MAX 8
 #define STOP_ROUNDS_MAX 5
@@ -334,22 +334,21 @@ bool killtree_signal_group(pid_t pgid, int signal)
     return has_member;
 }
 
-static void signal_one(const struct census *census, const struct proc_stat *seen, int signal,
-                       pid_t skip_pgid)
+static void signal_one(pid_t pid, uint64_t start_ticks, int signal, pid_t skip_pgid)
 {
     /* First the pidfd, then the look at who it is: in this order it cannot become another. */
-    CLEANUP(close_fd) int pidfd = proc_open_pidfd(seen->pid, NULL);
+    CLEANUP(close_fd) int pidfd = proc_open_pidfd(pid, NULL);
     if (pidfd < 0 && errno == ESRCH) {
         return;
     }
     struct proc_stat now;
-    if (proc_stat_at(census->proc_fd, seen->pid, &now) < 0 ||
-        now.start_ticks != seen->start_ticks || (skip_pgid != 0 && now.pgid == skip_pgid)) {
+    if (proc_read_stat(pid, &now, NULL) < 0 || now.start_ticks != start_ticks ||
+        (skip_pgid != 0 && now.pgid == skip_pgid)) {
         return;
     }
-    proc_signal(pidfd, seen->pid, signal);
+    proc_signal(pidfd, pid, signal);
     if (signal != SIGKILL && signal != SIGSTOP && signal != 0) {
-        proc_signal(pidfd, seen->pid, SIGCONT);
+        proc_signal(pidfd, pid, SIGCONT);
     }
 }
 
@@ -359,7 +358,7 @@ void killtree_signal_pids(const struct census *census, const pid_t *pids, size_t
     for (size_t i = 0; i < count; i++) {
         size_t position = census_find_pid(census, pids[i]);
         if (position < census->count && !is_protected(census, pids[i])) {
-            signal_one(census, &census->procs[position], signal, skip_pgid);
+            signal_one(pids[i], census->procs[position].start_ticks, signal, skip_pgid);
         }
     }
 }
@@ -387,79 +386,81 @@ void killtree_kill_group(const struct killtree_target *target)
     }
 }
 
-/* Stops those that are not in the sorted list `stopped`; how many that were. */
-static size_t stop_new(const struct census *census, const pid_t *pids, size_t count,
-                       const pid_t *stopped, size_t stopped_count)
+void killtree_orders_send(const struct killtree_orders *orders)
 {
-    size_t fresh = 0;
+    for (size_t i = 0; i < orders->count; i++) {
+        const struct killtree_order *order = &orders->items[i];
+        signal_one(order->pid, order->start_ticks, order->signal, 0);
+    }
+}
+
+void cleanup_killtree_orders(struct killtree_orders *orders)
+{
+    free(orders->items);
+}
+
+void cleanup_killtree_rounds(struct killtree_rounds *rounds)
+{
+    free(rounds->found);
+}
+
+/* Orders for all of `pids`, or for those that are not in the sorted list `known` alone; how many.
+ */
+static size_t give_orders(const struct census *census, const pid_t *pids, size_t count, int signal,
+                          const struct killtree_rounds *known, struct killtree_orders *orders)
+{
+    size_t before = orders->count;
+    orders->items = xrealloc(orders->items, before + count, sizeof(*orders->items));
     for (size_t i = 0; i < count; i++) {
-        bool known = stopped_count > 0 &&
-                     bsearch(&pids[i], stopped, stopped_count, sizeof(pid_t), compare_pids) != NULL;
-        if (!known) {
-            killtree_signal_pids(census, &pids[i], 1, SIGSTOP, 0);
-            fresh++;
+        if (known == NULL || known->count == 0 ||
+            bsearch(&pids[i], known->found, known->count, sizeof(pid_t), compare_pids) == NULL) {
+            orders->items[orders->count++] = (struct killtree_order){
+                .pid = pids[i],
+                .start_ticks = census->procs[census_find_pid(census, pids[i])].start_ticks,
+                .signal = signal};
         }
     }
-    return fresh;
+    return orders->count - before;
 }
 
-/* Whom the rounds are for. */
-struct scope {
-    const struct killtree_target *target; /* NULL: all descendants of this process */
-    const struct killtree_target *others;
-    size_t other_count;
-};
-
-static size_t find_in_scope(const struct census *census, const struct scope *scope, pid_t *pids)
+bool killtree_round(struct killtree_rounds *rounds, const struct census *census,
+                    const struct killtree_target *target, const struct killtree_target *others,
+                    size_t other_count, struct killtree_orders *orders)
 {
-    return scope->target == NULL ? killtree_find_descendants(census, pids, census->count)
-                                 : killtree_find(census, scope->target, scope->others,
-                                                 scope->other_count, pids, census->count);
-}
-
-static size_t kill_in_rounds(const struct scope *scope)
-{
-    CLEANUP(free) pid_t *stopped = NULL;
-    size_t count = 0;
-    int stop_rounds = 0;
-    int kill_rounds = 0;
-    for (int round = 0; round < ROUNDS_MAX && kill_rounds < KILL_ROUNDS_MAX; round++) {
-        CLEANUP(census) struct census *census = census_take(NULL);
-        if (census == NULL) {
-            /* Out of descriptors or memory: nothing is known, so nothing is over. */
-            return count > 0 ? count : 1;
-        }
-        CLEANUP(free) pid_t *pids = xcalloc(census->count, sizeof(*pids));
-        size_t stopped_count = count;
-        count = find_in_scope(census, scope, pids);
-        if (count == 0) {
-            return 0;
-        }
+    CLEANUP(free) pid_t *pids = xcalloc(census->count, sizeof(*pids));
+    size_t count = target == NULL
+                       ? killtree_find_descendants(census, pids, census->count)
+                       : killtree_find(census, target, others, other_count, pids, census->count);
+    if (count > 0) {
         qsort(pids, count, sizeof(*pids), compare_pids);
-        if (stop_new(census, pids, count, stopped, stopped_count) > 0 &&
-            ++stop_rounds < STOP_ROUNDS_MAX) {
-            kill_rounds = 0;
+        if (give_orders(census, pids, count, SIGSTOP, rounds, orders) > 0 &&
+            ++rounds->stops < STOP_ROUNDS_MAX) {
+            rounds->kills = 0;
         } else {
-            killtree_signal_pids(census, pids, count, SIGKILL, 0);
-            stop_rounds = 0;
-            kill_rounds++;
+            (void) give_orders(census, pids, count, SIGKILL, NULL, orders);
+            rounds->stops = 0;
+            rounds->kills++;
         }
-        free(stopped);
-        stopped = steal_ptr(&pids);
     }
-    return count;
-}
-
-size_t killtree_kill(const struct killtree_target *target, const struct killtree_target *others,
-                     size_t other_count)
-{
-    struct scope scope = {.target = target, .others = others, .other_count = other_count};
-    killtree_kill_group(target);
-    return kill_in_rounds(&scope);
+    free(rounds->found);
+    rounds->found = steal_ptr(&pids);
+    rounds->count = count;
+    return count > 0 && ++rounds->all < ROUNDS_MAX && rounds->kills < KILL_ROUNDS_MAX;
 }
 
 size_t killtree_kill_descendants(void)
 {
-    struct scope all = {0};
-    return kill_in_rounds(&all);
+    CLEANUP(killtree_rounds) struct killtree_rounds rounds = {0};
+    bool goes_on = true;
+    while (goes_on) {
+        CLEANUP(killtree_orders) struct killtree_orders orders = {0};
+        CLEANUP(census) struct census *census = census_take(NULL);
+        if (census == NULL) {
+            /* Out of descriptors or memory: nothing is known, so nothing is over. */
+            return rounds.count > 0 ? rounds.count : 1;
+        }
+        goes_on = killtree_round(&rounds, census, NULL, NULL, 0, &orders);
+        killtree_orders_send(&orders);
+    }
+    return rounds.count;
 }

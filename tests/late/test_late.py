@@ -9,6 +9,7 @@ machine that is slow or shared fails nothing.
 """
 
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ sys.path.insert(0, str(SYSTEM))
 from api import Api  # noqa: E402
 from conftest import *  # noqa: E402,F401,F403
 from control_plane import Authority, ControlPlane  # noqa: E402
-from harness import SLEEP, wait_for, workload  # noqa: E402
+from harness import SLEEP, helper, is_alive, wait_for, workload  # noqa: E402
 from stream import EtcdStream  # noqa: E402
 
 pytestmark = pytest.mark.once
@@ -239,3 +240,40 @@ def test_paths_through_many_folders(make_agent):
         for n in range(100)))
     late.wait(lambda: late.events("started") >= 300, "300 starts")
     late.check("100 workloads of deep paths")
+
+
+PROCESSES = 3000
+
+
+def crowd_of(agent):
+    try:
+        return [int(line) for line in (agent.work / "crowd").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+@pytest.mark.as_user
+@pytest.mark.parametrize("how", ["removed", "adopted"])
+def test_many_processes(agent, how):
+    """Daemons that left their session and group, beside workloads that end all the time; meanwhile
+    it is asked what all of them use. Their agent has no cgroups, so all processes are looked at."""
+    late = Late(agent)
+    agent.deploy("app", workload("main", [helper("crowd"), str(PROCESSES), str(agent.work / "crowd")],
+                                 stop={"gracePeriod": "300ms"}))
+    agent.deploy("other", *(workload(f"w{n}", ["sleep", "0.2"], restart={
+        "initialDelay": "100ms", "maxDelay": "100ms", "rapidAfter": "0s"}) for n in range(3)))
+    late.wait(lambda: len(crowd_of(agent)) == PROCESSES, "the crowd")
+    if how == "adopted":
+        agent.send(signal.SIGKILL)
+        agent.wait_exit()
+        agent.start()
+        agent.wait_event("adopted", "app", "main")
+    agent.remove("app.yaml")
+
+    def none_lives():
+        for path in ("/v1/agent", "/v1/applications", "/v1/applications/other"):
+            late.api.get(path)
+        return not any(is_alive(pid) for pid in crowd_of(agent))
+    late.wait(none_lives, "the crowd to end")
+    agent.wait_event("removed", "app")
+    late.check(f"{PROCESSES} processes, {how}")

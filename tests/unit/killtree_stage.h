@@ -176,6 +176,25 @@ static inline bool all_are_dead(const pid_t *pids, size_t count)
     return true;
 }
 
+/* A series of rounds; how many processes live still. */
+static inline size_t killtree_kill(const struct killtree_target *target,
+                                   const struct killtree_target *others, size_t other_count)
+{
+    CLEANUP(killtree_rounds) struct killtree_rounds rounds = {0};
+    bool goes_on = true;
+    killtree_kill_group(target);
+    while (goes_on) {
+        CLEANUP(killtree_orders) struct killtree_orders orders = {0};
+        CLEANUP(census) struct census *census = census_take(NULL);
+        if (census == NULL) {
+            return SIZE_MAX;
+        }
+        goes_on = killtree_round(&rounds, census, target, others, other_count, &orders);
+        killtree_orders_send(&orders);
+    }
+    return rounds.count;
+}
+
 static inline bool kills_all(const struct workload *workload)
 {
     return EVENTUALLY(killtree_kill(&workload->target, NULL, 0) == 0);
