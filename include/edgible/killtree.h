@@ -36,9 +36,8 @@ struct census;
  * reads once, and keeps; so a thread may take the census and search for the targets it knows, and
  * the loop then searches for those that there are by now, without reading it all again. */
 struct census *census_take(struct err *err);
-/* About how many processes there are, without a look at them; 0: not known. */
-size_t census_estimate(void);
-size_t census_count(const struct census *census);
+/* Whether it would find so many processes, without a look at them. */
+bool census_is_large(size_t processes);
 void census_free(struct census *census);
 DEFINE_CLEANUP(census, struct census, census_free)
 

@@ -174,6 +174,7 @@ static void on_look(void *arg)
     mono_ms now = loop_now();
     if (sup->end_look != NULL && now >= last) {
         log_error("supervisor", "the agent ends while it still looks for what is left");
+        work_free(steal_ptr(&sup->end_look));
         sup->params.on_empty(sup->params.arg);
         return;
     }

@@ -41,7 +41,7 @@ struct probe *probe_new(const struct supervisor *sup)
 {
     struct probe *probe = xcalloc(1, sizeof(*probe));
     probe->sup = sup;
-    probe->is_long = census_estimate() >= MANY_PROCESSES;
+    probe->is_long = census_is_large(MANY_PROCESSES);
     return probe;
 }
 

@@ -86,6 +86,7 @@ struct supervisor {
     struct list sweeps; /* asked for */
     struct list swept;  /* wait for the look that is under way, or is being gone through */
     struct work *look;  /* NULL: none is under way on a thread */
+    bool goes_through;  /* what the last look saw, which are the next two */
     struct census *seen;
     struct sweep_targets seen_targets;
     struct killtree_orders orders; /* for the next look to send */
@@ -95,8 +96,9 @@ struct supervisor {
     struct loop_timer *orphan_timer;
     struct loop_signal *child_signal;
     mono_ms last_orphans;
-    pid_t reap_from;  /* where the next turn goes on; 0: with the first */
-    bool reads_marks; /* of this pass: a check has ended, and its orphans are looked for */
+    bool has_child_signal; /* since this pass began */
+    pid_t reap_from;       /* where the next turn goes on; 0: with the first */
+    bool reads_marks;      /* of this pass: a check has ended, and its orphans are looked for */
     /* Of the agent's end; the timers are NULL before. */
     struct loop_timer *end_timer, *give_up_timer, *grace_timer;
     struct work *end_look;  /* under way on a thread; NULL: none */

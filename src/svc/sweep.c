@@ -111,6 +111,7 @@ static bool reap_orphans(struct supervisor *sup, const struct sweep_targets *t)
     struct health_shared *health = &sup->health;
     bool any_lives = sup->reap_from > 0;
     if (!any_lives) {
+        sup->has_child_signal = false;
         sup->reads_marks = health->has_ended;
         health->has_ended = false;
     }
@@ -132,6 +133,9 @@ static bool reap_orphans(struct supervisor *sup, const struct sweep_targets *t)
             bool is_killed = sup->reads_marks && kill_left_of_check(sup, children[i]);
             health->has_ended = health->has_ended || is_killed;
         }
+    }
+    if (sup->reap_from > 0 && sup->has_child_signal) {
+        sweep_orphans_soon(sup); /* it may be of one before the place where this turn began */
     }
     sup->reap_from = 0;
     return any_lives;
@@ -160,7 +164,9 @@ void sweep_orphans_soon(void *arg)
 /* SIGCHLD is a hint that some child ended. Leaders are told by their pidfds. */
 static void on_child_signal(void *arg)
 {
-    sweep_orphans_soon(arg);
+    struct supervisor *sup = arg;
+    sup->has_child_signal = true;
+    sweep_orphans_soon(sup);
 }
 
 /* --- looks ------------------------------------------------------------------------------------
@@ -168,7 +174,7 @@ static void on_child_signal(void *arg)
 
 bool sweep_is_long(void)
 {
-    return census_estimate() >= MANY_PROCESSES;
+    return census_is_large(MANY_PROCESSES);
 }
 
 void sweep_look(bool is_long, struct work **slot, const struct work_params *params)
@@ -270,6 +276,7 @@ static void sweep_one(struct supervisor *sup, struct member *m)
     pid_t left[LEFT_MAX];
     size_t count = 1;
     if (!workload_kill_target(m->workload, &target)) {
+        end_sweep_of(m, NULL, NULL, 0);
         return;
     }
     left[0] = target.leader; /* without a look what was there may be there still */
@@ -301,6 +308,7 @@ static void go_through(struct supervisor *sup)
     census_free(steal_ptr(&sup->seen));
     cleanup_sweep_targets(&sup->seen_targets);
     sup->seen_targets = (struct sweep_targets){0};
+    sup->goes_through = false;
     if (!list_is_empty(&sup->sweeps) || sup->orders.count > 0) {
         loop_timer_arm(sup->sweep_timer, 0);
     }
@@ -317,6 +325,7 @@ static void end_look(void *arg)
     /* Those there are now: all that the agent had started when the census was taken. */
     sweep_collect_targets(sup, &sup->seen_targets);
     work_free(steal_ptr(&sup->look));
+    sup->goes_through = true;
     go_through(sup);
 }
 
@@ -383,7 +392,7 @@ static void on_sweep(void *arg)
     if (sup->look != NULL) {
         return; /* its end comes here again */
     }
-    if (!list_is_empty(&sup->swept)) {
+    if (sup->goes_through) {
         go_through(sup);
         return;
     }

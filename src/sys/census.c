@@ -133,16 +133,23 @@ struct census *census_take(struct err *err)
     return steal_ptr(&census);
 }
 
-size_t census_estimate(void)
+bool census_is_large(size_t processes)
 {
     struct stat st;
-    /* The kernel counts the processes, of all PID namespaces, among the links of /proc. */
-    return stat("/proc", &st) == 0 ? (size_t) st.st_nlink : 0;
-}
-
-size_t census_count(const struct census *census)
-{
-    return census->count;
+    /* The kernel counts the processes of all PID namespaces among the links of /proc. */
+    if (stat("/proc", &st) == 0 && (size_t) st.st_nlink < processes) {
+        return false;
+    }
+    DIR *dir = opendir("/proc");
+    size_t count = 0;
+    const struct dirent *entry = NULL;
+    while (dir != NULL && count < processes && (entry = readdir(dir)) != NULL) {
+        count += proc_parse_pid(entry->d_name) > 0 ? 1 : 0;
+    }
+    if (dir != NULL) {
+        (void) closedir(dir);
+    }
+    return count >= processes;
 }
 
 void census_free(struct census *census)

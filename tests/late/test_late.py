@@ -252,6 +252,12 @@ def crowd_of(agent):
         return []
 
 
+def processes_of(late, application):
+    """0 where that is not told."""
+    [told] = late.api.get(f"/v1/applications/{application}")["workloads"]
+    return told.get("resources", {}).get("processes", 0)
+
+
 @pytest.mark.as_user
 @pytest.mark.parametrize("how", ["removed", "adopted"])
 def test_many_processes(agent, how):
@@ -263,6 +269,7 @@ def test_many_processes(agent, how):
     agent.deploy("other", *(workload(f"w{n}", ["sleep", "0.2"], restart={
         "initialDelay": "100ms", "maxDelay": "100ms", "rapidAfter": "0s"}) for n in range(3)))
     late.wait(lambda: len(crowd_of(agent)) == PROCESSES, "the crowd")
+    late.wait(lambda: processes_of(late, "app") == PROCESSES + 1, "all of them to be counted")
     if how == "adopted":
         agent.send(signal.SIGKILL)
         agent.wait_exit()
