@@ -258,29 +258,38 @@ def processes_of(late, application):
     return told.get("resources", {}).get("processes", 0)
 
 
+def none_lives(late):
+    """Asked again and again, with all that asks for processes."""
+    for path in ("/v1/agent", "/v1/applications", "/v1/applications/other"):
+        late.api.get(path)
+    return not any(is_alive(pid) for pid in crowd_of(late.agent))
+
+
 @pytest.mark.as_user
-@pytest.mark.parametrize("how", ["removed", "adopted"])
+@pytest.mark.parametrize("how", ["removed", "adopted", "ended"])
 def test_many_processes(agent, how):
-    """Daemons that left their session and group, beside workloads that end all the time; meanwhile
-    it is asked what all of them use. Their agent has no cgroups, so all processes are looked at."""
+    """Daemons that left their session and group, whose agent has no cgroups, so that all processes
+    are looked at; beside them, workloads that are not theirs end and start all the time."""
     late = Late(agent)
     agent.deploy("app", workload("main", [helper("crowd"), str(PROCESSES), str(agent.work / "crowd")],
-                                 stop={"gracePeriod": "300ms"}))
+                                 stop={"gracePeriod": "300ms"},
+                                 healthCheck={"exec": ["/bin/true"], "interval": "1s"}))
     agent.deploy("other", *(workload(f"w{n}", ["sleep", "0.2"], restart={
         "initialDelay": "100ms", "maxDelay": "100ms", "rapidAfter": "0s"}) for n in range(3)))
     late.wait(lambda: len(crowd_of(agent)) == PROCESSES, "the crowd")
-    late.wait(lambda: processes_of(late, "app") == PROCESSES + 1, "all of them to be counted")
+    late.wait(lambda: processes_of(late, "app") > PROCESSES, "all of them to be counted")
+    if how == "ended":
+        late.check(f"{PROCESSES} processes, before the end")
+        agent.stop()
+        assert not any(is_alive(pid) for pid in crowd_of(agent))
+        return
     if how == "adopted":
         agent.send(signal.SIGKILL)
         agent.wait_exit()
         agent.start()
         agent.wait_event("adopted", "app", "main")
     agent.remove("app.yaml")
-
-    def none_lives():
-        for path in ("/v1/agent", "/v1/applications", "/v1/applications/other"):
-            late.api.get(path)
-        return not any(is_alive(pid) for pid in crowd_of(agent))
-    late.wait(none_lives, "the crowd to end")
+    late.wait(lambda: none_lives(late), "the crowd to end")
     agent.wait_event("removed", "app")
     late.check(f"{PROCESSES} processes, {how}")
+    assert not [e for e in agent.events("exited", "other") if e.get("code") != "0"]

@@ -258,6 +258,27 @@ static void a_group_that_was_killed_takes_in_the_next_process(void **state)
     assert_true(cgroup_remove(root, "app.again"));
 }
 
+static void a_copy_goes_on_alone_and_removes_nothing(void **state)
+{
+    (void) state;
+    CLEANUP(cgroup_root) struct cgroup_root *root = open_root_or_skip();
+    CLEANUP(close_fd) int group = cgroup_make(root, "app.one", NULL, NULL);
+    assert_true(group >= 0);
+    pid_t pid = start_in_group(group);
+    assert_true(EVENTUALLY(cgroup_is_populated(root, "app.one")));
+    struct cgroup_root *copy = cgroup_root_copy(root);
+    assert_string_equal(cgroup_root_path(copy), cgroup_root_path(root));
+    assert_int_equal(cgroup_kill(root, "app.one", NULL), 0);
+    assert_true(EVENTUALLY(proc_is_dead(pid) && !cgroup_is_populated(copy, "app.one")));
+    cgroup_root_free(copy);
+    assert_int_equal(access(cgroup_root_path(root), F_OK), 0);
+    copy = cgroup_root_copy(root);
+    cgroup_root_free(steal_ptr(&root));
+    pid_t listed[4];
+    assert_int_equal(cgroup_list_pids(copy, "app.one", listed, 4), 0);
+    cgroup_root_free(copy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +290,7 @@ int main(void)
         cmocka_unit_test(what_is_not_there_or_no_name_is_refused),
         cmocka_unit_test(groups_are_beside_the_sub_group_of_a_delegated_one),
         cmocka_unit_test(who_may_not_is_told_why),
+        cmocka_unit_test(a_copy_goes_on_alone_and_removes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
