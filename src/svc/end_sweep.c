@@ -173,7 +173,7 @@ static void on_look(void *arg)
     mono_ms last = sup->end_began + end_bound(sup) + LAST_LOOK_MS;
     mono_ms now = loop_now();
     if (sup->end_look != NULL && now >= last) {
-        log_error("supervisor", "the agent ends while it still looks for what is left");
+        log_error("supervisor", "cannot look at the processes: %s", "takes too long");
         work_free(steal_ptr(&sup->end_look));
         sup->params.on_empty(sup->params.arg);
         return;

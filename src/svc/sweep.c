@@ -179,17 +179,12 @@ bool sweep_is_long(void)
 
 void sweep_look(bool is_long, struct work **slot, const struct work_params *params)
 {
-    struct err err = {0};
-    if (is_long) {
-        *slot = work_start(params, &err);
-        if (*slot != NULL) {
-            return;
-        }
-        log_warn("supervisor", "looks at the processes without a thread: %s", err.msg);
+    *slot = is_long ? work_start(params, NULL) : NULL;
+    if (*slot == NULL) {
+        params->run(params->arg);
+        params->done(params->arg);
+        params->free_arg(params->arg);
     }
-    params->run(params->arg);
-    params->done(params->arg);
-    params->free_arg(params->arg);
 }
 
 /* A look for all members in sup->swept. */
