@@ -22,6 +22,9 @@
 #include <unistd.h>
 
 #define CHECK_MS 10000
+/* Deploys over the API that are under way are answered first. */
+#define DEPLOYS_MS 20000
+#define DEPLOYS_POLL_MS 10
 #define CHECK_OUTPUT_MAX ((size_t) 4096)
 /* "<pid>:<fd>:<fd>": who executed this program, and its locks. */
 #define LOCKS_VARIABLE "EDGIBLE_AGENT_LOCKS"
@@ -34,6 +37,7 @@ struct upgrade {
     int output_fd;
     struct loop_io *exit_io;
     struct loop_timer *timeout;
+    mono_ms deploys_until; /* 0: it is not fit yet */
 };
 
 char *agent_find_program(const char *argv0)
@@ -170,6 +174,18 @@ static void switch_over(struct agent *agent)
     refuse(agent, text);
 }
 
+static void switch_over_after_deploys(struct upgrade *up)
+{
+    const struct agent *agent = up->agent;
+    if (agent->api == NULL || !api_is_deploying(agent->api)) {
+        switch_over(up->agent);
+    } else if (loop_now() < up->deploys_until) {
+        loop_timer_arm(up->timeout, loop_now() + DEPLOYS_POLL_MS);
+    } else {
+        refuse(up->agent, "deploys over its API are still under way");
+    }
+}
+
 static bool on_check_exit(void *arg)
 {
     struct upgrade *up = arg;
@@ -180,20 +196,26 @@ static bool on_check_exit(void *arg)
     char output[CHECK_OUTPUT_MAX];
     ssize_t n = read(up->output_fd, output, sizeof(output) - 1);
     output[n > 0 ? n : 0] = '\0';
-    struct agent *agent = up->agent;
     CLEANUP(free) char *why = judge(output, &ended);
+    loop_io_free(steal_ptr(&up->exit_io));
+    supervisor_set_helper(up->agent->supervisor, 0);
     if (why != NULL) {
-        refuse(agent, why);
+        refuse(up->agent, why);
     } else {
-        switch_over(agent);
+        up->deploys_until = loop_now() + DEPLOYS_MS;
+        switch_over_after_deploys(up);
     }
     return true;
 }
 
-static void on_check_timeout(void *arg)
+static void on_timer(void *arg)
 {
     struct upgrade *up = arg;
-    refuse(up->agent, "its self-check takes longer than 10 s");
+    if (up->deploys_until != 0) {
+        switch_over_after_deploys(up);
+    } else {
+        refuse(up->agent, "its self-check takes longer than 10 s");
+    }
 }
 
 static int spawn_check(struct upgrade *up, struct err *err)
@@ -247,7 +269,7 @@ void agent_start_upgrade(struct agent *agent)
         return;
     }
     up->exit_io = loop_io_new(agent->loop, up->pidfd, on_check_exit, up);
-    up->timeout = loop_timer_new(agent->loop, on_check_timeout, up);
+    up->timeout = loop_timer_new(agent->loop, on_timer, up);
     loop_timer_arm(up->timeout, loop_now() + CHECK_MS);
 }
 

@@ -35,8 +35,16 @@ void server_refuse_body(struct server_request *request)
 
 void server_drop_body(struct server_request *request)
 {
-    request->connection->server->held -= request->body.len;
+    request->connection->server->held -= request->body.len + request->taken;
+    request->taken = 0;
     buf_fini(&request->body);
+}
+
+char *server_request_take_body(struct server_request *request, size_t *ret_len)
+{
+    *ret_len = request->body.len;
+    request->taken = request->body.len;
+    return buf_steal(&request->body);
 }
 
 /* Ignored where it is refused: the answer is read after it. */

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,9 @@
 #define DECIDED ".edgible-deploy"
 /* In the folder of what is decided: an empty file of this ending says that one is to go. */
 #define GONE_ENDING ".gone"
+
+/* Of the folders above, in this process. */
+static pthread_mutex_t committing = PTHREAD_MUTEX_INITIALIZER;
 
 /* One file and what it is to hold. */
 struct target {
@@ -425,7 +429,10 @@ int source_deploy_commit(struct source_deploy *deploy, struct err *err)
     if (at < 0) {
         return -1;
     }
-    return commit(deploy, at, err) == 0 ? 0 : err_prefix(err, "'%s'", deploy->directory);
+    (void) pthread_mutex_lock(&committing);
+    int rc = commit(deploy, at, err);
+    (void) pthread_mutex_unlock(&committing);
+    return rc == 0 ? 0 : err_prefix(err, "'%s'", deploy->directory);
 }
 
 int source_deploy_recover(const char *directory, struct err *err)
@@ -440,5 +447,10 @@ int source_deploy_recover(const char *directory, struct err *err)
     if (at < 0) {
         return -1;
     }
-    return recover(at, err) == 0 ? 0 : err_prefix(err, "'%s'", directory);
+    if (pthread_mutex_trylock(&committing) != 0) {
+        return 0; /* a thread of this agent is at it */
+    }
+    int rc = recover(at, err);
+    (void) pthread_mutex_unlock(&committing);
+    return rc == 0 ? 0 : err_prefix(err, "'%s'", directory);
 }

@@ -147,8 +147,8 @@ static void on_texts(void *arg, struct source_text *texts, size_t count)
     }
 }
 
-static enum source_read load(struct source_file *file, const struct source *source, bool at_once,
-                             char *take_data, size_t len)
+static enum source_read load(struct source_file *file, const struct source *source, char *take_data,
+                             size_t len)
 {
     if (check_trust(file, source, take_data, &len) < 0) {
         free(take_data);
@@ -156,7 +156,6 @@ static enum source_read load(struct source_file *file, const struct source *sour
     }
     const struct source_reading_params reading = {
         .loop = source->params.loop,
-        .at_once = at_once,
         .keep = take_data,
         .free_keep = free,
         .done = on_texts,
@@ -196,8 +195,7 @@ static enum source_read wait_for_writer(struct source_file *file)
     return SOURCE_READ_WAIT;
 }
 
-enum source_read source_file_refresh(struct source_file *file, const struct source *source,
-                                     bool at_once)
+enum source_read source_file_refresh(struct source_file *file, const struct source *source)
 {
     struct events *events = file->events;
     mono_ms now = loop_now();
@@ -240,5 +238,5 @@ enum source_read source_file_refresh(struct source_file *file, const struct sour
     file->wait_said = false;
     file->written_at = 0;
     file->is_closed = false;
-    return load(file, source, at_once, steal_ptr(&data), len);
+    return load(file, source, steal_ptr(&data), len);
 }

@@ -18,7 +18,7 @@ import pytest
 SYSTEM = Path(__file__).resolve().parents[1] / "system"
 sys.path.insert(0, str(SYSTEM))
 
-from api import Api  # noqa: E402
+from api import Answer, Api, Connection  # noqa: E402
 from conftest import *  # noqa: E402,F401,F403
 from control_plane import Authority, ControlPlane  # noqa: E402
 from harness import SLEEP, wait_for, workload  # noqa: E402
@@ -212,6 +212,26 @@ def test_what_is_asked_of_many_workloads(make_agent):
     for path in ("/v1/applications", "/metrics", "/v1/agent", "/v1/events"):
         late.api.get(path)
     late.check("what is asked of 5,000 workloads")
+
+
+def put(agent, text, query=""):
+    connection = Connection(agent.runtime_dir / "agent.sock", timeout=120)
+    connection.request("PUT", "/v1/applications" + query, body=text)
+    answer = Answer(connection.getresponse())
+    assert answer.status == 200, answer.text
+    return answer.json()
+
+
+def test_a_deploy_of_two_mebibytes(make_agent):
+    """Within the policy, and with workloads that take no process."""
+    late = start(make_agent())
+    texts = fill(lambda name: annotated(name, "{a: '" + "x" * 1600 + "'}").replace(
+        ONE, unknown(4)), 2 * MIB)
+    text = "---\n".join(texts)
+    for query in ("?dryRun=true", "", ""):
+        assert len(put(late.agent, text, query)) == len(texts)
+    assert len(late.api.get("/v1/applications/app-7")["workloads"]) == 4
+    late.check(f"a deploy of {len(texts)} documents, {len(text) / MIB:.1f} MiB")
 
 
 def test_many_starts_and_stops(agent):
