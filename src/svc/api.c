@@ -155,6 +155,7 @@ struct overview api_overview(const struct api *api)
         .reconcile = api->params.reconcile,
         .supervisor = api->params.supervisor,
         .source = api->source,
+        .look = api->look,
     };
 }
 
@@ -327,6 +328,7 @@ struct api *api_new(const struct api_params *params, struct err *err)
     api->started_unix_ms = clock_unix_ms();
     list_init(&api->log_streams);
     api_deploys_init(api);
+    api_looks_init(api);
     api->group = find_group(params->config);
     struct server_params server = {
         .loop = params->loop,
@@ -353,6 +355,7 @@ void api_free(struct api *api)
         events_unwatch(api->watch);
         server_free(api->server);
         api_deploys_fini(api);
+        api_looks_fini(api);
         free(api);
     }
 }

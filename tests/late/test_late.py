@@ -238,6 +238,8 @@ def test_many_starts_and_stops(agent):
     late = Late(agent)
     agent.deploy("app", *(workload(f"w{n}", SLEEP) for n in range(200)))
     late.wait(lambda: len(agent.living()) >= 200, "200 workloads to run")
+    for path in ("/v1/applications", "/v1/applications/app", "/metrics"):
+        late.api.get(path)
     agent.remove("app.yaml")
     late.wait(lambda: not agent.living(), "all to be gone")
     late.check("200 workloads")
