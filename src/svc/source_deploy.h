@@ -32,8 +32,9 @@ DEFINE_CLEANUP(source_deploy, struct source_deploy, source_deploy_free)
 int source_deploy_set(struct source_deploy *deploy, const char *application, const char *path,
                       const char *text, size_t len, struct err *err) MUST_CHECK;
 
-/* Does it. -1 with EBUSY where somebody changed a file meanwhile, with ERR_SPEC where others can
- * write to the directory, or have put a folder of these names into it: then nothing was done. */
+/* Does it. -1 with EEXIST as above, with EBUSY where somebody changed a file meanwhile, with
+ * ERR_SPEC where others can write to the directory, or have put a folder of these names into it:
+ * then nothing was done. */
 int source_deploy_commit(struct source_deploy *deploy, struct err *err) MUST_CHECK;
 
 /* Finishes what an agent that was killed had decided, and removes what it had only prepared; does
