@@ -64,6 +64,8 @@ DEFINE_CLEANUP(server, struct server, server_free)
 int server_listen_fd(const struct server *server);
 void server_keep_socket(struct server *server, bool keep);
 size_t server_connection_count(const struct server *server);
+/* Of the bodies of requests, and of answers that are not sent yet. */
+size_t server_held_bytes(const struct server *server);
 
 /* "GET", the path decoded and without the query, the value of a query parameter decoded (NULL:
  * absent; "" where it has no value), a header's value (NULL: absent). */

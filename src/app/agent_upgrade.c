@@ -25,6 +25,8 @@
 /* Deploys over the API that are under way are answered first. */
 #define DEPLOYS_MS 20000
 #define DEPLOYS_POLL_MS 10
+/* So long for the answers to be sent. */
+#define ANSWERS_MS 1000
 #define CHECK_OUTPUT_MAX ((size_t) 4096)
 /* "<pid>:<fd>:<fd>": who executed this program, and its locks. */
 #define LOCKS_VARIABLE "EDGIBLE_AGENT_LOCKS"
@@ -38,6 +40,7 @@ struct upgrade {
     struct loop_io *exit_io;
     struct loop_timer *timeout;
     mono_ms deploys_until; /* 0: it is not fit yet */
+    mono_ms answers_until;
 };
 
 char *agent_find_program(const char *argv0)
@@ -176,13 +179,17 @@ static void switch_over(struct agent *agent)
 
 static void switch_over_after_deploys(struct upgrade *up)
 {
-    const struct agent *agent = up->agent;
-    if (agent->api == NULL || !api_is_deploying(agent->api)) {
-        switch_over(up->agent);
-    } else if (loop_now() < up->deploys_until) {
-        loop_timer_arm(up->timeout, loop_now() + DEPLOYS_POLL_MS);
-    } else {
+    const struct api *api = up->agent->api;
+    mono_ms now = loop_now();
+    bool is_deploying = api != NULL && api_is_deploying(api);
+    up->answers_until = is_deploying ? now + ANSWERS_MS : up->answers_until;
+    bool is_answering = api != NULL && api_is_answering(api) && now < up->answers_until;
+    if (is_deploying && now >= up->deploys_until) {
         refuse(up->agent, "deploys over its API are still under way");
+    } else if (is_deploying || is_answering) {
+        loop_timer_arm(up->timeout, now + DEPLOYS_POLL_MS);
+    } else {
+        switch_over(up->agent);
     }
 }
 
@@ -203,6 +210,7 @@ static bool on_check_exit(void *arg)
         refuse(up->agent, why);
     } else {
         up->deploys_until = loop_now() + DEPLOYS_MS;
+        up->answers_until = loop_now() + ANSWERS_MS;
         switch_over_after_deploys(up);
     }
     return true;

@@ -16,6 +16,11 @@ void server_reply_problem(struct server_request *request, unsigned status, const
     server_reply(request, status, "application/problem+json", headers, text, strlen(text));
 }
 
+size_t server_held_bytes(const struct server *server)
+{
+    return server->held;
+}
+
 bool server_is_full(const struct connection *c, size_t more)
 {
     return c->server->held + more > HELD_MAX * (c->peer.uid == 0 ? 2 : 1);

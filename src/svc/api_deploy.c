@@ -290,6 +290,11 @@ bool api_is_deploying(const struct api *api)
     return !list_is_empty(&api->deploys);
 }
 
+bool api_is_answering(const struct api *api)
+{
+    return server_held_bytes(api->server) > 0;
+}
+
 /* It must not look in the middle of what is written. */
 void api_deploys_on_source(struct api *api)
 {
