@@ -13,8 +13,8 @@
 /* The file that the application is taken from; NULL: none. Borrowed. */
 const char *source_directory_file_of(const struct source_directory *source, const char *app);
 
-/* While its files are written by somebody else's hand in this process, it does not look at them;
- * what it was reading is begun anew. These do nothing where the source is none. */
+/* From here on it does not look at the directory, whose files are being written by this process;
+ * what it was reading is begun anew. These do nothing for a source of another kind, or NULL. */
 void source_directory_hold(struct source *source);
 /* Looks at the directory now: what takes no more than a share of the turn is done inside this call,
  * and the view given; the rest follows while source_directory_is_looking(). */

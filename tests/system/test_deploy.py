@@ -15,6 +15,7 @@ import pytest
 from api import Answer, Api, Connection
 from harness import SLEEP, wait_for, workload
 
+pytestmark = pytest.mark.once
 APPS = 100
 
 
