@@ -214,13 +214,14 @@ def test_what_is_asked_of_many_workloads(make_agent):
     late.check("what is asked of 5,000 workloads")
 
 
-def test_many_starts_and_stops(agent):
+def test_many_starts_updates_and_stops(agent):
     late = Late(agent)
-    agent.deploy("app", *(workload(f"w{n}", SLEEP) for n in range(200)))
-    late.wait(lambda: len(agent.living()) >= 200, "200 workloads to run")
+    for version in "12":
+        agent.deploy("app", *(workload(f"w{n}", SLEEP, env={"V": version}) for n in range(500)))
+        late.wait(lambda: late.events("started") >= 500 * int(version), "500 workloads to start")
     agent.remove("app.yaml")
     late.wait(lambda: not agent.living(), "all to be gone")
-    late.check("200 workloads")
+    late.check("500 workloads")
 
 
 def test_paths_through_many_folders(make_agent):
