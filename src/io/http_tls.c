@@ -18,9 +18,10 @@
 #define CIPHERS "ECDHE:!eNULL:!PSK"
 /* Of TLS 1.3, for the same reason. */
 #define GROUPS "X25519:P-256:X448:P-384:P-521"
-/* Each certificate of a chain costs what its key lets it: up to 6 ms. */
-#define CHAIN_MAX 5
-#define CHAIN_BYTES 32768L
+/* What a certificate of a chain costs is up to its key, 6 ms, and to its names. The public chains
+ * have two or three, in 3 to 6 KB. */
+#define CHAIN_MAX 4
+#define CHAIN_BYTES 16384L
 
 struct ssl {
     long (*CTX_ctrl)(void *ctx, int command, long larg, void *parg);

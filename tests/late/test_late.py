@@ -193,6 +193,16 @@ def test_etcd(make_agent, name, how):
         late.check(f"etcd's {how}, {name}")
 
 
+def test_long_answers_of_etcd_that_have_no_documents(make_agent):
+    agent = make_agent()
+    with EtcdStream(agent.device) as server:
+        server.documents = {"app": document("app")}
+        server.padding = ["x"] * 500_000
+        late = start(agent, etcd={"endpoints": [server.url]})
+        assert "is longer than 64 KiB" in agent.wait_event("source-lost")["reason"]
+        late.check("long answers of etcd")
+
+
 def test_tls_messages_without_data(make_agent):
     """Session tickets: the server sends as many as it likes."""
     agent = make_agent()
