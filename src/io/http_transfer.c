@@ -359,8 +359,8 @@ static int explain(const struct http_transfer *t, CURLcode code, struct err *err
         return err_set(err, ERR_REMOTE, "'%s' %s", t->target, t->refusal);
     }
     if (t->is_too_big) {
-        return err_set(err, EFBIG, "the answer from '%s' is longer than %zu MiB", t->target,
-                       t->max_bytes >> 20);
+        return err_set(err, EFBIG, "the answer from '%s' is longer than %zu KiB", t->target,
+                       t->max_bytes >> 10);
     }
     if (code == CURLE_COULDNT_CONNECT) {
         return err_set(err, os_errno != 0 ? (int) os_errno : ECONNREFUSED, "connect to '%s'",

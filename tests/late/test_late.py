@@ -193,6 +193,16 @@ def test_etcd(make_agent, name, how):
         late.check(f"etcd's {how}, {name}")
 
 
+def test_long_answers_of_etcd_that_have_no_documents(make_agent):
+    agent = make_agent()
+    with EtcdStream(agent.device) as server:
+        server.documents = {"app": document("app")}
+        server.padding = ["x"] * 500_000
+        late = start(agent, etcd={"endpoints": [server.url]})
+        assert "is longer than 64 KiB" in agent.wait_event("source-lost")["reason"]
+        late.check("long answers of etcd")
+
+
 def test_tls_messages_without_data(make_agent):
     """Session tickets: the server sends as many as it likes."""
     agent = make_agent()
@@ -234,15 +244,16 @@ def test_a_deploy_of_two_mebibytes(make_agent):
     late.check(f"a deploy of {len(texts)} documents, {len(text) / MIB:.1f} MiB")
 
 
-def test_many_starts_and_stops(agent):
+def test_many_starts_updates_and_stops(agent):
     late = Late(agent)
-    agent.deploy("app", *(workload(f"w{n}", SLEEP) for n in range(200)))
-    late.wait(lambda: len(agent.living()) >= 200, "200 workloads to run")
+    for version in "12":
+        agent.deploy("app", *(workload(f"w{n}", SLEEP, env={"V": version}) for n in range(500)))
+        late.wait(lambda: late.events("started") >= 500 * int(version), "500 workloads to start")
     for path in ("/v1/applications", "/v1/applications/app", "/metrics"):
         late.api.get(path)
     agent.remove("app.yaml")
     late.wait(lambda: not agent.living(), "all to be gone")
-    late.check("200 workloads")
+    late.check("500 workloads")
 
 
 def test_paths_through_many_folders(make_agent):
