@@ -16,12 +16,7 @@ static void add_family(struct buf *out, const char *name, const char *type, cons
 static void add_labels(struct buf *out, const char *name, const struct app_report *app,
                        const struct workload_report *w)
 {
-    /* Some 25 times a workload: without a format this takes a fifth of the time. */
-    const char *const parts[] = {name, "{application=\"", app->name, "\",workload=\"", w->name,
-                                 "\""};
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        buf_add_str(out, parts[i]);
-    }
+    buf_printf(out, "%s{application=\"%s\",workload=\"%s\"", name, app->name, w->name);
 }
 
 typedef void print_fn(struct buf *out, const char *name, const struct app_report *app,
@@ -34,9 +29,7 @@ static void print_state(struct buf *out, const char *name, const struct app_repo
         bool is_it = (int) w->status == i;
         if (is_it || w->supported) { /* one that is not run stays in its one state */
             add_labels(out, name, app, w);
-            buf_add_str(out, ",state=\"");
-            buf_add_str(out, status_name((enum status) i));
-            buf_add_str(out, is_it ? "\"} 1\n" : "\"} 0\n");
+            buf_printf(out, ",state=\"%s\"} %d\n", status_name((enum status) i), is_it ? 1 : 0);
         }
     }
 }
