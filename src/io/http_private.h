@@ -72,6 +72,7 @@ struct http_transfer {
     bool is_too_big, is_cancelled;
     const char *refusal;           /* of its headers: "sends …"; NULL: none */
     size_t header_bytes;           /* of all that came, also before a redirect */
+    unsigned steps;                /* of libcurl until the request is sent */
     char trouble[CURL_ERROR_SIZE]; /* libcurl's sentence */
 };
 
