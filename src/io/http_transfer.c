@@ -400,6 +400,9 @@ static int explain(const struct http_transfer *t, CURLcode code, struct err *err
         return err_set(err, ECONNRESET, "'%s' ended the connection%s", t->target,
                        t->has_begun ? " in the middle of its answer" : "");
     }
+    if (strstr(t->trouble, "read bio not set") != NULL) { /* of http_tls.c */
+        return err_set(err, ERR_REMOTE, "'%s' sends a TLS handshake without an end", t->target);
+    }
     return err_set(err, ERR_REMOTE, "'%s': %s", t->target,
                    t->trouble[0] != '\0' ? t->trouble : t->lib->easy_strerror(code));
 }

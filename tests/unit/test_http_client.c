@@ -296,6 +296,29 @@ static void a_proxys_answer_is_not_the_servers(void **state)
     assert_int_equal(asked.status, 0);
 }
 
+/* Plain records full of HelloRequest, which OpenSSL skips in a handshake. */
+static void a_handshake_without_an_end_is_refused(void **state)
+{
+    (void) state;
+    static const char header[] = {TLS_HANDSHAKE, 3, 3, 0x40, 0};
+    static const char messages[0x4000];
+    /* The second connection may have the first one's address in memory. */
+    for (int i = 0; i < 2; i++) {
+        struct server server = {.head = "", .times = 8192}; /* 128 MiB */
+        struct asked asked = {0};
+        buf_add(&server.body, header, sizeof(header));
+        buf_add(&server.body, messages, sizeof(messages));
+        start_server(&server);
+        CLEANUP(free) char *url = xasprintf("https://127.0.0.1:%d/", (int) server.port);
+        struct http_request request = {.url = url, .method = "GET", .arg = &asked};
+        perform(&server, &asked, &request);
+        assert_int_equal(asked.err.code, ERR_REMOTE);
+        assert_non_null(strstr(asked.err.msg, "a TLS handshake without an end"));
+        /* What is in the buffers of both sockets is not read. */
+        assert_in_range(server.sent, 0, server.times / 4);
+    }
+}
+
 /* --- what libcurl costs, also where it hands on nothing ------------------------------------------
  */
 
@@ -388,6 +411,7 @@ int main(void)
         cmocka_unit_test(headers_without_an_end_are_refused),
         cmocka_unit_test(a_proxy_that_answers_without_an_end_is_refused),
         cmocka_unit_test(a_proxys_answer_is_not_the_servers),
+        cmocka_unit_test(a_handshake_without_an_end_is_refused),
         cmocka_unit_test(bytes_that_are_no_body_are_taken_in_turns),
         cmocka_unit_test(no_header_is_more_than_a_line),
     };
