@@ -119,8 +119,7 @@ static const char *find_refusal(struct http_transfer *t, const char *line, size_
         strcasecmp(transfer, "identity") != 0) {
         return "sends a Transfer-Encoding other than chunked";
     }
-    /* What a check gets is not read. */
-    return !t->is_check && content != NULL && strcasecmp(content, "identity") != 0
+    return content != NULL && strcasecmp(content, "identity") != 0
                ? "sends a Content-Encoding, which was not asked for"
                : NULL;
 }
@@ -148,7 +147,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
     }
     if (len >= 5 && strncmp(line, "HTTP/", 5) == 0) {
         begin_answer(t); /* the one before was 100 Continue */
-        return len;
+        t->is_enough = t->is_check && answer->status >= 200;
+        return t->is_enough ? 0 : len;
     }
     struct {
         const char *name;
@@ -445,7 +445,7 @@ static enum http_end redirect(struct http_transfer *t, struct err *err)
 enum http_end http_transfer_end(struct http_transfer *t, CURLcode code, struct err *err)
 {
     long status = t->answer->status;
-    if (code != CURLE_OK) {
+    if (code != CURLE_OK && !t->is_enough) {
         (void) explain(t, code, err);
         return HTTP_END_FAILED;
     }
