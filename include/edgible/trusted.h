@@ -19,6 +19,7 @@ struct trusted_folder {
 struct trusted_bounds {
     const struct trusted_folder *folders; /* borrowed */
     size_t count;
+    unsigned *steps_left; /* as in doc_path.h, also for the folders above links; NULL: no matter */
 };
 
 /*

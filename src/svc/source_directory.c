@@ -18,6 +18,9 @@
 #define SETTLE_WRITING_MS 50
 #define WAIT_FOR_WRITER_MS 250
 #define LOST_RETRY_MS 2000
+/* After a scan, so many times what it took: whoever writes to the folder without an end gets a
+ * fifth of a core, and not all of it. */
+#define REST_FACTOR 4
 #define MAX_FILES 10000
 /* Whoever writes to the folder can have it overflow again and again. */
 #define SAY_LEFT_OUT_MS 3600000
@@ -28,6 +31,9 @@ struct source_directory {
     struct watch *watch; /* NULL while it cannot be watched */
     struct loop_timer *timer;
     mono_ms scan_at;     /* what the timer is armed for */
+    mono_ms rest_until;  /* no scan begins before */
+    mono_ms busy_since;  /* a turn of the scan, with what is read beside the loop; 0: between two */
+    mono_ms cost;        /* of the turns of the scan before */
     struct map *files;   /* name → struct source_file */
     struct map *holders; /* application → struct source_file that it was taken from last */
     DIR *dir;            /* whose names the scan under way reads; NULL: it has them all */
@@ -54,19 +60,6 @@ static struct source_directory *from_base(struct source *base)
     return (struct source_directory *) base;
 }
 
-bool source_directory_takes(const char *name)
-{
-    static const char *const endings[] = {".yaml", ".yml", ".json"};
-    size_t len = strlen(name);
-    for (size_t i = 0; i < ARRAY_LEN(endings) && name[0] != '.'; i++) {
-        size_t n = strlen(endings[i]);
-        if (len > n && strcmp(name + len - n, endings[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void scan_at(struct source_directory *source, mono_ms when)
 {
     source->scan_at = when;
@@ -78,6 +71,7 @@ static void scan_at(struct source_directory *source, mono_ms when)
 static void scan_within(struct source_directory *source, mono_ms delay)
 {
     mono_ms when = loop_now() + delay;
+    when = when > source->rest_until ? when : source->rest_until;
     if (source->is_scanning) {
         source->must_repeat = true;
     } else if (when < source->scan_at && !source->is_held) {
@@ -384,7 +378,7 @@ static void end_scan(struct source_directory *source)
 }
 
 /* Reads on, a turn's worth. */
-static void go_on(struct source_directory *source)
+static void read_on(struct source_directory *source)
 {
     mono_ms end = loop_now() + LOOP_SHARE_MS;
     int listed = source->dir != NULL ? list_names(source, end) : 1;
@@ -406,6 +400,23 @@ static void go_on(struct source_directory *source)
     end_scan(source);
 }
 
+static void go_on(struct source_directory *source)
+{
+    source->busy_since = source->busy_since != 0 ? source->busy_since : loop_now();
+    read_on(source);
+    if (source->beside != NULL) {
+        return; /* on_read() goes on */
+    }
+    mono_ms now = loop_now();
+    source->cost += now - source->busy_since;
+    source->busy_since = 0;
+    mono_ms rest = REST_FACTOR * source->cost;
+    source->rest_until = now + (rest < RESCAN_MS ? rest : RESCAN_MS);
+    if (!source->is_scanning && source->scan_at < source->rest_until) {
+        scan_at(source, source->rest_until);
+    }
+}
+
 static void on_read(void *arg)
 {
     struct source_directory *source = arg;
@@ -419,6 +430,7 @@ static void begin_scan(struct source_directory *source)
     watch_again(source);
     source->must_wait = source->must_repeat = false;
     source->next = source->left_out = 0;
+    source->cost = source->busy_since = 0;
     source->dir = opendir(source->directory);
     if (source->dir == NULL) {
         lose(source, errno);

@@ -1,6 +1,7 @@
 #include "source_file.h"
 
 #include "edgible/fd.h"
+#include "edgible/source_directory.h"
 #include "edgible/source_trust.h"
 #include "edgible/trusted.h"
 
@@ -15,6 +16,19 @@
 #define QUIET_WHILE_OPEN_MS 15000
 /* The same where it cannot be known whether it is open. */
 #define QUIET_UNKNOWN_MS 2000
+
+bool source_directory_takes(const char *name)
+{
+    static const char *const endings[] = {".yaml", ".yml", ".json"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < ARRAY_LEN(endings) && name[0] != '.'; i++) {
+        size_t n = strlen(endings[i]);
+        if (len > n && strcmp(name + len - n, endings[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
 
 struct source_file *source_file_new(const char *directory, const char *name, struct source *source)
 {

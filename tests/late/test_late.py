@@ -272,3 +272,23 @@ def test_paths_through_many_folders(make_agent):
         for n in range(100)))
     late.wait(lambda: late.events("started") >= 300, "300 starts")
     late.check("100 workloads of deep paths")
+
+
+def test_sandboxes_of_many_deep_folders(make_agent):
+    """At each start and each check: as many as a sandbox may have, and more."""
+    agent = make_agent()
+    deep = agent.work / "/".join("d" * 225)
+    deep.mkdir(parents=True)
+    (deep / "link").symlink_to("/usr/bin")
+    data = str(agent._make("data"))
+    late = Late(agent.start())
+    often = {"initialDelay": "100ms", "maxDelay": "100ms", "rapidAfter": "0s"}
+    agent.deploy("app", *(
+        workload(name, command, restart=often,
+                 sandbox={"read": [str(path)] * count, "write": [data]},
+                 healthCheck={"exec": {"command": ["true"]}, "interval": "100ms"})
+        for name, command, path, count in (
+            ("start", ["false"], deep, 200), ("check", SLEEP, deep, 200),
+            ("links", ["false"], deep / "link", 300), ("more", ["false"], deep, 500))))
+    late.wait(lambda: late.events("started") >= 30, "30 starts")
+    late.check("4 sandboxes of deep paths")

@@ -9,7 +9,7 @@ import time
 import pytest
 import yaml
 
-from harness import SLEEP, is_alive, sh, wait_for, workload
+from harness import SLEEP, cpu_seconds, is_alive, sh, wait_for, workload
 
 MAIN = workload("main", SLEEP)
 
@@ -448,6 +448,22 @@ def test_more_files_than_are_read_are_told_of_once(make_agent):
     assert not agent.events("removed")
     line, = told()
     assert f"'{agent.source}' has more than 10000 files: 3 of them are left out" in line
+
+
+@pytest.mark.once
+def test_writing_without_an_end_does_not_take_a_core(make_agent):
+    """Each write has the folder looked at again, which costs by the number of its files."""
+    agent = make_agent()
+    for n in range(4000):
+        (agent.source / f"{n:04}.yaml").write_text("[]\n")
+    agent.start()
+    agent.run("app", workload("main", SLEEP))
+    began, used = time.monotonic(), cpu_seconds(agent.pid)
+    while time.monotonic() < began + 3:
+        (agent.source / "0000.yaml").write_text("[]\n")
+        time.sleep(0.005)
+    assert cpu_seconds(agent.pid) - used < 0.4 * (time.monotonic() - began)
+    agent.run("other", workload("main", SLEEP))
 
 
 def test_another_directory_that_cannot_be_read_whole_removes_nothing(agent):

@@ -159,7 +159,7 @@ static void test_nothing_below_a_bound_is_followed(void **state)
     struct stat st;
     assert_int_equal(stat(in, &st), 0);
     struct trusted_folder folder = {st.st_dev, st.st_ino};
-    const struct trusted_bounds bounds = {&folder, 1};
+    const struct trusted_bounds bounds = {.folders = &folder, .count = 1};
     const struct {
         const char *name, *expected;
         int code;
