@@ -70,8 +70,8 @@ static int open_number_entered(const struct log_files *files, uint64_t n, struct
     if (!S_ISREG(st.st_mode) || st.st_nlink > 1 || logfile_is_foreign(files->way, &st)) {
         return err_set(err, EINVAL, "'%s' is not a log file of its own", files->path);
     }
-    if (files->way->is_limited && st.st_size > 0 && !logfile_is_ours(files->way, fd, &st)) {
-        return err_set(err, ERR_SPEC, "'%s' was not written by an agent", files->path);
+    if (logfile_judge(files->way, fd, &st) != LOGFILE_OWN) {
+        return err_set(err, ERR_SPEC, "'%s' was not written for it", files->path);
     }
     return logfile_check_storage(files->way, fd, err) < 0 ? -1 : steal_fd(&fd);
 }

@@ -9,7 +9,7 @@ import time
 import pytest
 import yaml
 
-from harness import SLEEP, cpu_seconds, is_alive, sh, wait_for, workload
+from harness import SLEEP, cpu_seconds, is_alive, run_client, sh, wait_for, workload
 
 MAIN = workload("main", SLEEP)
 
@@ -495,3 +495,33 @@ def test_what_others_put_into_the_folder_tells_them_nothing(agent):
     text = "\n".join(map(str, agent.lines()))
     assert "is not followed" in text and "is not readable for all" in text
     assert "other-key" not in text and "password" not in text
+
+
+def test_a_folder_that_others_can_exchange_is_named_and_tells_them_nothing(make_agent):
+    """Who can rename in the folder above it can put another folder of the agent's there."""
+    agent = make_agent()
+    above = agent.work / "above"
+    other, agent.source = above / "other", above / "docs"
+    for folder in (other, agent.source):
+        folder.mkdir(parents=True)
+    other.chmod(0o700)
+    secret = other / "x.yaml"
+    secret.write_text("other-key: x\n")
+    secret.chmod(0o600)
+    for path in (above, other, agent.source, secret):
+        os.chown(path, agent.account.uid, agent.account.gid)
+    above.chmod(0o757)
+    agent.write_config()
+    named = f"controlPlane.directory: warning: others decide which documents are read: others can " \
+            f"write to '{above}' on the way to it"
+    assert named in run_client("--config", agent.config_file, "--check",
+                               account=agent.account).stderr
+    agent.start()
+    agent.run("app", MAIN)
+    since = agent.mark()
+    agent.source.rename(above / "before")
+    other.rename(agent.source)
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_event("rejected", since=since)
+    text = "\n".join(map(str, agent.lines()))
+    assert "it is not readable for all" in text and "other-key" not in text
