@@ -292,3 +292,20 @@ def test_sandboxes_of_many_deep_folders(make_agent):
             ("links", ["false"], deep / "link", 300), ("more", ["false"], deep, 500))))
     late.wait(lambda: late.events("started") >= 30, "30 starts")
     late.check("4 sandboxes of deep paths")
+
+
+def test_checks_in_sandboxes_of_deep_folders(make_agent):
+    """Of many workloads, all of which are due again and again."""
+    agent = make_agent()
+    deep = agent.work / "/".join("d" * 225)
+    deep.mkdir(parents=True)
+    (deep / "link").symlink_to("/usr/bin")
+    data = str(agent._make("data"))
+    late = Late(agent.start())
+    for n in range(5):
+        agent.deploy(f"app{n}", *(
+            workload(f"w{k}", SLEEP, sandbox={"read": [f"{deep}/link"] * 5, "write": [data]},
+                     healthCheck={"exec": {"command": ["true"]}, "interval": "100ms",
+                                  "timeout": "10s"}) for k in range(8)))
+    late.wait(lambda: late.events("healthy") >= 40, "40 workloads that pass their checks")
+    late.check("40 workloads with checks in sandboxes")
