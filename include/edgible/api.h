@@ -32,6 +32,11 @@ DEFINE_CLEANUP(api, struct api, api_free)
 void api_set_config(struct api *api, const struct config *config);
 void api_set_source(struct api *api, struct source *source);
 
+/* A deploy or a removal is not answered yet. */
+bool api_is_deploying(const struct api *api);
+/* An answer is not sent yet: its reader may never take it. */
+bool api_is_answering(const struct api *api);
+
 /* For an exec in this process: the listening socket, inheritable where keep. */
 int api_keep_socket(struct api *api, bool keep);
 

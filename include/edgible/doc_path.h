@@ -4,7 +4,8 @@
  *
  * A link is followed only where root, this process's user or a user that the caller names made it,
  * and never one of /proc: what it leads to depends on another process, whose own mounts would give
- * it any name. A walk follows at most 16 links and opens at most 256 components.
+ * it any name. A walk follows at most 16 links and opens at most 256 components. Where no link is
+ * on the way, the kernel may open them all at once: 16 of them count as one of steps_left then.
  */
 #ifndef EDGIBLE_DOC_PATH_H
 #define EDGIBLE_DOC_PATH_H

@@ -28,6 +28,7 @@
 struct log_owner {
     bool is_user;     /* act as this user; otherwise as the agent */
     bool is_confined; /* the workload is in a sandbox, and follows no link that it can have made */
+    bool is_judged;   /* content that no agent wrote is refused, whatever the path may be */
     uid_t uid;        /* the workload's; (uid_t) -1: the agent's own */
     gid_t gid;        /* the workload's: a file in the agent's folder can be read by this group */
     uint32_t group_count;

@@ -41,7 +41,7 @@ struct pump_log {
 
 enum pump_event_type {
     PUMP_EV_OPENED,      /* the file is open (or the disk is full and output is dropped for now) */
-    PUMP_EV_OPEN_FAILED, /* error and message; pump_configure() or pump_reopen() tries again */
+    PUMP_EV_OPEN_FAILED, /* error and message; pump_reopen() tries again */
     PUMP_EV_TAIL,        /* lines: answer to pump_tail() */
     PUMP_EV_ROTATED,
     PUMP_EV_REOPENED,  /* the file had been removed, moved or cut off by somebody else */

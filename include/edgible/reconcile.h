@@ -45,9 +45,10 @@ bool reconcile_is_blocked(const struct reconcile *rec, const char *app);
 void reconcile_resume(struct reconcile *rec);
 
 /* As source_view_fn; arg is the struct reconcile. Takes what can be taken in a moment, and the
- * rest, where that is not awaited, in the loop's next turns; then the last view that came
- * meanwhile. */
+ * rest in the loop's next turns; then the last view that came meanwhile. */
 void reconcile_view(void *arg, const struct source_view *view);
+/* Something of a view is not taken yet. */
+bool reconcile_is_busy(const struct reconcile *rec);
 /* What was not taken yet is not taken any more. */
 void reconcile_drop_views(struct reconcile *rec);
 

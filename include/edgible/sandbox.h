@@ -29,7 +29,8 @@ int sandbox_version(void);
 
 /* A ruleset: the caller closes it. -1 with ERR_SPEC where a path of `read` or `write` does not
  * exist, or any path leads by a link that somebody else, or what is in the sandbox, can have put
- * there (trusted.h), or is not allowed; ENOSYS where sandbox_version() is 0. */
+ * there (trusted.h), through too many folders, or is not allowed; ENOSYS where sandbox_version() is
+ * 0. */
 int sandbox_open(const struct sandbox_request *request, struct err *err) MUST_CHECK;
 
 /* "landlock 7", "landlock 5, without signals", "landlock 3, without connect and signals", "landlock

@@ -2,9 +2,9 @@
  * server: HTTP/1.1 on a Unix socket, driven by the loop. libmicrohttpd's home.
  *
  * A request is handed to the handler when all of it is there, its body included; the handler
- * answers each exactly once, inside the call: with server_reply() or server_reply_stream(). Who
- * may connect, and the bounds (SERVER_MAX_…), are enforced here; what breaks them is answered with
- * an application/problem+json document.
+ * answers each exactly once: inside the call, with server_reply() or server_reply_stream(), or,
+ * after server_hold(), later. Who may connect, and the bounds (SERVER_MAX_…), are enforced here;
+ * what breaks them is answered with an application/problem+json document.
  */
 #ifndef EDGIBLE_SERVER_H
 #define EDGIBLE_SERVER_H
@@ -26,7 +26,7 @@
 #define SERVER_MAX_GROUPS 256
 
 struct server;
-struct server_request; /* valid during the handler's call */
+struct server_request; /* valid during the handler's call; after server_hold() until its answer */
 struct server_stream;  /* an answer that goes on until it ends or its reader leaves */
 
 /* Who is on the other side of the socket, as the kernel says. */
@@ -64,6 +64,8 @@ DEFINE_CLEANUP(server, struct server, server_free)
 int server_listen_fd(const struct server *server);
 void server_keep_socket(struct server *server, bool keep);
 size_t server_connection_count(const struct server *server);
+/* Of the bodies of requests, and of answers that are not sent yet. */
+size_t server_held_bytes(const struct server *server);
 
 /* "GET", the path decoded and without the query, the value of a query parameter decoded (NULL:
  * absent; "" where it has no value), a header's value (NULL: absent). */
@@ -77,7 +79,14 @@ const char *server_request_unknown_query(const struct server_request *request,
                                          const char *const *known);
 /* NUL-terminated, len without that; never NULL. */
 const char *server_request_body(const struct server_request *request, size_t *ret_len);
+/* The same, taken over by the caller, who frees it. It counts among the bodies until the request is
+ * answered. */
+char *server_request_take_body(struct server_request *request, size_t *ret_len);
 const struct server_peer *server_request_peer(const struct server_request *request);
+
+/* The answer comes after the handler's call, by server_reply() from the loop, unless server_free()
+ * is called before. Nobody tells whether the peer still waits for it. */
+void server_hold(struct server_request *request);
 
 /* Takes over body (from malloc). extra_headers: NULL, or name, value, …, NULL. */
 void server_reply(struct server_request *request, unsigned status, const char *content_type,

@@ -24,7 +24,6 @@ struct supervisor;
 struct source_view {
     struct app_spec *const *apps; /* to be shared, where they are kept */
     size_t count;
-    bool is_awaited; /* somebody waits for what comes of it: all of it is to be taken in the call */
     /* Names of documents that are invalid and of which no good version is known: what runs under
      * one stays. */
     struct strv kept;

@@ -13,8 +13,13 @@
 /* The file that the application is taken from; NULL: none. Borrowed. */
 const char *source_directory_file_of(const struct source_directory *source, const char *app);
 
-/* Looks at the directory now; the view is given from inside this call. The source must be one. */
-void source_directory_scan(struct source *source);
+/* From here on it does not look at the directory, whose files are being written by this process;
+ * what it was reading is begun anew. These do nothing for a source of another kind, or NULL. */
+void source_directory_hold(struct source *source);
+/* Looks at the directory now: what takes no more than a share of the turn is done inside this call,
+ * and the view given; the rest follows while source_directory_is_looking(). */
+void source_directory_release(struct source *source);
+bool source_directory_is_looking(const struct source *source);
 
 /* True for a name that the source reads: *.yaml, *.yml, *.json, not hidden. */
 bool source_directory_takes(const char *name);

@@ -19,6 +19,7 @@ struct trusted_folder {
 struct trusted_bounds {
     const struct trusted_folder *folders; /* borrowed */
     size_t count;
+    unsigned *steps_left; /* as in doc_path.h, also for the folders above links; NULL: no matter */
 };
 
 /*
@@ -48,7 +49,8 @@ int trusted_check_way(const char *path, struct err *err) MUST_CHECK;
  * Opens the file of that name in a folder for reading, without waiting. Links of others are not
  * followed. In a folder that others than root and this process's user can change, no link is, and
  * a file must belong to the folder's owner under this name alone, or be readable for all: nothing
- * is read there that who put it there could not read. -1 with ERR_SPEC where that is not so, else
+ * is read there that who put it there could not read. The same holds where others can put another
+ * folder in its place (trusted_check_way()). -1 with ERR_SPEC where that is not so, else
  * with errno.
  */
 int trusted_open_file(const char *folder, const char *name, struct err *err) MUST_CHECK;
@@ -56,7 +58,8 @@ int trusted_open_file(const char *folder, const char *name, struct err *err) MUS
 /*
  * Opens a folder for reading, in which the caller is about to make, rename and remove files with
  * its own rights. -1 with ERR_SPEC and what to do about it where links of others lead to it, or
- * where others than root and this process's user can write to it, sticky or not; else with errno.
+ * where others than root and this process's user can write to it, sticky or not, or can put another
+ * folder in its place; else with errno.
  * The caller closes.
  */
 int trusted_open_to_write(const char *folder, struct err *err) MUST_CHECK;

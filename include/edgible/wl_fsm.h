@@ -111,6 +111,8 @@ enum wl_found {
 unsigned wl_fsm_resume(struct wl_fsm *fsm, const struct restart_policy *restart,
                        const struct stop_policy *stop, enum wl_found found, mono_ms now);
 
+/* Whether something is to happen at the deadline; else it is 0. */
+bool wl_fsm_uses_deadline(const struct wl_fsm *fsm);
 /* Invariants that hold between any two steps; NULL where they do, else the one that is broken. */
 const char *wl_fsm_broken(const struct wl_fsm *fsm);
 

@@ -22,6 +22,11 @@
 #include <unistd.h>
 
 #define CHECK_MS 10000
+/* Deploys over the API that are under way are answered first. */
+#define DEPLOYS_MS 20000
+#define DEPLOYS_POLL_MS 10
+/* So long for the answers to be sent. */
+#define ANSWERS_MS 1000
 #define CHECK_OUTPUT_MAX ((size_t) 4096)
 /* "<pid>:<fd>:<fd>": who executed this program, and its locks. */
 #define LOCKS_VARIABLE "EDGIBLE_AGENT_LOCKS"
@@ -34,6 +39,8 @@ struct upgrade {
     int output_fd;
     struct loop_io *exit_io;
     struct loop_timer *timeout;
+    mono_ms deploys_until; /* 0: it is not fit yet */
+    mono_ms answers_until;
 };
 
 char *agent_find_program(const char *argv0)
@@ -170,6 +177,22 @@ static void switch_over(struct agent *agent)
     refuse(agent, text);
 }
 
+static void switch_over_after_deploys(struct upgrade *up)
+{
+    const struct api *api = up->agent->api;
+    mono_ms now = loop_now();
+    bool is_deploying = api != NULL && api_is_deploying(api);
+    up->answers_until = is_deploying ? now + ANSWERS_MS : up->answers_until;
+    bool is_answering = api != NULL && api_is_answering(api) && now < up->answers_until;
+    if (is_deploying && now >= up->deploys_until) {
+        refuse(up->agent, "deploys over its API are still under way");
+    } else if (is_deploying || is_answering) {
+        loop_timer_arm(up->timeout, now + DEPLOYS_POLL_MS);
+    } else {
+        switch_over(up->agent);
+    }
+}
+
 static bool on_check_exit(void *arg)
 {
     struct upgrade *up = arg;
@@ -180,20 +203,27 @@ static bool on_check_exit(void *arg)
     char output[CHECK_OUTPUT_MAX];
     ssize_t n = read(up->output_fd, output, sizeof(output) - 1);
     output[n > 0 ? n : 0] = '\0';
-    struct agent *agent = up->agent;
     CLEANUP(free) char *why = judge(output, &ended);
+    loop_io_free(steal_ptr(&up->exit_io));
+    supervisor_set_helper(up->agent->supervisor, 0);
     if (why != NULL) {
-        refuse(agent, why);
+        refuse(up->agent, why);
     } else {
-        switch_over(agent);
+        up->deploys_until = loop_now() + DEPLOYS_MS;
+        up->answers_until = loop_now() + ANSWERS_MS;
+        switch_over_after_deploys(up);
     }
     return true;
 }
 
-static void on_check_timeout(void *arg)
+static void on_timer(void *arg)
 {
     struct upgrade *up = arg;
-    refuse(up->agent, "its self-check takes longer than 10 s");
+    if (up->deploys_until != 0) {
+        switch_over_after_deploys(up);
+    } else {
+        refuse(up->agent, "its self-check takes longer than 10 s");
+    }
 }
 
 static int spawn_check(struct upgrade *up, struct err *err)
@@ -247,7 +277,7 @@ void agent_start_upgrade(struct agent *agent)
         return;
     }
     up->exit_io = loop_io_new(agent->loop, up->pidfd, on_check_exit, up);
-    up->timeout = loop_timer_new(agent->loop, on_check_timeout, up);
+    up->timeout = loop_timer_new(agent->loop, on_timer, up);
     loop_timer_arm(up->timeout, loop_now() + CHECK_MS);
 }
 

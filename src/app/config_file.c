@@ -39,8 +39,9 @@ static void init_env(struct config_env *env)
     };
 }
 
-/* Only root and the agent can replace the entry: the folder is theirs and closed to others, or
- * sticky with an entry that is theirs. */
+/* Only root and the agent can have put the entry there: the folder is theirs and closed to others,
+ * or sticky, and the entry a folder of theirs, which nobody else can move there; a link anybody can
+ * who has it in a folder of his. */
 static bool is_settled_entry(const char *folder, const struct stat *entry)
 {
     struct stat st;
@@ -48,7 +49,7 @@ static bool is_settled_entry(const char *folder, const struct stat *entry)
         (st.st_uid != 0 && st.st_uid != geteuid())) {
         return false;
     }
-    bool is_own = entry->st_uid == 0 || entry->st_uid == geteuid();
+    bool is_own = S_ISDIR(entry->st_mode) && (entry->st_uid == 0 || entry->st_uid == geteuid());
     return (st.st_mode & (S_IWGRP | S_IWOTH)) == 0 || ((st.st_mode & S_ISVTX) != 0 && is_own);
 }
 

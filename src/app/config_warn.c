@@ -2,6 +2,7 @@
 
 #include "edgible/buf.h"
 #include "edgible/policy.h"
+#include "edgible/trusted.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -105,9 +106,21 @@ static void warn_of_interpreters(const struct config *config, struct diag *diag)
     }
 }
 
+/* Whoever can put another folder in its place says what runs here. */
+static void warn_of_way(const struct config *config, struct diag *diag)
+{
+    struct err err = {0};
+    if (config->source == SOURCE_DIRECTORY && strstr(config->directory, "/..") == NULL &&
+        trusted_check_way(config->directory, &err) < 0 && err.code == ERR_SPEC) {
+        diag_add(diag, DIAG_WARNING, config->file, 0, 0, "controlPlane.directory",
+                 "others decide which documents are read: %s", err.msg);
+    }
+}
+
 void config_warn(const struct config *config, struct diag *diag)
 {
     const struct policy_config *policy = &config->policy;
+    warn_of_way(config, diag);
     warn_of_literals(config, "commands", &policy->commands, diag);
     warn_of_literals(config, "writePaths", &policy->write_paths, diag);
     warn_of_literals(config, "readPaths", &policy->read_paths, diag);

@@ -276,6 +276,9 @@ enum state_doc_result run_state_read(const char *name, const char *text, size_t 
         return result;
     }
     state->fsm.alive = state->pid != 0;
+    if (!wl_fsm_uses_deadline(&state->fsm)) {
+        state->fsm.deadline = 0; /* an earlier version could leave one there */
+    }
     const char *broken = wl_fsm_broken(&state->fsm);
     if (broken != NULL) {
         (void) err_set(err, ERR_SPEC, "'%s' describes no state: %s", name, broken);

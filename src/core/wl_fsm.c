@@ -242,6 +242,7 @@ static unsigned starting_spawned(const struct step *s)
 {
     s->fsm->alive = true;
     s->fsm->started_at = s->now;
+    s->fsm->deadline = 0; /* of a start that was put off, and came by another event */
     return 0;
 }
 

@@ -8,6 +8,13 @@ static bool needs_process(enum wl_state state)
     return state == WL_RUNNING || state == WL_STOPPING || state == WL_ENDING || state == WL_KILLING;
 }
 
+bool wl_fsm_uses_deadline(const struct wl_fsm *fsm)
+{
+    bool is_starting = fsm->state == WL_STARTING && !fsm->alive;
+    return is_starting || fsm->state == WL_STOPPING || fsm->state == WL_ENDING ||
+           fsm->state == WL_KILLING || fsm->state == WL_BACKOFF || fsm->state == WL_FAILED;
+}
+
 const char *wl_fsm_broken(const struct wl_fsm *fsm)
 {
     if (needs_process(fsm->state) && !fsm->alive) {
@@ -23,6 +30,9 @@ const char *wl_fsm_broken(const struct wl_fsm *fsm)
                           fsm->state == WL_KILLING || fsm->state == WL_BACKOFF;
     if (needs_deadline && fsm->deadline == 0) {
         return "a state without a way out: no deadline";
+    }
+    if (!wl_fsm_uses_deadline(fsm) && fsm->deadline != 0) {
+        return "a deadline in a state that waits for none";
     }
     if (fsm->state == WL_STOPPED && fsm->wanted) {
         return "wanted, but at rest";

@@ -70,8 +70,10 @@ struct http_transfer {
     unsigned redirects;
     bool has_begun; /* the answer has */
     bool is_too_big, is_cancelled;
+    bool is_enough;                /* all that a check needs has come */
     const char *refusal;           /* of its headers: "sends …"; NULL: none */
     size_t header_bytes;           /* of all that came, also before a redirect */
+    unsigned steps;                /* of libcurl until the request is sent */
     char trouble[CURL_ERROR_SIZE]; /* libcurl's sentence */
 };
 

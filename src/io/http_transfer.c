@@ -15,6 +15,9 @@
 #define MAX_REDIRECTS 5
 #define MAX_HEADER_CHARS 1024
 #define MAX_HEADER_BYTES (256UL * 1024)
+/* libcurl reads what a proxy answers to CONNECT byte by byte, a step each, and without a pause as
+ * long as there is more of it. Other steps before the request is sent are few. */
+#define MAX_STEPS 4096
 /* What is read, and handed on, at once. */
 #define PIECE_BYTES 4096L
 /* Keeps a connection that says nothing for long in the tables of what lies between, and finds out
@@ -116,8 +119,7 @@ static const char *find_refusal(struct http_transfer *t, const char *line, size_
         strcasecmp(transfer, "identity") != 0) {
         return "sends a Transfer-Encoding other than chunked";
     }
-    /* What a check gets is not read. */
-    return !t->is_check && content != NULL && strcasecmp(content, "identity") != 0
+    return content != NULL && strcasecmp(content, "identity") != 0
                ? "sends a Content-Encoding, which was not asked for"
                : NULL;
 }
@@ -144,8 +146,9 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
         return 0;
     }
     if (len >= 5 && strncmp(line, "HTTP/", 5) == 0) {
-        begin_answer(t); /* the one before was 100 Continue, or of a proxy */
-        return len;
+        begin_answer(t); /* the one before was 100 Continue */
+        t->is_enough = t->is_check && answer->status >= 200;
+        return t->is_enough ? 0 : len;
     }
     struct {
         const char *name;
@@ -170,6 +173,18 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
 
 /* --- the request ---------------------------------------------------------------------------------
  */
+
+/* The parameters' types are libcurl's. Anything but 0 ends the request. */
+static int on_step(void *arg, curl_off_t down_all, curl_off_t down, curl_off_t up_all,
+                   curl_off_t up)
+{
+    struct http_transfer *t = arg;
+    (void) down_all;
+    (void) down;
+    (void) up_all;
+    t->steps += t->has_begun || up > 0 ? 0 : 1;
+    return t->steps > MAX_STEPS;
+}
 
 /* Not to be inherited by what is executed meanwhile. */
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
@@ -296,6 +311,11 @@ static int set_request(struct http_transfer *t, const struct http_request *reque
     bad |= lib->easy_setopt(t->curl, CURLOPT_WRITEDATA, t) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_HEADERFUNCTION, on_header) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_HEADERDATA, t) != CURLE_OK;
+    /* A proxy's answer to CONNECT is not the answer. */
+    bad |= lib->easy_setopt(t->curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_XFERINFOFUNCTION, on_step) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_XFERINFODATA, t) != CURLE_OK;
+    bad |= lib->easy_setopt(t->curl, CURLOPT_NOPROGRESS, 0L) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_OPENSOCKETFUNCTION, open_socket) != CURLE_OK;
     /* Of a later libcurl than the oldest that this runs with: else a name that is being looked up
      * makes the end of its request wait. */
@@ -359,8 +379,14 @@ static int explain(const struct http_transfer *t, CURLcode code, struct err *err
         return err_set(err, ERR_REMOTE, "'%s' %s", t->target, t->refusal);
     }
     if (t->is_too_big) {
-        return err_set(err, EFBIG, "the answer from '%s' is longer than %zu MiB", t->target,
-                       t->max_bytes >> 20);
+        return err_set(err, EFBIG, "the answer from '%s' is longer than %zu KiB", t->target,
+                       t->max_bytes >> 10);
+    }
+    if (code == CURLE_ABORTED_BY_CALLBACK) {
+        long status = 0;
+        (void) t->lib->easy_getinfo(t->curl, CURLINFO_HTTP_CONNECTCODE, &status);
+        return err_set(err, ERR_REMOTE, "'%s': the proxy answers with status %ld and too much",
+                       t->target, status);
     }
     if (code == CURLE_COULDNT_CONNECT) {
         return err_set(err, os_errno != 0 ? (int) os_errno : ECONNREFUSED, "connect to '%s'",
@@ -373,6 +399,9 @@ static int explain(const struct http_transfer *t, CURLcode code, struct err *err
         (code == CURLE_RECV_ERROR && strstr(t->trouble, "SSL") == NULL)) {
         return err_set(err, ECONNRESET, "'%s' ended the connection%s", t->target,
                        t->has_begun ? " in the middle of its answer" : "");
+    }
+    if (strstr(t->trouble, "read bio not set") != NULL) { /* of http_tls.c */
+        return err_set(err, ERR_REMOTE, "'%s' sends a TLS handshake without an end", t->target);
     }
     return err_set(err, ERR_REMOTE, "'%s': %s", t->target,
                    t->trouble[0] != '\0' ? t->trouble : t->lib->easy_strerror(code));
@@ -416,7 +445,7 @@ static enum http_end redirect(struct http_transfer *t, struct err *err)
 enum http_end http_transfer_end(struct http_transfer *t, CURLcode code, struct err *err)
 {
     long status = t->answer->status;
-    if (code != CURLE_OK) {
+    if (code != CURLE_OK && !t->is_enough) {
         (void) explain(t, code, err);
         return HTTP_END_FAILED;
     }

@@ -61,8 +61,9 @@ static int read_own_groups(struct log_owner_before *before, struct err *err)
 
 bool log_owner_equals(const struct log_owner *a, const struct log_owner *b)
 {
-    return a->is_user == b->is_user && a->is_confined == b->is_confined && a->uid == b->uid &&
-           a->gid == b->gid && a->own_len == b->own_len && a->group_count == b->group_count &&
+    return a->is_user == b->is_user && a->is_confined == b->is_confined &&
+           a->is_judged == b->is_judged && a->uid == b->uid && a->gid == b->gid &&
+           a->own_len == b->own_len && a->group_count == b->group_count &&
            memcmp(a->groups, b->groups, a->group_count * sizeof(a->groups[0])) == 0;
 }
 

@@ -19,6 +19,8 @@
 /* Where nothing tells that there is more: no inotify, or no file yet. */
 #define POLL_MS 250
 #define RETRY_MS 2
+/* A rotation that takes longer hangs on its disk. */
+#define RETRIES_MAX 200
 
 struct log_reader {
     pthread_mutex_t lock;
@@ -36,6 +38,7 @@ struct log_reader {
     int wake_fd; /* eventfd: for the thread's poll */
     size_t lines;
     bool follow;
+    unsigned retries; /* the thread's; since something else was next */
     void (*notify)(void *arg);
     void *arg;
 };
@@ -152,12 +155,21 @@ static bool take_change(struct log_reader *reader, struct log_files *files, bool
     return is_changed;
 }
 
+static int wait_ms(struct log_reader *reader, const struct log_files *files, enum files_next next)
+{
+    if (next == FILES_RETRY) {
+        return ++reader->retries <= RETRIES_MAX ? RETRY_MS : POLL_MS;
+    }
+    return log_files_is_told(files) ? -1 : POLL_MS;
+}
+
 /* At the end of a file. False where all has been said. */
 static bool go_on(struct log_reader *reader, struct log_files *files, bool in_line)
 {
     uint64_t missed = 0;
     bool quitting = false;
     enum files_next next = log_files_advance(files, &missed);
+    reader->retries = next == FILES_RETRY ? reader->retries : 0;
     if (missed > 0 && !deliver_missed(reader, missed, in_line)) {
         return false;
     }
@@ -170,8 +182,7 @@ static bool go_on(struct log_reader *reader, struct log_files *files, bool in_li
     if (quitting || (next == FILES_WAIT && !reader->follow)) {
         return false;
     }
-    int wait_ms = log_files_is_told(files) ? -1 : POLL_MS;
-    wait_for_more(reader, files, next == FILES_RETRY ? RETRY_MS : wait_ms);
+    wait_for_more(reader, files, wait_ms(reader, files, next));
     (void) pthread_mutex_lock(&reader->lock);
     quitting = reader->quitting;
     (void) pthread_mutex_unlock(&reader->lock);

@@ -70,8 +70,8 @@ static int open_number_entered(const struct log_files *files, uint64_t n, struct
     if (!S_ISREG(st.st_mode) || st.st_nlink > 1 || logfile_is_foreign(files->way, &st)) {
         return err_set(err, EINVAL, "'%s' is not a log file of its own", files->path);
     }
-    if (files->way->is_limited && st.st_size > 0 && !logfile_is_ours(files->way, fd, &st)) {
-        return err_set(err, ERR_SPEC, "'%s' was not written by an agent", files->path);
+    if (logfile_judge(files->way, fd, &st) != LOGFILE_OWN) {
+        return err_set(err, ERR_SPEC, "'%s' was not written for it", files->path);
     }
     return logfile_check_storage(files->way, fd, err) < 0 ? -1 : steal_fd(&fd);
 }
@@ -317,45 +317,35 @@ static enum files_next go_on_in_place(struct log_files *files, const struct log_
     return FILES_MORE;
 }
 
-/* Bytes that were in files before `file`.k: of those that are between it and the current one the
- * sizes are known. -1 where one of them is gone. */
-static int find_start(const struct log_files *files, const struct log_standing *now, uint64_t k,
-                      uint64_t *ret)
-{
-    uint64_t start = now->start;
-    for (uint64_t n = 1; n <= k; n++) {
-        CLEANUP(close_fd) int fd = open_number(files, n);
-        if (fd < 0) {
-            return -1;
-        }
-        uint64_t size = size_of(fd);
-        start -= size < start ? size : start;
-    }
-    *ret = start;
-    return 0;
-}
-
-/* The file after this one, or, where that is gone already, the oldest that there is. */
+/* The file after this one, or, where that is gone already, the oldest that there is of those that
+ * lead up to the current one without a gap: of these the sizes are known. */
 static enum files_next go_on_in_next(struct log_files *files, const struct log_standing *now,
                                      uint64_t *missed)
 {
     uint64_t at = files->start + files->offset;
     uint64_t k = now->rotations - (files->number + 1);
-    k = k > files->max_files ? files->max_files : k;
-    CLEANUP(close_fd) int fd = open_number(files, k);
-    while (fd < 0 && k > 0) {
-        fd = open_number(files, --k);
+    struct log_standing then = *now;
+    CLEANUP(close_fd) int fd = -1;
+    for (uint64_t n = 0; n <= k && n <= files->max_files; n++) {
+        int older = open_number(files, n);
+        if (older < 0) {
+            break;
+        }
+        fd_close(&fd);
+        fd = older;
+        uint64_t size = n > 0 ? size_of(fd) : 0;
+        then.start -= size < then.start ? size : then.start;
+        then.rotations = now->rotations - n;
     }
-    uint64_t start = 0;
-    if (fd < 0 || find_start(files, now, k, &start) < 0 || !is_stable(files, now)) {
+    if (!is_stable(files, now)) {
         return FILES_RETRY;
     }
-    struct log_standing then = *now;
-    then.rotations = now->rotations - k;
-    then.start = start;
+    if (fd < 0) {
+        return FILES_WAIT; /* somebody closed the folder, or took the file away: as long as that */
+    }
     then.inode = inode_of(fd);
-    *missed = start > at ? start - at : 0;
-    take_file(files, steal_fd(&fd), at > start ? at - start : 0, &then);
+    *missed = then.start > at ? then.start - at : 0;
+    take_file(files, steal_fd(&fd), at > then.start ? at - then.start : 0, &then);
     return FILES_MORE;
 }
 

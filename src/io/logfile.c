@@ -49,6 +49,7 @@ bool logfile_set_limits(struct logfile *lf, const struct pump_log *log)
     bool keeps_fewer = log->max_files < lf->max_files;
     lf->max_size = log->max_size_bytes > 0 ? log->max_size_bytes : 1;
     lf->max_files = log->max_files;
+    lf->is_settled = lf->is_settled && log_owner_equals(&lf->owner, &log->owner);
     lf->owner = log->owner;
     strv_fini(&lf->allowed);
     lf->is_limited = log->allowed != NULL;

@@ -82,6 +82,13 @@ static int take_folder(const struct logfile *lf, const struct doc_path_spot *spo
     if (st->st_uid == geteuid() && (st->st_mode & 0022) == 0) {
         return 0;
     }
+    bool is_top = (size_t) (spot->place - lf->path) + strlen(name) == lf->owner.own_len;
+    if (!is_top && logfile_is_foreign(lf, st)) {
+        return err_set(err, ERR_SPEC,
+                       "folder '%s' of '%s' belongs to uid %u, and not to root, the agent or the "
+                       "workload's user",
+                       name, lf->path, (unsigned) st->st_uid);
+    }
     CLEANUP(close_fd)
     int fd = openat(spot->folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     struct stat now;

@@ -58,13 +58,26 @@ static int check_file(const struct logfile *lf, int fd, const struct stat *st, b
                        "'%s' belongs to uid %u, and not to root, the agent or the workload's user",
                        lf->path, (unsigned) st->st_uid);
     }
-    if (lf->is_limited && !*ret_ours && st->st_size > 0) {
+    if (logfile_judge(lf, fd, st) == LOGFILE_FOREIGN) {
         return err_set(err, ERR_SPEC,
                        "'%s' has content that the agent did not write: move it away, or name "
                        "another file",
                        lf->path);
     }
     return 0;
+}
+
+/* What an agent wrote for another user of the workload, or for another workload: the log's group is
+ * not to read it, and who has the file open not what comes. Between two that name one file content
+ * is not moved to and fro. */
+static int leave_to_others(const struct logfile *lf, int dir, bool is_empty, struct err *err)
+{
+    if (lf->is_settled && !is_empty) {
+        return err_set(err, ERR_SPEC, "'%s' has output of a workload of another group", lf->path);
+    }
+    return logfile_set_aside(lf, dir, is_empty, err) < 0
+               ? -1
+               : err_set(err, ENOENT, "open '%s'", lf->path);
 }
 
 /* Opens what is there. The type is looked at before, too: opening a device can have effects. */
@@ -87,8 +100,13 @@ static int open_file(const struct logfile *lf, int dir, int *ret_fd, bool *ret_o
         return err_set(err, EINVAL, "'%s' is not a regular file", lf->path);
     }
     /* The file may be one that is mounted there by itself. */
-    if (logfile_check_storage(lf, fd, err) < 0 || check_file(lf, fd, &st, ret_ours, err) < 0 ||
-        logfile_take_file(lf, fd, err) < 0) {
+    if (logfile_check_storage(lf, fd, err) < 0 || check_file(lf, fd, &st, ret_ours, err) < 0) {
+        return -1;
+    }
+    if (logfile_judge(lf, fd, &st) == LOGFILE_OTHERS) {
+        return leave_to_others(lf, dir, st.st_size == 0, err);
+    }
+    if (logfile_take_file(lf, fd, err) < 0) {
         return -1;
     }
     if (*ret_ours || st.st_size == 0) {
@@ -154,6 +172,7 @@ int logfile_open_at(struct logfile *lf, int dir, struct err *err)
     lf->size = (uint64_t) st.st_size;
     lf->line_start = logfile_find_line_start(fd, lf->size);
     lf->was_ours = is_ours;
+    lf->is_settled = true;
     return 0;
 }
 

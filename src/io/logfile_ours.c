@@ -46,8 +46,9 @@ void logfile_mark(int fd)
 static bool is_as_made(const struct logfile *lf, const struct stat *st)
 {
     bool is_workloads = st->st_uid == lf->owner.uid && st->st_gid == lf->owner.gid;
-    gid_t gid = lf->owner.gid != (gid_t) -1 ? lf->owner.gid : getegid();
-    bool is_agents = !lf->owner.is_user && st->st_uid == geteuid() && st->st_gid == gid;
+    /* An ordinary user's agent sets no group: its folder may. */
+    bool is_group = lf->owner.gid == (gid_t) -1 || st->st_gid == lf->owner.gid;
+    bool is_agents = !lf->owner.is_user && st->st_uid == geteuid() && is_group;
     return (is_workloads || is_agents) && (st->st_mode & 07777) == 0640;
 }
 
@@ -62,6 +63,20 @@ bool logfile_is_ours(const struct logfile *lf, int fd, const struct stat *st)
     return S_ISREG(st->st_mode) && st->st_nlink == 1 &&
            (is_as_made(lf, st) ||
             (!logfile_is_foreign(lf, st) && fgetxattr(fd, MARK_NAME, value, sizeof(value)) == 1));
+}
+
+enum logfile_content logfile_judge(const struct logfile *lf, int fd, const struct stat *st)
+{
+    bool is_in_own = lf->owner.own_len > 0;
+    bool is_users = is_in_own && st->st_uid == lf->owner.uid && st->st_uid != geteuid();
+    if ((!lf->is_limited && !lf->owner.is_judged) || is_users) {
+        return LOGFILE_OWN; /* the user's own there is what version 0.1.0 gave it */
+    }
+    if (!logfile_is_ours(lf, fd, st)) {
+        return st->st_size > 0 ? LOGFILE_FOREIGN : LOGFILE_OWN;
+    }
+    bool is_others = is_in_own && lf->owner.gid != (gid_t) -1 && st->st_gid != lf->owner.gid;
+    return is_others ? LOGFILE_OTHERS : LOGFILE_OWN;
 }
 
 bool logfile_is_name_ours(const struct logfile *lf, int dir, const char *name)

@@ -46,8 +46,9 @@ struct logfile {
     struct log_owner owner;
     bool is_limited; /* the path must match one of `allowed` */
     struct strv allowed;
-    bool was_ours; /* what the file held when it was opened came from this agent or one before */
-    int fd;        /* -1: not open, and output is dropped */
+    bool is_settled; /* opened since its limits were set: what others put there now is not moved */
+    bool was_ours;   /* what the file held when it was opened came from this agent or one before */
+    int fd;          /* -1: not open, and output is dropped */
     dev_t dev;
     ino_t ino;
     uint64_t size;
@@ -86,7 +87,15 @@ bool logfile_is_foreign(const struct logfile *lf, const struct stat *st);
 /* Whether an agent made the file: it has the mark, which anybody can set on a file of his own, or
  * is as an agent makes it. */
 bool logfile_is_ours(const struct logfile *lf, int fd, const struct stat *st);
-/* The same of a name in the folder. False where it is not there, or cannot be looked at. */
+/* What a file holds, as an owner that is judged and a policy see it. */
+enum logfile_content {
+    LOGFILE_OWN,     /* its own output, or nothing */
+    LOGFILE_OTHERS,  /* an agent's for another group, which alone may read it */
+    LOGFILE_FOREIGN, /* no agent wrote it */
+};
+enum logfile_content logfile_judge(const struct logfile *lf, int fd, const struct stat *st);
+/* logfile_is_ours() of a name in the folder. False where it is not there, or cannot be looked at.
+ */
 bool logfile_is_name_ours(const struct logfile *lf, int dir, const char *name);
 
 /* logfile_open.c */
@@ -107,6 +116,9 @@ int logfile_rotate(struct logfile *lf, struct err *err) MUST_CHECK;
 bool logfile_remove_oldest(const struct logfile *lf);
 /* The same; the caller has entered the owner. */
 bool logfile_remove_oldest_entered(const struct logfile *lf);
+/* Makes the name free of a file that is LOGFILE_OTHERS: as the newest rotated one it keeps its
+ * group. With no rotated files to be kept, or where it is empty, it is removed. */
+int logfile_set_aside(const struct logfile *lf, int dir, bool is_empty, struct err *err) MUST_CHECK;
 void logfile_mend_chain(const struct logfile *lf, int dir);
 /* Moves a half line at the end of `.1` to the file it was on its way to. */
 void logfile_mend_line(struct logfile *lf, int dir);

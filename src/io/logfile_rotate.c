@@ -126,6 +126,23 @@ static int shift_chain(const struct logfile *lf, int dir, unsigned end, struct e
     return 0;
 }
 
+int logfile_set_aside(const struct logfile *lf, int dir, bool is_empty, struct err *err)
+{
+    if (is_empty || lf->max_files == 0) {
+        return unlinkat(dir, logfile_base(lf), 0) == 0
+                   ? 0
+                   : err_set(err, errno, "remove the old '%s'", lf->path);
+    }
+    unsigned end = find_shift_end(lf, dir);
+    if (end == 0) {
+        return err_set(err, ERR_SPEC,
+                       "'%s' has output of a workload of another group, and '.1' is in the way: "
+                       "move one of them away",
+                       lf->path);
+    }
+    return shift_chain(lf, dir, end, err) < 0 ? -1 : rename_rotated(lf, dir, 0, 1, err);
+}
+
 /* Appends `from`'s bytes from..to to lf, whole or not at all. */
 static int copy_bytes(struct logfile *lf, int fd, uint64_t from, uint64_t to, struct err *err)
 {
@@ -276,7 +293,8 @@ void logfile_mend_line(struct logfile *lf, int dir)
     CLEANUP(close_fd)
     int old = openat(dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     struct stat st;
-    if (old < 0 || fstat(old, &st) < 0 || st.st_size == 0 || !logfile_is_ours(lf, old, &st)) {
+    if (old < 0 || fstat(old, &st) < 0 || st.st_size == 0 || !logfile_is_ours(lf, old, &st) ||
+        logfile_judge(lf, old, &st) != LOGFILE_OWN) {
         return;
     }
     uint64_t end = (uint64_t) st.st_size;

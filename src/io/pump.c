@@ -268,8 +268,13 @@ void pump_reopen(struct pump_channel *channel)
 
 bool pump_configure(struct pump_channel *channel, const struct pump_log *log)
 {
+    const struct pump_log *asked = &channel->asked.log;
+    bool is_anew = !pump_log_is_judged_alike(asked, log);
+    if (!is_anew && asked->max_size_bytes == log->max_size_bytes &&
+        asked->max_files == log->max_files) {
+        return false;
+    }
     struct pump_command *cmd = command_new(PUMP_CMD_CONFIGURE);
-    bool is_anew = !pump_log_is_judged_alike(&channel->asked.log, log);
     cmd->is_anew = is_anew;
     pump_log_copy(&cmd->log, log);
     pump_log_copy(&channel->asked, log);

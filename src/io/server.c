@@ -17,8 +17,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <microhttpd.h>
-
 /* Connections that are only let in to be told that they are refused. */
 #define REFUSED_MAX 64
 #define REFUSED_TIMEOUT_MS 5000
@@ -234,6 +232,10 @@ static void end_request(struct server_request *request)
         return;
     }
     server->params.handle(server->params.arg, request);
+    if (!request->is_answered && request->is_held) {
+        server_suspend_held(request);
+        return;
+    }
     server_drop_body(request);
     if (!request->is_answered) {
         server_reply_problem(request, 500, "Internal Server Error", "there was no answer");
@@ -279,6 +281,8 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
         request->method = method;
         request->path = url;
         end_request(request);
+    } else {
+        server_send_held(request);
     }
     return MHD_YES;
 }
@@ -292,6 +296,9 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,
     struct connection *c = connection_of(mhd);
     if (request != NULL) {
         list_remove(&request->link);
+        if (request->response != NULL) {
+            MHD_destroy_response(request->response);
+        }
         server_drop_body(request);
         free(request);
         *req_cls = NULL;
@@ -409,8 +416,7 @@ void server_reply(struct server_request *request, unsigned status, const char *c
         return;
     }
     add_headers(response, content_type, extra_headers);
-    (void) MHD_queue_response(request->mhd, status, response);
-    MHD_destroy_response(response);
+    server_respond(request, status, response);
 }
 
 /* Its socket is not polled while it sleeps: that its reader has left is told by epoll, which
@@ -535,6 +541,7 @@ struct server *server_new(const struct server_params *params, struct err *err)
     list_init(&server->connections);
     list_init(&server->dead_streams);
     list_init(&server->waiting);
+    list_init(&server->later);
     server->run_timer = loop_timer_new(params->loop, on_run_timer, server);
     server->accept_timer = loop_timer_new(params->loop, server_accept, server);
     server->deadline_timer = loop_timer_new(params->loop, server_on_deadline, server);
@@ -559,6 +566,7 @@ static void end_all(struct server *server)
     }
     server->ends = true;
     run_waiting(server);
+    server_resume_all_held(server);
     (void) MHD_run(server->daemon);
     MHD_stop_daemon(server->daemon);
 }

@@ -16,6 +16,11 @@ void server_reply_problem(struct server_request *request, unsigned status, const
     server_reply(request, status, "application/problem+json", headers, text, strlen(text));
 }
 
+size_t server_held_bytes(const struct server *server)
+{
+    return server->held;
+}
+
 bool server_is_full(const struct connection *c, size_t more)
 {
     return c->server->held + more > HELD_MAX * (c->peer.uid == 0 ? 2 : 1);
@@ -35,8 +40,16 @@ void server_refuse_body(struct server_request *request)
 
 void server_drop_body(struct server_request *request)
 {
-    request->connection->server->held -= request->body.len;
+    request->connection->server->held -= request->body.len + request->taken;
+    request->taken = 0;
     buf_fini(&request->body);
+}
+
+char *server_request_take_body(struct server_request *request, size_t *ret_len)
+{
+    *ret_len = request->body.len;
+    request->taken = request->body.len;
+    return buf_steal(&request->body);
 }
 
 /* Ignored where it is refused: the answer is read after it. */

@@ -1,7 +1,8 @@
 /*
  * The inside of the server, shared by server.c (requests and answers, on libmicrohttpd),
- * server_accept.c (accepting), server_body.c (bodies, refusals), server_socket.c (the socket, and
- * who connects) and server_deadline.c (requests that take too long).
+ * server_accept.c (accepting), server_body.c (bodies, refusals), server_hold.c (answers that come
+ * later), server_socket.c (the socket, and who connects) and server_deadline.c (requests that take
+ * too long).
  */
 #ifndef EDGIBLE_SERVER_PRIVATE_H
 #define EDGIBLE_SERVER_PRIVATE_H
@@ -10,8 +11,7 @@
 #include "edgible/list.h"
 #include "edgible/server.h"
 
-struct MHD_Connection;
-struct MHD_Daemon;
+#include <microhttpd.h>
 
 struct server {
     struct server_params params;
@@ -28,6 +28,7 @@ struct server {
     struct list connections;
     struct list dead_streams; /* answers that could not be queued */
     struct list waiting;      /* requests for a later turn, in their order */
+    struct list later;        /* requests that are suspended until they are answered */
     struct loop_share share;  /* for answers */
     size_t held;              /* bytes of request bodies and of answers that are not sent yet */
     bool ends;                /* nothing is answered any more */
@@ -45,16 +46,20 @@ struct connection {
     mono_ms deadline; /* for its request to be there; 0: there is none under way */
 };
 
-/* During its handler's call; kept until its answer is complete. */
+/* Kept until its answer is complete. */
 struct server_request {
-    struct list link; /* in waiting */
+    struct list link; /* in waiting, then in later */
     struct connection *connection;
     struct MHD_Connection *mhd;
     const char *method, *path;
     struct buf body;
+    size_t taken;     /* bytes of a body that the handler has taken over */
     unsigned refusal; /* HTTP status, for the size of the body; 0: none */
     bool is_due;      /* it has waited for its turn */
     bool is_answered;
+    bool is_held;                  /* its answer comes after the handler's call */
+    unsigned status;               /* of the response */
+    struct MHD_Response *response; /* of a held one, for the next turn; NULL: none */
 };
 
 /* A new socket that listens at path; mode and group are as they are to be before it does. */
@@ -86,6 +91,17 @@ void server_drop_body(struct server_request *request);
 void server_refuse_body(struct server_request *request);
 void server_reply_problem(struct server_request *request, unsigned status, const char *title,
                           const char *detail);
+
+/* server_hold.c */
+/* Sends the response now, or, where the request is suspended, with the next turn. Takes it over. */
+void server_respond(struct server_request *request, unsigned status,
+                    struct MHD_Response *take_response);
+/* After the handler's call, where there is no answer yet. */
+void server_suspend_held(struct server_request *request);
+/* libmicrohttpd asks for the answer again. */
+void server_send_held(struct server_request *request);
+/* Before the server ends. */
+void server_resume_all_held(struct server *server);
 
 /* server_deadline.c */
 mono_ms server_request_timeout(const struct server *server);

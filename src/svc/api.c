@@ -155,6 +155,7 @@ struct overview api_overview(const struct api *api)
         .reconcile = api->params.reconcile,
         .supervisor = api->params.supervisor,
         .source = api->source,
+        .look = api->look,
     };
 }
 
@@ -326,6 +327,8 @@ struct api *api_new(const struct api_params *params, struct err *err)
     api->started_at = loop_now();
     api->started_unix_ms = clock_unix_ms();
     list_init(&api->log_streams);
+    api_deploys_init(api);
+    api_looks_init(api);
     api->group = find_group(params->config);
     struct server_params server = {
         .loop = params->loop,
@@ -351,6 +354,8 @@ void api_free(struct api *api)
     if (api != NULL) {
         events_unwatch(api->watch);
         server_free(api->server);
+        api_deploys_fini(api);
+        api_looks_fini(api);
         free(api);
     }
 }
@@ -363,6 +368,7 @@ void api_set_config(struct api *api, const struct config *config)
 void api_set_source(struct api *api, struct source *source)
 {
     api->source = source;
+    api_deploys_on_source(api);
 }
 
 int api_keep_socket(struct api *api, bool keep)

@@ -1,9 +1,7 @@
 /* What is asked of the agent over the API. */
 #include "api_private.h"
-#include "deploy.h"
 #include "edgible/docread.h"
 #include "edgible/log.h"
-#include "edgible/source_directory.h"
 #include "edgible/yaml_doc.h"
 
 #include <stdlib.h>
@@ -36,11 +34,6 @@ static bool read_body(const struct api_call *call, const struct doc_field *field
         return false;
     }
     return true;
-}
-
-static void reply_refusal(const struct api_call *call, const struct deploy_refusal *refusal)
-{
-    api_reply_problem(call, refusal->status, &refusal->errors, "%s", refusal->detail);
 }
 
 /* --- the agent -----------------------------------------------------------------------------------
@@ -76,27 +69,6 @@ void api_patch_agent(struct api *api, const struct api_call *call)
 /* --- applications --------------------------------------------------------------------------------
  */
 
-void api_put_applications(struct api *api, const struct api_call *call)
-{
-    bool dry_run = false;
-    size_t len = 0;
-    const char *body = server_request_body(call->request, &len);
-    if (!api_query_flag(call, "dryRun", &dry_run)) {
-        return;
-    }
-    struct overview view = api_overview(api);
-    CLEANUP(deploy_refusal) struct deploy_refusal refusal = {0};
-    CLEANUP(json) struct json *plan = deploy_documents(&view, body, len, dry_run, &refusal);
-    if (plan == NULL) {
-        reply_refusal(call, &refusal);
-        return;
-    }
-    if (!dry_run) {
-        source_directory_scan(api->source);
-    }
-    api_reply_json(call, 200, plan);
-}
-
 static void reply_app(const struct api *api, const struct api_call *call, unsigned status)
 {
     CLEANUP(app_report) struct app_report app = {0};
@@ -104,30 +76,6 @@ static void reply_app(const struct api *api, const struct api_call *call, unsign
         CLEANUP(json) struct json *json = app_report_json(&app);
         api_reply_json(call, status, json);
     }
-}
-
-void api_delete_application(struct api *api, const struct api_call *call)
-{
-    CLEANUP(app_report) struct app_report app = {0};
-    CLEANUP(deploy_refusal) struct deploy_refusal refusal = {0};
-    struct overview view = api_overview(api);
-    if (!api_find_app(api, call, 0, &app)) {
-        return;
-    }
-    if (deploy_remove(&view, app.name, &refusal) < 0) {
-        reply_refusal(call, &refusal);
-        return;
-    }
-    source_directory_scan(api->source);
-    CLEANUP(app_report) struct app_report now = {0};
-    /* One of which nothing ran is gone already: then the answer is how it was. */
-    bool is_there = overview_take_app(&view, app.name, 0, &now);
-    app.spec = NULL; /* borrowed, and gone by now */
-    for (size_t i = 0; i < app.workload_count; i++) {
-        app.workloads[i].port_count = 0; /* likewise */
-    }
-    CLEANUP(json) struct json *json = app_report_json(is_there ? &now : &app);
-    api_reply_json(call, 202, json);
 }
 
 struct app_patch {

@@ -1,6 +1,7 @@
 /*
- * The inside of the API, shared by api.c (routes), api_read.c (what is told), api_change.c (what is
- * asked for), api_events.c and api_logs.c (what goes on).
+ * The inside of the API, shared by api.c (routes), api_read.c (what is told), api_look.c (what
+ * takes a look), api_change.c (what is asked for), api_deploy.c (deploys and removals),
+ * api_events.c and api_logs.c (what goes on).
  */
 #ifndef EDGIBLE_API_PRIVATE_H
 #define EDGIBLE_API_PRIVATE_H
@@ -17,6 +18,11 @@ struct api {
     struct server *server;
     gid_t group; /* who else may use it; (gid_t) -1: nobody */
     struct list log_streams;
+    struct list looks; /* at many workloads; the first is under way */
+    struct loop_timer *look_timer;
+    const struct overview_look *look; /* for the answer that is made; NULL: none */
+    struct list deploys;              /* the first is under way, the others wait for their turn */
+    struct loop_timer *deploy_timer;
     struct events_watch *watch;
     mono_ms started_at;
     int64_t started_unix_ms;
@@ -29,6 +35,13 @@ struct api_call {
 };
 
 typedef void api_fn(struct api *api, const struct api_call *call);
+
+/* api_look.c */
+/* Answers by run(), at once or, where there are many workloads to look at, once that is done. */
+void api_look(struct api *api, const struct api_call *call, unsigned what, api_fn *run);
+void api_looks_init(struct api *api);
+/* The server has ended. */
+void api_looks_fini(struct api *api);
 
 /* api.c */
 struct overview api_overview(const struct api *api);
@@ -55,10 +68,17 @@ api_fn api_get_metrics;
 
 /* api_change.c */
 api_fn api_patch_agent;
-api_fn api_put_applications;
-api_fn api_delete_application;
 api_fn api_patch_application;
 api_fn api_restart_application;
+
+/* api_deploy.c */
+api_fn api_put_applications;
+api_fn api_delete_application;
+void api_deploys_init(struct api *api);
+/* The server has ended. */
+void api_deploys_fini(struct api *api);
+/* The API has another source. */
+void api_deploys_on_source(struct api *api);
 
 /* api_events.c */
 api_fn api_get_events;

@@ -221,7 +221,7 @@ void api_get_application_health(struct api *api, const struct api_call *call)
 /* --- applications --------------------------------------------------------------------------------
  */
 
-void api_get_applications(struct api *api, const struct api_call *call)
+static void reply_applications(struct api *api, const struct api_call *call)
 {
     CLEANUP(device_report) struct device_report device = {0};
     struct overview view = api_overview(api);
@@ -233,7 +233,12 @@ void api_get_applications(struct api *api, const struct api_call *call)
     api_reply_json(call, 200, array);
 }
 
-void api_get_application(struct api *api, const struct api_call *call)
+void api_get_applications(struct api *api, const struct api_call *call)
+{
+    api_look(api, call, OVERVIEW_PORTS | OVERVIEW_RESOURCES, reply_applications);
+}
+
+static void reply_application(struct api *api, const struct api_call *call)
 {
     CLEANUP(app_report) struct app_report app = {0};
     if (api_find_app(api, call, OVERVIEW_PORTS | OVERVIEW_RESOURCES, &app)) {
@@ -242,7 +247,12 @@ void api_get_application(struct api *api, const struct api_call *call)
     }
 }
 
-void api_get_why(struct api *api, const struct api_call *call)
+void api_get_application(struct api *api, const struct api_call *call)
+{
+    api_look(api, call, OVERVIEW_PORTS | OVERVIEW_RESOURCES, reply_application);
+}
+
+static void reply_why(struct api *api, const struct api_call *call)
 {
     CLEANUP(app_report) struct app_report app = {0};
     if (api_find_app(api, call, OVERVIEW_PORTS, &app)) {
@@ -251,7 +261,12 @@ void api_get_why(struct api *api, const struct api_call *call)
     }
 }
 
-void api_get_metrics(struct api *api, const struct api_call *call)
+void api_get_why(struct api *api, const struct api_call *call)
+{
+    api_look(api, call, OVERVIEW_PORTS, reply_why);
+}
+
+static void reply_metrics(struct api *api, const struct api_call *call)
 {
     CLEANUP(device_report) struct device_report device = {0};
     struct overview view = api_overview(api);
@@ -269,4 +284,9 @@ void api_get_metrics(struct api *api, const struct api_call *call)
     size_t len = text.len;
     server_reply(call->request, 200, "text/plain; version=0.0.4; charset=utf-8", NULL,
                  buf_steal(&text), len);
+}
+
+void api_get_metrics(struct api *api, const struct api_call *call)
+{
+    api_look(api, call, OVERVIEW_RESOURCES, reply_metrics);
 }

@@ -1,13 +1,11 @@
-#include "deploy.h"
-
+#include "deploy_private.h"
 #include "edgible/admission.h"
 #include "edgible/appspec_json.h"
 #include "edgible/creds.h"
 #include "edgible/deploy_plan.h"
+#include "edgible/loop.h"
 #include "edgible/source_directory.h"
-#include "source_deploy.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,10 +16,7 @@ void cleanup_deploy_refusal(struct deploy_refusal *refusal)
     diag_fini(&refusal->errors);
 }
 
-static void refuse(struct deploy_refusal *refusal, unsigned status, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void refuse(struct deploy_refusal *refusal, unsigned status, const char *fmt, ...)
+void deploy_refuse(struct deploy_refusal *refusal, unsigned status, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -36,10 +31,9 @@ static void refuse(struct deploy_refusal *refusal, unsigned status, const char *
 
 /* What runs, or will, besides the documents. */
 struct others {
-    const struct app_docs *docs;
     struct map *known;          /* as of admission_depends_refusal(), the documents included */
     struct admission_load load; /* of applications that are in no document */
-    struct admission_load *doc_loads; /* of each document; owned */
+    struct creds *self;
 };
 
 static void add_other(void *arg, const struct reconcile_app *app)
@@ -58,215 +52,206 @@ static void add_other(void *arg, const struct reconcile_app *app)
     }
 }
 
-static void look_at_others(const struct overview *view, const struct app_docs *docs,
+static void look_at_others(const struct overview *view, const struct deploy *deploy,
                            struct others *others)
 {
-    *others = (struct others){.docs = docs,
-                              .known = map_new(),
-                              .doc_loads = xcalloc(docs->count, sizeof(*others->doc_loads))};
-    for (size_t i = 0; i < docs->count; i++) {
-        CLEANUP(app_spec)
-        struct app_spec *complete = admission_complete(view->config, docs->docs[i].spec);
-        admission_add_load(&others->doc_loads[i], complete, NULL);
-        map_put(others->known, docs->docs[i].spec->name, docs->docs[i].spec);
+    *others = (struct others){.known = map_new(), .self = creds_lookup(NULL, NULL, NULL)};
+    for (size_t i = 0; i < deploy->docs.count; i++) {
+        map_put(others->known, deploy->docs.docs[i].spec->name, deploy->docs.docs[i].spec);
     }
     reconcile_each_app(view->reconcile, add_other, others);
 }
 
-static struct admission_load load_besides(const struct others *others, size_t doc)
+static struct admission_load load_besides(const struct deploy *deploy, const struct others *others,
+                                          size_t doc)
 {
     struct admission_load load = others->load;
-    for (size_t i = 0; i < others->docs->count; i++) {
+    for (size_t i = 0; i < deploy->docs.count; i++) {
         if (i != doc) {
-            admission_join_load(&load, &others->doc_loads[i]);
+            admission_join_load(&load, &deploy->loads[i]);
         }
     }
     return load;
 }
 
 /* What the agent would refuse later is refused now, as a whole. */
-static bool is_acceptable(const struct overview *view, const struct others *others, size_t doc,
-                          struct deploy_refusal *refusal)
+static bool is_acceptable(const struct deploy *deploy, const struct overview *view,
+                          const struct others *others, size_t doc, struct deploy_refusal *refusal)
 {
-    const struct app_spec *app = others->docs->docs[doc].spec;
+    const struct app_spec *app = deploy->docs.docs[doc].spec;
     struct reconcile_app now;
     CLEANUP(free) char *elsewhere = admission_not_for_device(view->config, app);
     if (elsewhere != NULL) {
-        refuse(refusal, 422, "application '%s' is not for this device: %s", app->name, elsewhere);
+        deploy_refuse(refusal, 422, "application '%s' is not for this device: %s", app->name,
+                      elsewhere);
         return false;
     }
-    CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
-    CLEANUP(app_spec) struct app_spec *complete = admission_complete(view->config, app);
-    struct admission_load besides = load_besides(others, doc);
+    struct admission_load besides = load_besides(deploy, others, doc);
     CLEANUP(free)
     char *against =
-        admission_policy_refusal(view->config, complete, self != NULL ? self->user : "", &besides);
+        admission_policy_refusal(view->config, deploy->complete[doc],
+                                 others->self != NULL ? others->self->user : "", &besides);
     if (against != NULL) {
-        refuse(refusal, 403, "application '%s' is against this device's policy: %s", app->name,
-               against);
+        deploy_refuse(refusal, 403, "application '%s' is against this device's policy: %s",
+                      app->name, against);
         return false;
     }
     if (reconcile_find_app(view->reconcile, app->name, &now) && now.is_blocked) {
-        refuse(refusal, 409, "application '%s' cannot be changed: %s", app->name, now.refused);
+        deploy_refuse(refusal, 409, "application '%s' cannot be changed: %s", app->name,
+                      now.refused);
         return false;
     }
     CLEANUP(free) char *misses = admission_depends_refusal(app, others->known);
     if (misses != NULL) {
-        refuse(refusal, 422, "application '%s': %s", app->name, misses);
+        deploy_refuse(refusal, 422, "application '%s': %s", app->name, misses);
         return false;
     }
     return true;
 }
 
-static bool check_documents(const struct overview *view, const struct app_docs *docs,
-                            struct deploy_refusal *refusal)
+static bool are_valid(const struct deploy *deploy, struct deploy_refusal *refusal)
 {
+    const struct app_docs *docs = &deploy->docs;
     for (size_t i = 0; i < docs->count; i++) {
         diag_append(&refusal->errors, &docs->docs[i].diag);
     }
     diag_append(&refusal->errors, &docs->diag);
     if (refusal->errors.error_count > 0) {
-        refuse(refusal, 422, "the documents are invalid, and nothing was changed");
+        deploy_refuse(refusal, 422, "the documents are invalid, and nothing was changed");
         return false;
     }
     if (docs->count == 0) {
-        refuse(refusal, 422, "there is no document to deploy");
-        return false;
-    }
-    struct others others;
-    bool all = true;
-    look_at_others(view, docs, &others);
-    for (size_t i = 0; i < docs->count && all; i++) {
-        all = is_acceptable(view, &others, i, refusal);
-    }
-    map_free(others.known);
-    free(others.doc_loads);
-    return all;
-}
-
-/* --- what it changes -----------------------------------------------------------------------------
- */
-
-static struct json *plan_one(const struct overview *view, const struct app_spec *app)
-{
-    CLEANUP(app_spec) struct app_spec *to = admission_complete(view->config, app);
-    CLEANUP(free) char *id = overview_app_id(view->config, app, app->name);
-    struct reconcile_app now = {0};
-    bool is_known =
-        reconcile_find_app(view->reconcile, app->name, &now) && !now.is_leaving && now.spec != NULL;
-    return deploy_plan_app(is_known ? now.spec : NULL, to, id);
-}
-
-/* --- doing it ------------------------------------------------------------------------------------
- */
-
-static bool refuse_for(struct deploy_refusal *refusal, const struct err *err)
-{
-    char text[ERR_MSG_MAX];
-    unsigned status = 500;
-    if (err->code == EEXIST || err->code == EBUSY || err->code == ERR_SPEC) {
-        status = 409;
-    } else if (err->code == EACCES || err->code == EPERM || err->code == EROFS) {
-        status = 403;
-    }
-    /* "File exists" behind a sentence that says it all would only confuse. */
-    struct err said = *err;
-    said.code = status == 409 ? ERR_HOST : said.code;
-    refuse(refusal, status, "%s", err_text(&said, text, sizeof(text)));
-    return false;
-}
-
-static bool check_source(const struct overview *view, struct deploy_refusal *refusal)
-{
-    if (view->source == NULL) {
-        refuse(refusal, 409, "the agent is stopping");
-        return false;
-    }
-    if (source_is_signed(view->source)) {
-        refuse(refusal, 409,
-               "this device takes signed sets only (controlPlane.trustedKeys): sign the set with "
-               "minisign and put it where the agent reads it; docs/control-planes.md shows how");
-        return false;
-    }
-    if (source_as_directory(view->source) == NULL) {
-        struct source_state state;
-        source_describe(view->source, &state);
-        refuse(refusal, 409,
-               "this device does what its control plane says, which is to be changed there (%s, "
-               "'%s'): `edgible --config %s stack …` speaks to it",
-               state.type, state.location, view->config->file);
+        deploy_refuse(refusal, 422, "there is no document to deploy");
         return false;
     }
     return true;
 }
 
-static bool write_documents(const struct overview *view, const struct app_docs *docs,
-                            const char *text, struct deploy_refusal *refusal)
+bool deploy_check_source(const struct overview *view, struct deploy_refusal *refusal)
 {
-    CLEANUP(source_deploy)
-    struct source_deploy *deploy = source_deploy_new(view->config->directory);
-    struct err err = {0};
-    for (size_t i = 0; i < docs->count; i++) {
-        const struct app_doc *doc = &docs->docs[i];
-        const char *file =
-            source_directory_file_of(source_as_directory(view->source), doc->spec->name);
-        CLEANUP(json) struct json *json = doc->is_in_list ? appspec_to_json(doc->spec) : NULL;
-        CLEANUP(free) char *item = json != NULL ? json_text(json) : NULL;
-        const char *from = item != NULL ? item : text + doc->offset;
-        size_t len = item != NULL ? strlen(item) : doc->length;
-        if (source_deploy_set(deploy, doc->spec->name, file, from, len, &err) < 0) {
-            return refuse_for(refusal, &err);
-        }
+    if (view->source == NULL) {
+        deploy_refuse(refusal, 409, "the agent is stopping");
+        return false;
     }
-    return source_deploy_commit(deploy, &err) == 0 || refuse_for(refusal, &err);
+    if (source_is_signed(view->source)) {
+        deploy_refuse(
+            refusal, 409,
+            "this device takes signed sets only (controlPlane.trustedKeys): sign the set with "
+            "minisign and put it where the agent reads it; docs/control-planes.md shows how");
+        return false;
+    }
+    if (source_as_directory(view->source) == NULL) {
+        struct source_state state;
+        source_describe(view->source, &state);
+        deploy_refuse(
+            refusal, 409,
+            "this device does what its control plane says, which is to be changed there (%s, "
+            "'%s'): `edgible --config %s stack …` speaks to it",
+            state.type, state.location, view->config->file);
+        return false;
+    }
+    return true;
 }
 
-struct json *deploy_documents(const struct overview *view, const char *text, size_t len,
-                              bool dry_run, struct deploy_refusal *refusal)
+/* --- in turns ------------------------------------------------------------------------------------
+ */
+
+struct deploy *deploy_new(struct app_docs *take_docs, const char *text, size_t len)
 {
-    CLEANUP(app_docs) struct app_docs docs = {0};
-    appspec_parse("<request>", text, len, &docs);
-    if (!check_source(view, refusal) || !check_documents(view, &docs, refusal)) {
-        return NULL;
-    }
-    CLEANUP(json) struct json *plan = json_array();
-    for (size_t i = 0; i < docs.count; i++) {
-        json_add(plan, plan_one(view, docs.docs[i].spec));
-    }
-    if (!dry_run && !write_documents(view, &docs, text, refusal)) {
-        return NULL;
-    }
-    return steal_ptr(&plan);
+    struct deploy *deploy = xcalloc(1, sizeof(*deploy));
+    deploy->docs = *take_docs;
+    *take_docs = (struct app_docs){0};
+    size_t count = deploy->docs.count;
+    deploy->text = xstrndup(text, len);
+    deploy->loads = xcalloc(count, sizeof(*deploy->loads));
+    deploy->complete = xcalloc(count, sizeof(struct app_spec *));
+    deploy->plan = json_array();
+    deploy->write = deploy_write_new(count);
+    return deploy;
 }
 
-int deploy_remove(const struct overview *view, const char *application,
-                  struct deploy_refusal *refusal)
+void deploy_free(struct deploy *deploy)
 {
-    struct err err = {0};
+    if (deploy == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < deploy->docs.count; i++) {
+        app_spec_free(deploy->complete[i]);
+    }
+    app_docs_fini(&deploy->docs);
+    free(deploy->text);
+    free(deploy->loads);
+    free(deploy->complete);
+    json_free(deploy->plan);
+    deploy_write_free(deploy->write);
+    free(deploy);
+}
+
+static void plan_one(struct deploy *deploy, const struct overview *view, size_t doc)
+{
+    const struct app_spec *app = deploy->docs.docs[doc].spec;
+    CLEANUP(free) char *id = overview_app_id(view->config, app, app->name);
     struct reconcile_app now = {0};
-    if (!check_source(view, refusal)) {
-        return -1;
-    }
-    if (reconcile_find_app(view->reconcile, application, &now) && now.is_blocked) {
-        refuse(refusal, 409, "application '%s' cannot be changed: %s", application, now.refused);
-        return -1;
-    }
-    const char *file = source_directory_file_of(source_as_directory(view->source), application);
-    if (file == NULL && now.is_leaving) {
+    bool is_known =
+        reconcile_find_app(view->reconcile, app->name, &now) && !now.is_leaving && now.spec != NULL;
+    json_add(deploy->plan, deploy_plan_app(is_known ? now.spec : NULL, deploy->complete[doc], id));
+}
+
+static void add_to_write(struct deploy *deploy, size_t doc)
+{
+    const struct app_doc *from = &deploy->docs.docs[doc];
+    CLEANUP(json) struct json *json = from->is_in_list ? appspec_to_json(from->spec) : NULL;
+    char *text =
+        json != NULL ? json_text(json) : xstrndup(deploy->text + from->offset, from->length);
+    deploy_write_add(deploy->write, from->spec->name, text,
+                     json != NULL ? strlen(text) : from->length);
+}
+
+/* Completes all before any is judged: that needs the loads of all. */
+static int take_step(struct deploy *deploy, const struct overview *view,
+                     const struct others *others, struct deploy_refusal *refusal)
+{
+    size_t count = deploy->docs.count;
+    if (deploy->completed < count) {
+        size_t doc = deploy->completed++;
+        deploy->complete[doc] = admission_complete(view->config, deploy->docs.docs[doc].spec);
+        admission_add_load(&deploy->loads[doc], deploy->complete[doc], NULL);
         return 0;
     }
-    if (file == NULL) {
-        refuse(refusal, 409,
-               "no valid document of application '%s' is in '%s'; remove or correct the file by "
-               "hand",
-               application, view->config->directory);
+    size_t doc = deploy->planned++;
+    if (!is_acceptable(deploy, view, others, doc, refusal)) {
         return -1;
     }
-    CLEANUP(source_deploy)
-    struct source_deploy *deploy = source_deploy_new(view->config->directory);
-    if (source_deploy_set(deploy, application, file, NULL, 0, &err) < 0 ||
-        source_deploy_commit(deploy, &err) < 0) {
-        return refuse_for(refusal, &err) ? 0 : -1;
+    plan_one(deploy, view, doc);
+    add_to_write(deploy, doc);
+    return deploy->planned == count ? 1 : 0;
+}
+
+int deploy_go_on(struct deploy *deploy, const struct overview *view, struct deploy_refusal *refusal)
+{
+    if (deploy->completed == 0 && !are_valid(deploy, refusal)) {
+        return -1;
     }
-    return 0;
+    /* Each turn anew: what else runs may be another by now. */
+    struct others others;
+    mono_ms until = loop_now() + LOOP_SHARE_MS;
+    int rc = 0;
+    look_at_others(view, deploy, &others);
+    do {
+        rc = take_step(deploy, view, &others, refusal);
+    } while (rc == 0 && loop_now() < until);
+    map_free(others.known);
+    creds_free(others.self);
+    return rc;
+}
+
+struct json *deploy_take_plan(struct deploy *deploy)
+{
+    return steal_ptr(&deploy->plan);
+}
+
+struct deploy_write *deploy_take_write(struct deploy *deploy, const struct overview *view)
+{
+    deploy_write_find_files(deploy->write, view);
+    return steal_ptr(&deploy->write);
 }

@@ -30,7 +30,7 @@ void etcd_intake_clear(struct etcd_intake *intake)
         buf_fini(&intake->waiting[i]);
     }
     free(steal_ptr(&intake->waiting));
-    intake->count = intake->bytes = 0;
+    intake->count = intake->bytes = intake->begun_bytes = 0;
     intake->is_held = false;
 }
 
@@ -59,6 +59,7 @@ static void on_done(void *arg)
     struct job *job = arg;
     struct etcd_intake *intake = job->intake;
     struct work *work = steal_ptr(&intake->work);
+    intake->begun_bytes = 0;
     hand_on(job);
     work_free(work);
     if (!intake->is_held) {
@@ -76,10 +77,12 @@ static void begin(struct etcd_intake *intake, struct buf *take_text)
     struct work_params params = {
         .loop = intake->loop, .run = run, .done = on_done, .free_arg = free_job, .arg = job};
     if (job->text.len > SOURCE_READING_SHORT_BYTES) {
+        intake->begun_bytes = job->text.len;
         intake->work = work_start(&params, &err);
         if (intake->work != NULL) {
             return;
         }
+        intake->begun_bytes = 0;
         log_warn("source", "an answer is read without a thread: %s", err.msg);
     }
     run(job);
@@ -93,7 +96,8 @@ int etcd_intake_add(struct etcd_intake *intake, struct buf *take_text, struct er
         begin(intake, take_text);
         return 0;
     }
-    if (intake->count == MAX_WAITING || intake->bytes + take_text->len > ETCD_MAX_BYTES) {
+    if (intake->count == MAX_WAITING ||
+        intake->begun_bytes + intake->bytes + take_text->len > ETCD_MAX_BYTES) {
         return err_set(err, EFBIG, "etcd sends changes faster than they can be read");
     }
     intake->waiting = xrealloc(intake->waiting, intake->count + 1, sizeof(*intake->waiting));

@@ -20,6 +20,7 @@ struct etcd_intake {
     struct work *work;   /* the text that is taken apart; NULL: none */
     struct buf *waiting; /* texts */
     size_t count, bytes; /* of waiting */
+    size_t begun_bytes;  /* of the text that is taken apart */
     bool is_held;        /* by etcd_intake_hold() */
 };
 
@@ -28,7 +29,7 @@ void etcd_intake_init(struct etcd_intake *intake, struct loop *loop, etcd_intake
 void etcd_intake_clear(struct etcd_intake *intake);
 
 /* Takes the text over. fn is called for a short one inside this call, else from the loop. EFBIG
- * where more waits than one text may be long. */
+ * where what is taken apart and what waits are together longer than one text may be. */
 int etcd_intake_add(struct etcd_intake *intake, struct buf *take_text, struct err *err) MUST_CHECK;
 /* From fn: what waits goes on waiting until it is released. */
 void etcd_intake_hold(struct etcd_intake *intake);

@@ -76,10 +76,17 @@ static void on_grant(void *arg, const struct http_answer *http, const struct err
 {
     struct etcd_online *o = arg;
     CLEANUP(etcd_answer) struct etcd_answer answer = {0};
-    if (read_answer(o, http, http_err, &answer) == 0) {
-        o->lease = answer.lease;
-        put(o);
+    if (read_answer(o, http, http_err, &answer) < 0) {
+        return;
     }
+    if (answer.lease <= 0) {
+        struct err err = {0};
+        (void) err_set(&err, ERR_REMOTE, "etcd grants a lease without a number");
+        fail(o, &err);
+        return;
+    }
+    o->lease = answer.lease;
+    put(o);
 }
 
 static void grant(struct etcd_online *o)

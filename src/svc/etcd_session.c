@@ -8,6 +8,8 @@
 #define ANSWER_WAIT_MS 10000
 /* To the next endpoint: short, but not all devices in the same moment. */
 #define NEXT_ENDPOINT_MS 500
+/* An answer without documents, which is read in the loop's thread, has less than a KiB. */
+#define SHORT_BYTES (64UL * 1024)
 /* What failed before no longer counts where contact has lasted so long: a server that begins well
  * and then sends nonsense is asked ever less often. */
 #define LASTING_MS 30000
@@ -85,7 +87,7 @@ struct http_call *etcd_session_call(struct etcd_session *session,
         .body_len = strlen(request->body),
         .content_type = "application/json",
         .headers = headers,
-        .max_bytes = ETCD_MAX_BYTES,
+        .max_bytes = request->is_long ? ETCD_MAX_BYTES : SHORT_BYTES,
         .wait_ms = ANSWER_WAIT_MS,
         .is_endless = is_stream,
         .on_data = request->on_data,

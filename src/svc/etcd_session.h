@@ -34,6 +34,7 @@ void etcd_session_authenticate(struct etcd_session *session);
 
 struct etcd_request {
     const char *path, *body;
+    bool is_long;         /* the answer has documents: an etcd_intake must read it */
     http_data_fn on_data; /* of a stream; NULL: one answer */
     http_done_fn *done;
     void *arg; /* of both */

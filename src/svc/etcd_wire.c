@@ -262,6 +262,10 @@ static int read_kvs(const struct json *json, struct etcd_answer *ret, struct err
     for (const struct json *event = json_first(events); event != NULL; event = json_next(event)) {
         const char *type = json_string(event, "type");
         bool is_deleted = type != NULL && strcmp(type, "DELETE") == 0;
+        bool is_put = json_get(event, "type") == NULL || (type != NULL && strcmp(type, "PUT") == 0);
+        if (!is_deleted && !is_put) {
+            return err_set(err, ERR_REMOTE, "a change is neither PUT nor DELETE");
+        }
         if (add_kv(ret, json_get(event, "kv"), is_deleted, err) < 0) {
             return -1;
         }

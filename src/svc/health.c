@@ -126,6 +126,12 @@ static void on_due(void *arg)
         loop_timer_arm(health->timer, loop_now() + POSTPONE_MS + more);
         return;
     }
+    /* What it runs is opened and judged like a start, and takes as long. */
+    const struct workload_ctx *ctx = health->workload->ctx;
+    if (!loop_share_lasts(ctx->loop, ctx->launches)) {
+        loop_timer_arm(health->timer, loop_now()); /* in one of the next turns */
+        return;
+    }
     health->probe = health_probe_new(health->workload, on_probe, health, &err);
     if (health->probe != NULL) {
         shared->under_way++;

@@ -14,7 +14,10 @@
 
 /* Of what a command prints so much is looked at, and its last line told. */
 #define OUTPUT_BYTES 4096
-#define ANSWER_MAX_BYTES ((size_t) 64 * 1024)
+/* Once it has that, it is read a pipe at a time, and then not for so long: the agent spends little
+ * on output that it does not look at. */
+#define REST_BYTES ((size_t) 64 * 1024)
+#define REST_MS 20
 
 struct health_probe {
     const struct workload *workload;
@@ -25,8 +28,9 @@ struct health_probe {
     struct tcp_probe *tcp;
     struct http_call *http;
     struct {
-        struct spawned child; /* pid 0: none */
-        struct loop_io *exit_io, *output_io;
+        struct spawned child;                /* pid 0: none */
+        struct loop_io *exit_io, *output_io; /* output_io is NULL at its end and at rest */
+        struct loop_timer *rest;             /* armed at rest */
         int output_fd;
         int64_t number;
         char *cgroup; /* NULL: in none of its own */
@@ -59,6 +63,7 @@ static void end_exec(struct health_probe *probe)
     }
     loop_io_free(steal_ptr(&probe->exec.exit_io));
     loop_io_free(steal_ptr(&probe->exec.output_io));
+    loop_timer_free(steal_ptr(&probe->exec.rest));
     fd_close(&probe->exec.child.pidfd);
     fd_close(&probe->exec.child.handshake_fd);
     fd_close(&probe->exec.output_fd);
@@ -148,14 +153,6 @@ static void on_http(void *arg, const struct http_answer *answer, const struct er
     tell(probe, is_good ? NULL : text);
 }
 
-static int ignore_data(void *arg, const char *data, size_t len)
-{
-    (void) arg;
-    (void) data;
-    (void) len;
-    return 0;
-}
-
 static int ask_http(struct health_probe *probe, struct err *err)
 {
     const struct health_check *check = &probe->workload->spec.health;
@@ -173,10 +170,8 @@ static int ask_http(struct health_probe *probe, struct err *err)
         .url = url,
         .method = "GET",
         .accept = "*/*",
-        .max_bytes = ANSWER_MAX_BYTES,
         .timeout_ms = check->timeout_ms,
         .is_check = true,
-        .on_data = ignore_data,
     };
     probe->http = http_call_new(shared->http, &request, on_http, probe, err);
     return probe->http != NULL ? 0 : -1;
@@ -188,17 +183,34 @@ static int ask_http(struct health_probe *probe, struct err *err)
 static bool on_output(void *arg)
 {
     struct health_probe *probe = arg;
-    char rest[OUTPUT_BYTES];
-    bool is_full = probe->exec.len == sizeof(probe->exec.output);
-    char *to = is_full ? rest : probe->exec.output + probe->exec.len;
-    size_t room = is_full ? sizeof(rest) : sizeof(probe->exec.output) - probe->exec.len;
-    ssize_t n = read(probe->exec.output_fd, to, room);
-    if (n > 0 && !is_full) {
-        probe->exec.len += (size_t) n;
-    } else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+    size_t room = sizeof(probe->exec.output) - probe->exec.len;
+    char unread[OUTPUT_BYTES];
+    ssize_t n = 0;
+    if (room > 0) {
+        n = read(probe->exec.output_fd, probe->exec.output + probe->exec.len, room);
+        probe->exec.len += n > 0 ? (size_t) n : 0;
+    } else {
+        size_t taken = 0;
+        do {
+            n = read(probe->exec.output_fd, unread, sizeof(unread));
+            taken += n > 0 ? (size_t) n : 0;
+        } while (n > 0 && taken < REST_BYTES);
+    }
+    bool has_ended = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+    if (has_ended || room == 0) {
         loop_io_free(steal_ptr(&probe->exec.output_io));
     }
+    if (!has_ended && room == 0) {
+        loop_timer_arm(probe->exec.rest, loop_now() + REST_MS);
+    }
     return n > 0;
+}
+
+static void on_rest_over(void *arg)
+{
+    struct health_probe *probe = arg;
+    probe->exec.output_io =
+        loop_io_new(probe->workload->ctx->loop, probe->exec.output_fd, on_output, probe);
 }
 
 /* ": its last words"; nothing where it was silent. */
@@ -286,6 +298,7 @@ static int run_command(struct health_probe *probe, struct err *err)
     probe->exec.exit_io =
         loop_io_new(w->ctx->loop, probe->exec.child.pidfd, on_command_exit, probe);
     probe->exec.output_io = loop_io_new(w->ctx->loop, probe->exec.output_fd, on_output, probe);
+    probe->exec.rest = loop_timer_new(w->ctx->loop, on_rest_over, probe);
     return 0;
 }
 

@@ -1,8 +1,7 @@
-#include "edgible/overview.h"
-
 #include "edgible/crypto.h"
 #include "edgible/map.h"
 #include "edgible/workload.h"
+#include "overview_private.h"
 #include "probe.h"
 
 #include <stdlib.h>
@@ -38,15 +37,25 @@ char *overview_app_id(const struct config *config, const struct app_spec *app, c
 /* --- workloads ----------------------------------------------------------------------------------
  */
 
+void overview_fill_from_system(struct probe *probe, unsigned what, const struct workload *w,
+                               struct workload_report *report)
+{
+    if ((what & OVERVIEW_PORTS) != 0) {
+        probe_fill_ports(probe, w, report);
+    }
+    if ((what & OVERVIEW_RESOURCES) != 0) {
+        probe_fill_resources(probe, w, report);
+    }
+}
+
 static void fill_workload(const struct taking *t, const struct workload *w,
                           struct workload_report *report)
 {
     workload_fill_report(w, (t->what & OVERVIEW_BRIEF) != 0, report);
-    if ((t->what & OVERVIEW_PORTS) != 0) {
-        probe_fill_ports(t->probe, w, report);
-    }
-    if ((t->what & OVERVIEW_RESOURCES) != 0) {
-        probe_fill_resources(t->probe, w, report);
+    if (t->view->look != NULL) {
+        overview_fill_from_look(t->view->look, workload_application(w), report);
+    } else {
+        overview_fill_from_system(t->probe, t->what, w, report);
     }
 }
 

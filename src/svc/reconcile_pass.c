@@ -181,13 +181,13 @@ static void end(struct reconcile *rec)
  */
 
 /* Takes at least one; false where some are left for another turn. */
-static bool go_on(struct reconcile *rec, bool at_once)
+static bool go_on(struct reconcile *rec)
 {
     struct pass *pass = rec->pass;
     mono_ms until = loop_now() + LOOP_SHARE_MS;
     while (pass->next < pass->count) {
         reconcile_take(rec, pass->apps[pass->next++]);
-        if (!at_once && loop_now() >= until) {
+        if (loop_now() >= until) {
             loop_timer_arm(rec->pass_timer, 0);
             return false;
         }
@@ -202,7 +202,7 @@ static void on_turn(void *arg)
     if (rec->pass == NULL) {
         begin(rec, steal_ptr(&rec->next_pass));
     }
-    if (go_on(rec, false) && rec->next_pass != NULL) {
+    if (go_on(rec) && rec->next_pass != NULL) {
         loop_timer_arm(rec->pass_timer, 0);
     }
 }
@@ -212,10 +212,9 @@ void reconcile_view(void *arg, const struct source_view *view)
     struct reconcile *rec = arg;
     struct pass *pass = pass_new(view);
     bool is_small = view->count < MANY && map_count(rec->apps) < MANY;
-    if (view->is_awaited || (is_small && rec->pass == NULL && rec->next_pass == NULL)) {
-        reconcile_drop_views(rec);
+    if (is_small && !reconcile_is_busy(rec)) {
         begin(rec, pass);
-        (void) go_on(rec, view->is_awaited);
+        (void) go_on(rec);
         return;
     }
     /* What is under way comes to its end: views that come fast must not keep off its last. */
@@ -224,6 +223,11 @@ void reconcile_view(void *arg, const struct source_view *view)
     if (rec->pass == NULL) {
         loop_timer_arm(rec->pass_timer, 0);
     }
+}
+
+bool reconcile_is_busy(const struct reconcile *rec)
+{
+    return rec->pass != NULL || rec->next_pass != NULL;
 }
 
 void reconcile_drop_views(struct reconcile *rec)

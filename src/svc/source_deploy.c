@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,12 +22,26 @@
 /* In the folder of what is decided: an empty file of this ending says that one is to go. */
 #define GONE_ENDING ".gone"
 
+/* Of the folders above, in this process. */
+static pthread_mutex_t committing = PTHREAD_MUTEX_INITIALIZER;
+
+/* What is to become of the document of one application. */
+struct edit {
+    char *application;
+    const struct app_doc *doc; /* that it has in the file; NULL: none, the text is added */
+    char *text;                /* NULL: it is taken out */
+    size_t len;
+};
+
 /* One file and what it is to hold. */
 struct target {
     char *name; /* in the directory */
     struct stat before;
     bool was_there;
-    struct buf text;
+    struct buf text;      /* as it is, and from the commit on as it is to be */
+    struct app_docs docs; /* in it as it is */
+    struct edit *edits;
+    size_t edit_count;
     bool is_gone; /* nothing is left in it */
 };
 
@@ -52,6 +67,12 @@ void source_deploy_free(struct source_deploy *deploy)
     void *value = NULL;
     while (map_next(deploy->targets, &at, NULL, &value)) {
         struct target *target = value;
+        for (size_t i = 0; i < target->edit_count; i++) {
+            free(target->edits[i].application);
+            free(target->edits[i].text);
+        }
+        free(target->edits);
+        app_docs_fini(&target->docs);
         free(target->name);
         buf_fini(&target->text);
         free(target);
@@ -64,7 +85,7 @@ void source_deploy_free(struct source_deploy *deploy)
 /* --- what a file is to hold ---------------------------------------------------------------------
  */
 
-/* The file as it is, or as an earlier call has made it. */
+/* The file as it is. */
 static struct target *get_target(struct source_deploy *deploy, const char *name, struct err *err)
 {
     struct target *target = map_get(deploy->targets, name);
@@ -92,6 +113,9 @@ static struct target *get_target(struct source_deploy *deploy, const char *name,
     target->before = st;
     target->was_there = fd >= 0;
     buf_add(&target->text, data != NULL ? data : "", len);
+    if (len > 0) {
+        appspec_parse(name, buf_str(&target->text), len, &target->docs);
+    }
     map_put(deploy->targets, name, target);
     return target;
 }
@@ -153,54 +177,96 @@ static const struct app_doc *find_doc(const struct app_docs *docs, const char *a
     return NULL;
 }
 
-/* What is there after the change is what was there before, but for this application. */
-static int check_result(const struct target *target, const struct app_docs *before,
-                        const char *application, bool is_there, struct err *err)
+static const struct edit *find_edit(const struct target *target, const char *application)
+{
+    for (size_t i = 0; i < target->edit_count; i++) {
+        if (strcmp(target->edits[i].application, application) == 0) {
+            return &target->edits[i];
+        }
+    }
+    return NULL;
+}
+
+/* What is there after the changes is what was there before, but for their applications. */
+static int check_result(const struct target *target, size_t wanted, struct err *err)
 {
     CLEANUP(app_docs) struct app_docs after = {0};
     appspec_parse(target->name, buf_str(&target->text), target->text.len, &after);
-    bool had_it = find_doc(before, application) != NULL;
-    size_t wanted = before->count - (had_it ? 1 : 0) + (is_there ? 1 : 0);
-    bool is_same = after.count == wanted && (find_doc(&after, application) != NULL) == is_there;
-    for (size_t i = 0; is_same && i < before->count; i++) {
-        const char *name = before->docs[i].name;
-        is_same = name == NULL || strcmp(name, application) == 0 || find_doc(&after, name) != NULL;
+    bool is_same = after.count == wanted;
+    for (size_t i = 0; is_same && i < target->edit_count; i++) {
+        const struct edit *edit = &target->edits[i];
+        is_same = (find_doc(&after, edit->application) != NULL) == (edit->text != NULL);
     }
-    if (!is_same && !(target->text.len == 0 && wanted == 0)) {
-        return err_set(err, EEXIST,
-                       "'%s' cannot be changed document by document without touching the others in "
-                       "it; edit the file",
-                       target->name);
+    for (size_t i = 0; is_same && i < target->docs.count; i++) {
+        const char *name = target->docs.docs[i].name;
+        is_same = name == NULL || find_edit(target, name) != NULL || find_doc(&after, name) != NULL;
     }
-    return 0;
+    return is_same ? 0
+                   : err_set(err, EEXIST,
+                             "'%s' cannot be changed document by document without touching the "
+                             "others in it; edit the file",
+                             target->name);
 }
 
-static int change(struct target *target, const char *application, const char *text, size_t len,
-                  struct err *err)
+/* The document that has the file for itself is the file; others are cut out, from the last to the
+ * first, so that the places of those before stay. */
+static void change_documents(struct target *target)
 {
-    CLEANUP(app_docs) struct app_docs docs = {0};
-    if (target->text.len > 0) {
-        appspec_parse(target->name, buf_str(&target->text), target->text.len, &docs);
+    for (size_t i = target->docs.count; i-- > 0;) {
+        const struct app_doc *doc = &target->docs.docs[i];
+        const struct edit *edit = doc->name != NULL ? find_edit(target, doc->name) : NULL;
+        if (edit != NULL && target->docs.count == 1) {
+            buf_clear(&target->text);
+            buf_add(&target->text, edit->text != NULL ? edit->text : "", edit->len);
+        } else if (edit != NULL && edit->doc == doc) {
+            replace_range(&target->text, doc->offset, doc->length, edit->text, edit->len);
+        }
     }
-    const struct app_doc *doc = find_doc(&docs, application);
-    if (docs.diag.error_count > 0 || (doc != NULL && doc->is_in_list && docs.count > 1)) {
+}
+
+/* Makes all changes of one file. */
+static int change(struct target *target, struct err *err)
+{
+    size_t wanted = target->docs.count;
+    for (size_t i = 0; i < target->edit_count; i++) {
+        const struct edit *edit = &target->edits[i];
+        wanted += edit->doc == NULL && edit->text != NULL ? 1 : 0;
+        wanted -= edit->doc != NULL && edit->text == NULL ? 1 : 0;
+    }
+    target->is_gone = wanted == 0;
+    if (target->is_gone) {
+        return 0;
+    }
+    change_documents(target);
+    for (size_t i = 0; i < target->edit_count; i++) {
+        const struct edit *edit = &target->edits[i];
+        if (edit->doc == NULL && edit->text != NULL) {
+            replace_range(&target->text, target->text.len, 0, edit->text, edit->len);
+        }
+    }
+    return check_result(target, wanted, err);
+}
+
+static int add_edit(struct target *target, const char *application, const char *text, size_t len,
+                    struct err *err)
+{
+    const struct app_docs *docs = &target->docs;
+    const struct app_doc *doc = find_doc(docs, application);
+    if (docs->diag.error_count > 0 || (doc != NULL && doc->is_in_list && docs->count > 1)) {
         return err_set(err, EEXIST,
-                       docs.diag.error_count > 0
+                       docs->diag.error_count > 0
                            ? "'%s' has errors of its own, and is not touched; correct or remove it"
                            : "'%s' holds a list of several documents, and is not touched; edit the "
                              "file",
                        target->name);
     }
-    if (doc != NULL && docs.count == 1) {
-        buf_clear(&target->text); /* it is the file */
-        buf_add(&target->text, text != NULL ? text : "", len);
-    } else if (doc != NULL) {
-        replace_range(&target->text, doc->offset, doc->length, text, len);
-    } else if (text != NULL) {
-        replace_range(&target->text, target->text.len, 0, text, len);
-    }
-    target->is_gone = docs.count <= 1 && text == NULL;
-    return target->is_gone ? 0 : check_result(target, &docs, application, text != NULL, err);
+    size_t count = target->edit_count++;
+    target->edits = xrealloc(target->edits, target->edit_count, sizeof(*target->edits));
+    target->edits[count] = (struct edit){.application = xstrdup(application),
+                                         .doc = doc,
+                                         .text = text != NULL ? xstrndup(text, len) : NULL,
+                                         .len = len};
+    return 0;
 }
 
 int source_deploy_set(struct source_deploy *deploy, const char *application, const char *path,
@@ -215,18 +281,19 @@ int source_deploy_set(struct source_deploy *deploy, const char *application, con
         return -1;
     }
     if (path == NULL && target->was_there) {
-        CLEANUP(app_docs) struct app_docs docs = {0};
-        appspec_parse(name, buf_str(&target->text), target->text.len, &docs);
+        const struct app_docs *docs = &target->docs;
         bool is_its_own =
-            docs.count == 0 || (docs.count == 1 && find_doc(&docs, application) != NULL);
+            docs->count == 0 || (docs->count == 1 && find_doc(docs, application) != NULL);
         if (!is_its_own) {
             return err_set(err, EEXIST,
                            "'%s/%s' is in the way: it holds something else; rename that file",
                            deploy->directory, name);
         }
         buf_clear(&target->text); /* its own, and invalid so far: replaced */
+        app_docs_fini(&target->docs);
+        target->docs = (struct app_docs){0};
     }
-    return change(target, application, text, len, err);
+    return add_edit(target, application, text, len, err);
 }
 
 /* --- doing it ------------------------------------------------------------------------------------
@@ -421,11 +488,21 @@ static int commit(const struct source_deploy *deploy, int at, struct err *err)
 
 int source_deploy_commit(struct source_deploy *deploy, struct err *err)
 {
+    size_t next = 0;
+    void *value = NULL;
+    while (map_next(deploy->targets, &next, NULL, &value)) {
+        if (change(value, err) < 0) {
+            return -1;
+        }
+    }
     CLEANUP(close_fd) int at = trusted_open_to_write(deploy->directory, err);
     if (at < 0) {
         return -1;
     }
-    return commit(deploy, at, err) == 0 ? 0 : err_prefix(err, "'%s'", deploy->directory);
+    (void) pthread_mutex_lock(&committing);
+    int rc = commit(deploy, at, err);
+    (void) pthread_mutex_unlock(&committing);
+    return rc == 0 ? 0 : err_prefix(err, "'%s'", deploy->directory);
 }
 
 int source_deploy_recover(const char *directory, struct err *err)
@@ -440,5 +517,10 @@ int source_deploy_recover(const char *directory, struct err *err)
     if (at < 0) {
         return -1;
     }
-    return recover(at, err) == 0 ? 0 : err_prefix(err, "'%s'", directory);
+    if (pthread_mutex_trylock(&committing) != 0) {
+        return 0; /* a thread of this agent is at it */
+    }
+    int rc = recover(at, err);
+    (void) pthread_mutex_unlock(&committing);
+    return rc == 0 ? 0 : err_prefix(err, "'%s'", directory);
 }

@@ -6,6 +6,8 @@
  * then on the change is decided, and its files are moved into place one by one. What a killed agent
  * left of it is finished by the next.
  *
+ * Any thread may do that, one at a time.
+ *
  * All of that is done only in a directory that nobody but root and the agent's user can write to.
  */
 #ifndef EDGIBLE_SOURCE_DEPLOY_H
@@ -30,11 +32,13 @@ DEFINE_CLEANUP(source_deploy, struct source_deploy, source_deploy_free)
 int source_deploy_set(struct source_deploy *deploy, const char *application, const char *path,
                       const char *text, size_t len, struct err *err) MUST_CHECK;
 
-/* Does it. -1 with EBUSY where somebody changed a file meanwhile, with ERR_SPEC where others can
- * write to the directory, or have put a folder of these names into it: then nothing was done. */
+/* Does it. -1 with EEXIST as above, with EBUSY where somebody changed a file meanwhile, with
+ * ERR_SPEC where others can write to the directory, or have put a folder of these names into it:
+ * then nothing was done. */
 int source_deploy_commit(struct source_deploy *deploy, struct err *err) MUST_CHECK;
 
-/* Finishes what an agent that was killed had decided, and removes what it had only prepared. */
+/* Finishes what an agent that was killed had decided, and removes what it had only prepared; does
+ * nothing while a thread of this agent commits. */
 int source_deploy_recover(const char *directory, struct err *err) MUST_CHECK;
 
 #endif

@@ -18,6 +18,9 @@
 #define SETTLE_WRITING_MS 50
 #define WAIT_FOR_WRITER_MS 250
 #define LOST_RETRY_MS 2000
+/* After a scan, so many times what it took: whoever writes to the folder without an end gets a
+ * fifth of a core, and not all of it. */
+#define REST_FACTOR 4
 #define MAX_FILES 10000
 /* Whoever writes to the folder can have it overflow again and again. */
 #define SAY_LEFT_OUT_MS 3600000
@@ -28,6 +31,9 @@ struct source_directory {
     struct watch *watch; /* NULL while it cannot be watched */
     struct loop_timer *timer;
     mono_ms scan_at;     /* what the timer is armed for */
+    mono_ms rest_until;  /* no scan begins before */
+    mono_ms busy_since;  /* a turn of the scan, with what is read beside the loop; 0: between two */
+    mono_ms cost;        /* of the turns of the scan before */
     struct map *files;   /* name → struct source_file */
     struct map *holders; /* application → struct source_file that it was taken from last */
     DIR *dir;            /* whose names the scan under way reads; NULL: it has them all */
@@ -36,6 +42,7 @@ struct source_directory {
     size_t left_out;     /* names of the scan under way that are too many */
     mono_ms say_left_out_at;
     bool is_scanning;
+    bool is_held;               /* does not scan */
     bool must_wait;             /* somebody writes to one of them */
     bool must_repeat;           /* something changed meanwhile */
     bool has_changed;           /* what was read is in no view yet */
@@ -53,19 +60,6 @@ static struct source_directory *from_base(struct source *base)
     return (struct source_directory *) base;
 }
 
-bool source_directory_takes(const char *name)
-{
-    static const char *const endings[] = {".yaml", ".yml", ".json"};
-    size_t len = strlen(name);
-    for (size_t i = 0; i < ARRAY_LEN(endings) && name[0] != '.'; i++) {
-        size_t n = strlen(endings[i]);
-        if (len > n && strcmp(name + len - n, endings[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void scan_at(struct source_directory *source, mono_ms when)
 {
     source->scan_at = when;
@@ -73,13 +67,14 @@ static void scan_at(struct source_directory *source, mono_ms when)
 }
 
 /* Scans after `delay`, or earlier where that is already planned; where a scan is under way, after
- * that. */
+ * that; where it is held, once it is released. */
 static void scan_within(struct source_directory *source, mono_ms delay)
 {
     mono_ms when = loop_now() + delay;
+    when = when > source->rest_until ? when : source->rest_until;
     if (source->is_scanning) {
         source->must_repeat = true;
-    } else if (when < source->scan_at) {
+    } else if (when < source->scan_at && !source->is_held) {
         scan_at(source, when);
     }
 }
@@ -192,7 +187,7 @@ static int compare_files(const void *a, const void *b)
     return strcmp((*x)->name, (*y)->name);
 }
 
-static void give_view(struct source_directory *source, bool is_awaited)
+static void give_view(struct source_directory *source)
 {
     if (source_waits_for_set(&source->base, source->directory)) {
         return;
@@ -208,7 +203,7 @@ static void give_view(struct source_directory *source, bool is_awaited)
     }
     qsort(files, count, sizeof(struct source_file *), compare_files);
     struct view view = {.apps = apps};
-    struct source_view given = {.apps = apps, .is_awaited = is_awaited};
+    struct source_view given = {.apps = apps};
     for (size_t i = 0; i < count; i++) {
         add_to_view(source, &view, files[i], source->force_view);
         source_docs_add_doubts(&files[i]->docs, &given);
@@ -249,10 +244,10 @@ static void lose(struct source_directory *source, int error)
 }
 
 /* False where the file is read beside the loop. */
-static bool refresh(struct source_directory *source, const char *name, bool at_once)
+static bool refresh(struct source_directory *source, const char *name)
 {
     struct source_file *file = map_get(source->files, name);
-    enum source_read result = source_file_refresh(file, &source->base, at_once);
+    enum source_read result = source_file_refresh(file, &source->base);
     bool is_beside = result == SOURCE_READ_BESIDE;
     source->beside = is_beside ? file : NULL;
     source->must_wait = source->must_wait || result == SOURCE_READ_WAIT;
@@ -302,8 +297,7 @@ static void take_name(struct source_directory *source, const char *name)
     }
 }
 
-/* Reads names, until `end` where that is not -1: 1 where those are all, 0 where more are to come,
- * -1 with errno. */
+/* Reads names until `end`: 1 where those are all, 0 where more are to come, -1 with errno. */
 static int list_names(struct source_directory *source, mono_ms end)
 {
     errno = 0;
@@ -311,7 +305,7 @@ static int list_names(struct source_directory *source, mono_ms end)
         if (source_directory_takes(entry->d_name)) {
             take_name(source, entry->d_name);
         }
-        if (end >= 0 && loop_now() >= end) {
+        if (loop_now() >= end) {
             return 0;
         }
         errno = 0;
@@ -358,7 +352,7 @@ static void say_left_out(struct source_directory *source)
     }
 }
 
-static void end_scan(struct source_directory *source, bool is_awaited)
+static void end_scan(struct source_directory *source)
 {
     drop_scan(source);
     source->last_contact = loop_now();
@@ -378,15 +372,15 @@ static void end_scan(struct source_directory *source, bool is_awaited)
     if (is_changed || !source->was_scanned) {
         source->was_scanned = true;
         source->force_view = true;
-        give_view(source, is_awaited);
+        give_view(source);
         source->force_view = false;
     }
 }
 
 /* Reads on, a turn's worth. */
-static void go_on(struct source_directory *source, bool at_once)
+static void read_on(struct source_directory *source)
 {
-    mono_ms end = at_once ? -1 : loop_now() + LOOP_SHARE_MS;
+    mono_ms end = loop_now() + LOOP_SHARE_MS;
     int listed = source->dir != NULL ? list_names(source, end) : 1;
     if (listed < 0) {
         int error = errno;
@@ -395,30 +389,48 @@ static void go_on(struct source_directory *source, bool at_once)
         return;
     }
     while (listed == 0 || source->next < source->names.count) {
-        if (listed == 0 || (end >= 0 && loop_now() >= end)) {
+        if (listed == 0 || loop_now() >= end) {
             scan_at(source, 0);
             return;
         }
-        if (!refresh(source, source->names.items[source->next++], at_once)) {
+        if (!refresh(source, source->names.items[source->next++])) {
             return;
         }
     }
-    end_scan(source, at_once);
+    end_scan(source);
+}
+
+static void go_on(struct source_directory *source)
+{
+    source->busy_since = source->busy_since != 0 ? source->busy_since : loop_now();
+    read_on(source);
+    if (source->beside != NULL) {
+        return; /* on_read() goes on */
+    }
+    mono_ms now = loop_now();
+    source->cost += now - source->busy_since;
+    source->busy_since = 0;
+    mono_ms rest = REST_FACTOR * source->cost;
+    source->rest_until = now + (rest < RESCAN_MS ? rest : RESCAN_MS);
+    if (!source->is_scanning && source->scan_at < source->rest_until) {
+        scan_at(source, source->rest_until);
+    }
 }
 
 static void on_read(void *arg)
 {
     struct source_directory *source = arg;
     source->beside = NULL;
-    go_on(source, false);
+    go_on(source);
 }
 
-static void begin_scan(struct source_directory *source, bool at_once)
+static void begin_scan(struct source_directory *source)
 {
     /* First the watch, then the look: what changes in between is seen by one of them. */
     watch_again(source);
     source->must_wait = source->must_repeat = false;
     source->next = source->left_out = 0;
+    source->cost = source->busy_since = 0;
     source->dir = opendir(source->directory);
     if (source->dir == NULL) {
         lose(source, errno);
@@ -431,16 +443,16 @@ static void begin_scan(struct source_directory *source, bool at_once)
         struct source_file *file = value;
         file->is_present = false;
     }
-    go_on(source, at_once);
+    go_on(source);
 }
 
 static void on_scan(void *arg)
 {
     struct source_directory *source = arg;
     if (source->is_scanning) {
-        go_on(source, false);
+        go_on(source);
     } else {
-        begin_scan(source, false);
+        begin_scan(source);
     }
 }
 
@@ -474,7 +486,7 @@ static void directory_reload(struct source *base)
 {
     struct source_directory *source = from_base(base);
     if (source->was_scanned) {
-        give_view(source, false);
+        give_view(source);
     }
 }
 
@@ -525,10 +537,28 @@ static void directory_each_problem(const struct source *base, source_problem_fn 
     }
 }
 
-void source_directory_scan(struct source *source)
+void source_directory_hold(struct source *base)
 {
-    drop_scan(from_base(source));
-    begin_scan(from_base(source), true);
+    if (source_as_directory(base) != NULL) {
+        struct source_directory *source = from_base(base);
+        drop_scan(source);
+        loop_timer_disarm(source->timer);
+        source->is_held = true;
+    }
+}
+
+void source_directory_release(struct source *base)
+{
+    if (source_as_directory(base) != NULL && from_base(base)->is_held) {
+        from_base(base)->is_held = false;
+        begin_scan(from_base(base));
+    }
+}
+
+bool source_directory_is_looking(const struct source *source)
+{
+    const struct source_directory *directory = source_as_directory(source);
+    return directory != NULL && (directory->is_scanning || directory->is_held);
 }
 
 static const struct source_ops directory_ops = {

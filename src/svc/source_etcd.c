@@ -148,7 +148,7 @@ static void begin_range(struct source_etcd *s)
     struct err err = {0};
     CLEANUP(free) char *body = etcd_range_text(s->prefix, ETCD_MAX_KEYS);
     struct etcd_request request = {
-        .path = "/v3/kv/range", .body = body, .done = on_range, .arg = s};
+        .path = "/v3/kv/range", .body = body, .is_long = true, .done = on_range, .arg = s};
     s->range = etcd_session_call(&s->session, &request, &err);
     if (s->range == NULL) {
         fail(s, &err);

@@ -1,6 +1,7 @@
 #include "source_file.h"
 
 #include "edgible/fd.h"
+#include "edgible/source_directory.h"
 #include "edgible/source_trust.h"
 #include "edgible/trusted.h"
 
@@ -15,6 +16,19 @@
 #define QUIET_WHILE_OPEN_MS 15000
 /* The same where it cannot be known whether it is open. */
 #define QUIET_UNKNOWN_MS 2000
+
+bool source_directory_takes(const char *name)
+{
+    static const char *const endings[] = {".yaml", ".yml", ".json"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < ARRAY_LEN(endings) && name[0] != '.'; i++) {
+        size_t n = strlen(endings[i]);
+        if (len > n && strcmp(name + len - n, endings[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
 
 struct source_file *source_file_new(const char *directory, const char *name, struct source *source)
 {
@@ -147,8 +161,8 @@ static void on_texts(void *arg, struct source_text *texts, size_t count)
     }
 }
 
-static enum source_read load(struct source_file *file, const struct source *source, bool at_once,
-                             char *take_data, size_t len)
+static enum source_read load(struct source_file *file, const struct source *source, char *take_data,
+                             size_t len)
 {
     if (check_trust(file, source, take_data, &len) < 0) {
         free(take_data);
@@ -156,7 +170,6 @@ static enum source_read load(struct source_file *file, const struct source *sour
     }
     const struct source_reading_params reading = {
         .loop = source->params.loop,
-        .at_once = at_once,
         .keep = take_data,
         .free_keep = free,
         .done = on_texts,
@@ -196,8 +209,7 @@ static enum source_read wait_for_writer(struct source_file *file)
     return SOURCE_READ_WAIT;
 }
 
-enum source_read source_file_refresh(struct source_file *file, const struct source *source,
-                                     bool at_once)
+enum source_read source_file_refresh(struct source_file *file, const struct source *source)
 {
     struct events *events = file->events;
     mono_ms now = loop_now();
@@ -240,5 +252,5 @@ enum source_read source_file_refresh(struct source_file *file, const struct sour
     file->wait_said = false;
     file->written_at = 0;
     file->is_closed = false;
-    return load(file, source, at_once, steal_ptr(&data), len);
+    return load(file, source, steal_ptr(&data), len);
 }

@@ -41,10 +41,8 @@ enum source_read {
 struct source_file *source_file_new(const char *directory, const char *name, struct source *source);
 void source_file_free(struct source_file *file);
 
-/* Reads it where it changed and is complete. at_once: never beside the loop. Says what is wrong,
- * once. */
-enum source_read source_file_refresh(struct source_file *file, const struct source *source,
-                                     bool at_once);
+/* Reads it where it changed and is complete. Says what is wrong, once. */
+enum source_read source_file_refresh(struct source_file *file, const struct source *source);
 /* A reading under way counts for nothing: it is begun anew with the next call of
  * source_file_refresh(). */
 void source_file_drop_reading(struct source_file *file);

@@ -70,7 +70,7 @@ void source_reading_start(const struct source_reading_params *params, struct sou
     struct work_params work = {
         .loop = params->loop, .run = run, .done = done, .free_arg = free_reading, .arg = reading};
     struct err err = {0};
-    if (bytes > SOURCE_READING_SHORT_BYTES && !params->at_once) {
+    if (bytes > SOURCE_READING_SHORT_BYTES) {
         *slot = reading;
         reading->work = work_start(&work, &err);
         if (reading->work != NULL) {

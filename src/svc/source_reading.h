@@ -37,7 +37,6 @@ struct source_reading_params {
     struct source_text *texts; /* taken over, with all that they own */
     size_t count;
     struct source_load taken; /* by all documents of the source before */
-    bool at_once;             /* inside the call, however long they are */
     void *keep;               /* what the texts point into; taken over */
     void (*free_keep)(void *keep);
     /* The documents may be taken out of the texts; all else goes after the call. */
@@ -45,8 +44,8 @@ struct source_reading_params {
     void *arg;
 };
 
-/* What is short, or is to be read at once, is read inside this call, and done() is called there;
- * else *slot is the reading until done() is called from the loop. *slot must be NULL. */
+/* What is short is read inside this call, and done() is called there; else *slot is the reading
+ * until done() is called from the loop. *slot must be NULL. */
 void source_reading_start(const struct source_reading_params *params, struct source_reading **slot);
 /* Never blocks; done() is not called after this. */
 void source_reading_free(struct source_reading *reading);

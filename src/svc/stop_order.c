@@ -96,6 +96,10 @@ void stop_order_advance(struct supervisor *sup)
     list_each (it, &sup->members) {
         struct member *m = list_entry(it, struct member, link);
         if (member_is_leaving(m) && !m->stop_sent && m->rank == lowest) {
+            if (!loop_share_lasts(sup->params.loop, &sup->stops)) {
+                loop_timer_arm(sup->stop_timer, 0);
+                return;
+            }
             m->stop_sent = true;
             workload_stop(m->workload);
             if (workload_is_at_rest(m->workload)) {
@@ -103,4 +107,19 @@ void stop_order_advance(struct supervisor *sup)
             }
         }
     }
+}
+
+static void on_stop_timer(void *arg)
+{
+    stop_order_advance(arg);
+}
+
+void stop_order_init(struct supervisor *sup)
+{
+    sup->stop_timer = loop_timer_new(sup->params.loop, on_stop_timer, sup);
+}
+
+void stop_order_fini(struct supervisor *sup)
+{
+    loop_timer_free(sup->stop_timer);
 }

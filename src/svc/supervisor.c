@@ -149,6 +149,7 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     sandboxed_init(sup);
     sweep_init(sup);
     gate_init(sup);
+    stop_order_init(sup);
     sup->ctx = (struct workload_ctx){
         .loop = params->loop,
         .pump = sup->pump,
@@ -189,6 +190,7 @@ void supervisor_free(struct supervisor *sup)
     sweep_fini(sup);
     end_sweep_fini(sup);
     gate_fini(sup);
+    stop_order_fini(sup);
     loop_timer_free(sup->bury_timer);
     if (sup->pump != NULL) {
         pump_free(sup->pump, 1000);
@@ -411,14 +413,15 @@ static bool app_has_order(const struct app_spec *app)
 }
 
 /* A new generation forgives the counters; the one that an earlier agent ran already does not. */
-static void update_member(struct member *m, const struct app_spec *app, int64_t generation,
-                          const struct workload_spec *spec, bool suspended)
+static void update_member(struct supervisor *sup, struct member *m, const struct app_spec *app,
+                          int64_t generation, const struct workload_spec *spec, bool suspended)
 {
     bool is_new = workload_generation(m->workload) != generation;
     enum spec_change change = spec_diff_workload(workload_spec(m->workload), spec, NULL);
     enum workload_renewal renewal = RENEW_NOTHING;
     if (change == SPEC_RESTART && !suspended) {
-        renewal = app_has_order(app) ? RENEW_LATER : RENEW_NOW;
+        bool in_this_turn = !app_has_order(app) && loop_share_lasts(sup->params.loop, &sup->stops);
+        renewal = in_this_turn ? RENEW_NOW : RENEW_LATER;
     }
     workload_set_application(m->workload, generation, &app->depends_on);
     if (renewal == RENEW_LATER) {
@@ -453,7 +456,7 @@ static void apply_workload(struct supervisor *sup, const struct app_spec *app, i
     CLEANUP(free) char *key = make_key(app->name, spec->name);
     struct member *m = map_get(sup->by_key, key);
     if (m != NULL) {
-        update_member(m, app, generation, spec, suspended);
+        update_member(sup, m, app, generation, spec, suspended);
     } else if (has_budget(sup)) {
         m = add_member(sup, app->name, spec);
         workload_set_application(m->workload, generation, &app->depends_on);

@@ -79,7 +79,8 @@ struct supervisor {
     bool is_short_of_fds; /* some workload was refused for want of descriptors */
 
     struct stop_times stop_times;
-    struct loop_share launches;
+    struct loop_share launches, stops;
+    struct loop_timer *stop_timer; /* the next turn goes on with the stops */
     struct health_shared health;
     size_t held_count; /* at most so many wait for what they depend on */
     struct loop_timer *gate_timer;
@@ -112,8 +113,10 @@ void supervisor_bury_soon(struct supervisor *sup);
 
 /* stop_order.c: gives every member that is leaving its place in the order. */
 void stop_order_rank(struct supervisor *sup);
-/* Stops the members of the lowest rank that is left, all at once. */
+/* Stops the members of the lowest rank that is left, all at once: many in several turns. */
 void stop_order_advance(struct supervisor *sup);
+void stop_order_init(struct supervisor *sup);
+void stop_order_fini(struct supervisor *sup);
 
 /* start_gate.c: starts it, once what it depends on runs. */
 void gate_start(struct supervisor *sup, struct member *m);

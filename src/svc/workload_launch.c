@@ -29,6 +29,7 @@ static struct log_owner make_owner(const struct workload *w, const struct creds 
                               .gid = (gid_t) -1,
                               .own_len = workload_own_length(w->ctx->log_dir, path)};
     owner.is_confined = w->spec.sandbox.present && owner.own_len == 0;
+    owner.is_judged = owner.own_len > 0 && (creds->change || w->ctx->policy->present);
     if (!creds->change) {
         return owner;
     }
@@ -62,6 +63,7 @@ struct log_owner workload_log_owner(const struct workload *w)
     }
     /* A user that cannot be found has no rights: never the agent's instead. */
     return (struct log_owner){.is_user = geteuid() == 0,
+                              .is_judged = true,
                               .uid = NOBODY,
                               .gid = NOBODY,
                               .own_len = workload_own_length(w->ctx->log_dir, path)};

@@ -25,6 +25,8 @@
 #define RULE_NET_PORT 2
 #define SCOPE_ABSTRACT_UNIX_SOCKET (1ULL << 0)
 #define SCOPE_SIGNAL (1ULL << 1)
+/* What is opened for the paths of one sandbox, which takes some 20 ms where they have links. */
+#define STEPS_MAX 4096
 /* The versions that these came with. */
 #define VERSION_NET 4
 #define VERSION_SCOPE 6
@@ -204,9 +206,10 @@ static int allow_own(int ruleset, const char *member, const char *path, const st
 }
 
 /* The folders that it may write to, which it could have put links into; the caller frees. */
-static struct trusted_folder *find_bounds(const struct sandbox_request *request, size_t *ret_count)
+static struct trusted_folder *find_bounds(const struct sandbox_request *request, unsigned *steps,
+                                          size_t *ret_count)
 {
-    const struct trusted_bounds none = {0};
+    const struct trusted_bounds none = {.steps_left = steps};
     struct stat root;
     bool has_root = stat("/", &root) == 0;
     struct trusted_folder *folders = xcalloc(request->write->count + 1, sizeof(*folders));
@@ -229,8 +232,9 @@ static int allow_all(int ruleset, const struct sandbox_request *request, uint64_
                      struct err *err)
 {
     size_t count = 0;
-    CLEANUP(free) struct trusted_folder *folders = find_bounds(request, &count);
-    const struct trusted_bounds trusted = {folders, count};
+    unsigned steps = STEPS_MAX; /* where they are used up, no path is opened any more */
+    CLEANUP(free) struct trusted_folder *folders = find_bounds(request, &steps, &count);
+    const struct trusted_bounds trusted = {folders, count, &steps};
     const struct bounds program_bounds = {.trusted = trusted, .is_program = true};
     const struct bounds bounds = {.trusted = trusted, .allowed = request->allowed};
     allow_base(ruleset, write);

@@ -78,15 +78,16 @@ void spawn_leave_keyring(void)
 }
 
 /* Of keys, too. A kernel without keys, or a container that forbids them, has none to give away.
- * An ordinary user has about 200, and any process of that user can take them all. */
+ * An ordinary user has about 200, and any process of that user can take them all, also before this
+ * agent began: then only who is in a sandbox does not start, as keys of its user are new to it. */
 static int start_session(const struct child_plan *plan)
 {
-    (void) plan;
     if (setsid() < 0) {
         return errno;
     }
     int rc = join_new_keyring();
-    return rc == ENOSYS || rc == EPERM || (rc == EDQUOT && has_new_keyring) ? 0 : rc;
+    bool may_share = has_new_keyring || plan->request->sandbox_fd < 0;
+    return rc == ENOSYS || rc == EPERM || (rc == EDQUOT && may_share) ? 0 : rc;
 }
 
 static int place_fd(int fd, int number)

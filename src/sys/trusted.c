@@ -41,7 +41,10 @@ static int find_bound(const void *context, int folder, const struct stat *st, st
 {
     const struct trusted_bounds *bounds = context;
     (void) folder;
-    (void) err;
+    if (bounds->steps_left != NULL && (*bounds->steps_left)-- == 0) {
+        *bounds->steps_left = 0;
+        return err_set(err, ERR_SPEC, "too many folders are above its links");
+    }
     for (size_t i = 0; i < bounds->count; i++) {
         if (bounds->folders[i].dev == st->st_dev && bounds->folders[i].ino == st->st_ino) {
             return 1;
@@ -50,23 +53,21 @@ static int find_bound(const void *context, int folder, const struct stat *st, st
     return 0;
 }
 
-/* Whether the folder is one of the bounds, or below one; true where that cannot be told. */
-static bool is_in_bounds(const struct trusted_bounds *bounds, int folder)
-{
-    return bounds->count > 0 && trusted_climb(folder, find_bound, bounds, NULL) != 0;
-}
-
 static int check_bounds(const void *context, const struct doc_path_spot *spot, struct err *err)
 {
-    if (!is_in_bounds(context, spot->folder)) {
-        return 0;
+    const struct trusted_bounds *bounds = context;
+    int found = bounds->count > 0 ? trusted_climb(spot->folder, find_bound, bounds, err) : 0;
+    if (found <= 0) {
+        return found;
     }
     return doc_path_refuse_link(spot, "it is in a folder that the sandbox may write to", err);
 }
 
 int trusted_open(const char *path, const struct trusted_bounds *bounds, struct err *err)
 {
-    const struct doc_path_rules rules = {
-        .closed_folders = true, .context = bounds, .on_link = check_bounds};
+    const struct doc_path_rules rules = {.closed_folders = true,
+                                         .steps_left = bounds->steps_left,
+                                         .context = bounds,
+                                         .on_link = check_bounds};
     return doc_path_open_fd(path, &rules, err);
 }

@@ -175,6 +175,16 @@ static bool is_foreign(const struct stat *folder)
     return !is_ours(folder) || (folder->st_mode & (S_IWGRP | S_IWOTH)) != 0;
 }
 
+/* The way to a folder that was opened at path. */
+static int check_way_to(const char *path, int folder, struct err *err)
+{
+    if (strstr(path, "/..") == NULL) {
+        return trusted_check_way(path, err);
+    }
+    CLEANUP(close_fd) int above = openat(folder, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return above >= 0 ? judge_way(above, err) : err_set(err, errno, "open what '%s' is in", path);
+}
+
 int trusted_open_to_write(const char *folder, struct err *err)
 {
     CLEANUP(close_fd) int at = open_folder(folder, err);
@@ -192,6 +202,9 @@ int trusted_open_to_write(const char *folder, struct err *err)
             "others can write to '%s' (user ID %u, mode %04o): put the files there by "
             "hand, or have it belong to root or the agent's user, and run 'chmod go-w' on it",
             folder, (unsigned) st.st_uid, (unsigned) st.st_mode & 07777);
+    }
+    if (check_way_to(folder, fd, err) < 0) {
+        return err_prefix(err, "'%s'", folder);
     }
     return steal_fd(&fd);
 }
@@ -215,6 +228,9 @@ int trusted_open_file(const char *folder, const char *name, struct err *err)
     CLEANUP(close_fd)
     int fd = openat(at, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 && errno == ELOOP) {
+        if (check_way_to(folder, at, err) < 0) {
+            return err_prefix(err, "a link is not followed");
+        }
         static const struct trusted_bounds none = {0};
         CLEANUP(free) char *path = xasprintf("%s/%s", folder, name);
         CLEANUP(close_fd) int found = trusted_open(path, &none, err);
@@ -228,9 +244,15 @@ int trusted_open_file(const char *folder, const char *name, struct err *err)
     }
     /* Of root's and of our own files, others can move here what lies where they can write. */
     bool is_owners = st.st_uid == in.st_uid && st.st_uid != 0 && st.st_uid != geteuid();
-    if (is_foreign(&in) && !(is_owners && st.st_nlink == 1) && (st.st_mode & S_IROTH) == 0) {
+    if ((is_owners && st.st_nlink == 1) || (st.st_mode & S_IROTH) != 0) {
+        return steal_fd(&fd);
+    }
+    if (is_foreign(&in)) {
         return err_set(err, ERR_SPEC,
                        "others can write to its folder, and it is not readable for all");
+    }
+    if (check_way_to(folder, at, err) < 0) {
+        return err_prefix(err, "it is not readable for all");
     }
     return steal_fd(&fd);
 }

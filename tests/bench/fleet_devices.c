@@ -35,9 +35,7 @@ struct device {
 static void on_view(void *arg, const struct source_view *view)
 {
     struct device *device = arg;
-    struct source_view all = *view;
-    all.is_awaited = true;
-    reconcile_view(device->reconcile, &all);
+    reconcile_view(device->reconcile, view);
     (void) printf("applied %s %" PRId64 "\n", device->config->device_name, clock_unix_ms());
     (void) fflush(stdout);
 }

@@ -14,6 +14,7 @@ class EtcdStream:
     def __init__(self, device):
         self.prefix = f"/edgible/v3/devices/{device}/applications/"
         self.documents, self.changes = {}, {}
+        self.padding = []  # of all answers but those with documents
         self._over = threading.Event()
         stream = self
 
@@ -54,8 +55,10 @@ class EtcdStream:
         if handler.path == "/v3/watch":
             self.serve_watch(handler, header)
             return
-        kvs = self.keys(self.documents, 5) if handler.path == "/v3/kv/range" else []
-        body = json.dumps({"header": header, "kvs": kvs, "ID": "7", "TTL": "60"}).encode()
+        is_range = handler.path == "/v3/kv/range"
+        kvs = self.keys(self.documents, 5) if is_range else []
+        body = json.dumps({"header": header, "kvs": kvs, "ID": "7", "TTL": "60",
+                           "padding": [] if is_range else self.padding}).encode()
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()

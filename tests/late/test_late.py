@@ -19,7 +19,7 @@ import pytest
 SYSTEM = Path(__file__).resolve().parents[1] / "system"
 sys.path.insert(0, str(SYSTEM))
 
-from api import Api  # noqa: E402
+from api import Answer, Api, Connection  # noqa: E402
 from conftest import *  # noqa: E402,F401,F403
 from control_plane import Authority, ControlPlane  # noqa: E402
 from harness import SLEEP, helper, is_alive, wait_for, workload  # noqa: E402
@@ -194,6 +194,16 @@ def test_etcd(make_agent, name, how):
         late.check(f"etcd's {how}, {name}")
 
 
+def test_long_answers_of_etcd_that_have_no_documents(make_agent):
+    agent = make_agent()
+    with EtcdStream(agent.device) as server:
+        server.documents = {"app": document("app")}
+        server.padding = ["x"] * 500_000
+        late = start(agent, etcd={"endpoints": [server.url]})
+        assert "is longer than 64 KiB" in agent.wait_event("source-lost")["reason"]
+        late.check("long answers of etcd")
+
+
 def test_tls_messages_without_data(make_agent):
     """Session tickets: the server sends as many as it likes."""
     agent = make_agent()
@@ -215,13 +225,36 @@ def test_what_is_asked_of_many_workloads(make_agent):
     late.check("what is asked of 5,000 workloads")
 
 
-def test_many_starts_and_stops(agent):
+def put(agent, text, query=""):
+    connection = Connection(agent.runtime_dir / "agent.sock", timeout=120)
+    connection.request("PUT", "/v1/applications" + query, body=text)
+    answer = Answer(connection.getresponse())
+    assert answer.status == 200, answer.text
+    return answer.json()
+
+
+def test_a_deploy_of_two_mebibytes(make_agent):
+    """Within the policy, and with workloads that take no process."""
+    late = start(make_agent())
+    texts = fill(lambda name: annotated(name, "{a: '" + "x" * 1600 + "'}").replace(
+        ONE, unknown(4)), 2 * MIB)
+    text = "---\n".join(texts)
+    for query in ("?dryRun=true", "", ""):
+        assert len(put(late.agent, text, query)) == len(texts)
+    assert len(late.api.get("/v1/applications/app-7")["workloads"]) == 4
+    late.check(f"a deploy of {len(texts)} documents, {len(text) / MIB:.1f} MiB")
+
+
+def test_many_starts_updates_and_stops(agent):
     late = Late(agent)
-    agent.deploy("app", *(workload(f"w{n}", SLEEP) for n in range(200)))
-    late.wait(lambda: len(agent.living()) >= 200, "200 workloads to run")
+    for version in "12":
+        agent.deploy("app", *(workload(f"w{n}", SLEEP, env={"V": version}) for n in range(500)))
+        late.wait(lambda: late.events("started") >= 500 * int(version), "500 workloads to start")
+    for path in ("/v1/applications", "/v1/applications/app", "/metrics"):
+        late.api.get(path)
     agent.remove("app.yaml")
     late.wait(lambda: not agent.living(), "all to be gone")
-    late.check("200 workloads")
+    late.check("500 workloads")
 
 
 def test_paths_through_many_folders(make_agent):
@@ -293,3 +326,40 @@ def test_many_processes(agent, how):
     agent.wait_event("removed", "app")
     late.check(f"{PROCESSES} processes, {how}")
     assert not [e for e in agent.events("exited", "other") if e.get("code") != "0"]
+
+
+def test_sandboxes_of_many_deep_folders(make_agent):
+    """At each start and each check: as many as a sandbox may have, and more."""
+    agent = make_agent()
+    deep = agent.work / "/".join("d" * 225)
+    deep.mkdir(parents=True)
+    (deep / "link").symlink_to("/usr/bin")
+    data = str(agent._make("data"))
+    late = Late(agent.start())
+    often = {"initialDelay": "100ms", "maxDelay": "100ms", "rapidAfter": "0s"}
+    agent.deploy("app", *(
+        workload(name, command, restart=often,
+                 sandbox={"read": [str(path)] * count, "write": [data]},
+                 healthCheck={"exec": {"command": ["true"]}, "interval": "100ms"})
+        for name, command, path, count in (
+            ("start", ["false"], deep, 200), ("check", SLEEP, deep, 200),
+            ("links", ["false"], deep / "link", 300), ("more", ["false"], deep, 500))))
+    late.wait(lambda: late.events("started") >= 30, "30 starts")
+    late.check("4 sandboxes of deep paths")
+
+
+def test_checks_in_sandboxes_of_deep_folders(make_agent):
+    """Of many workloads, all of which are due again and again."""
+    agent = make_agent()
+    deep = agent.work / "/".join("d" * 225)
+    deep.mkdir(parents=True)
+    (deep / "link").symlink_to("/usr/bin")
+    data = str(agent._make("data"))
+    late = Late(agent.start())
+    for n in range(5):
+        agent.deploy(f"app{n}", *(
+            workload(f"w{k}", SLEEP, sandbox={"read": [f"{deep}/link"] * 5, "write": [data]},
+                     healthCheck={"exec": {"command": ["true"]}, "interval": "100ms",
+                                  "timeout": "10s"}) for k in range(8)))
+    late.wait(lambda: late.events("healthy") >= 40, "40 workloads that pass their checks")
+    late.check("40 workloads with checks in sandboxes")

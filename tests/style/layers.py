@@ -17,7 +17,7 @@ ALLOWED = {
 HOMES = {
     "ev.h": "src/io/loop.c",
     "curl/curl.h": "src/io/http_private.h",
-    "microhttpd.h": "src/io/server.c",
+    "microhttpd.h": "src/io/server_private.h",
     "yaml.h": "src/model/yaml_doc.c",
     "cjson/cJSON.h": "src/model/json_doc.c",
     "openssl/": "src/sys/crypto.c",

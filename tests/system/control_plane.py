@@ -65,6 +65,26 @@ class Authority:
                           "-extfile", f"{name}.ext", *validity)
         return self.folder / f"{name}.pem", self.folder / f"{name}.key"
 
+    def issue_below(self, name, count):
+        """A certificate below so many others, which its file has as well."""
+        (self.folder / "between.ext").write_text("basicConstraints=CA:TRUE\n")
+        above, chain = self.name, []
+        for number in range(count):
+            below = f"between{number}"
+            self._openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                          "-nodes", "-keyout", f"{below}.key", "-out", f"{below}.csr",
+                          "-subj", f"/CN={below}")
+            self._openssl("x509", "-req", "-in", f"{below}.csr", "-CA", f"{above}.pem", "-CAkey",
+                          f"{above}.key", "-CAcreateserial", "-out", f"{below}.pem",
+                          "-extfile", "between.ext", "-days", "30")
+            above = below
+            chain.insert(0, (self.folder / f"{below}.pem").read_text())
+        last = Authority.__new__(Authority)
+        last.folder, last.name = self.folder, above
+        file, key = last.issue(name)
+        file.write_text(file.read_text() + "".join(chain))
+        return file, key
+
 
 def to_text(documents):
     return documents if isinstance(documents, str) else \

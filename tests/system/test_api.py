@@ -491,6 +491,22 @@ def test_followed_over_a_new_version_with_another_log_file(agent, api):
     follower.until("two")
 
 
+def test_answers_about_many_workloads_tell_all_of_them(agent, api):
+    """More than are looked at in one turn."""
+    names = [f"w{n}" for n in range(104)]
+    agent.run("many", *(workload(name, SLEEP) for name in names))
+    agent.run("web", workload("main", SLEEP))
+    many = api.app("many")["workloads"]
+    assert sorted(w["name"] for w in many) == sorted(names)
+    assert all(w["resources"]["memoryBytes"] > 0 for w in many)
+    assert api.app(api.app("web")["id"])["workloads"][0]["resources"]["processes"] == 1
+    assert {a["name"]: len(a["workloads"]) for a in api.get("/v1/applications")} == \
+        {"many": 104, "web": 1}
+    assert api.get("/metrics").count("edgible_workload_processes{") == 105
+    assert api.get("/v1/applications/many/why")["application"] == "many"
+    assert "no application" in api.get("/v1/applications/none", 404)["detail"]
+
+
 def test_followed_over_removal_and_a_new_deploy(agent, api):
     agent.run("web", workload("main", sh("echo one; sleep 1e6")))
     follower = api.follow("/v1/applications/web/workloads/main/logs?follow=true")

@@ -196,7 +196,10 @@ def test_an_update_stops_and_starts_in_order(agent):
 
 
 def test_a_restart_of_all_of_it_is_in_order(agent):
-    pids = agent.run("app", *three_in_a_row("1"))
+    workloads = three_in_a_row("1")
+    # What stops first still stops when the second request comes.
+    workloads[0].update(command=helper("ignore_term"), stop={"gracePeriod": "1s"})
+    pids = agent.run("app", *workloads)
     since = agent.mark()
     assert Api(agent).request("POST", "/v1/applications/app/restart").status == 202
     assert Api(agent).request("POST", "/v1/applications/app/restart").status == 202

@@ -187,6 +187,40 @@ def test_a_server_that_never_answers_holds_up_nothing(agent):
         agent.run("other", workload("main", SLEEP))
 
 
+def test_an_answer_without_an_end_is_good_at_its_status(agent):
+    port = free_port()
+    flood = python(f"""
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        while True:
+            self.wfile.write(b"x" * 65536)
+http.server.ThreadingHTTPServer(("127.0.0.1", {port}), Handler).serve_forever()
+""")
+    agent.deploy("app", workload("main", flood, ports=[{"containerPort": port}],
+                                 healthCheck=http(port, timeout="1h", **SLOW_START)))
+    agent.wait_event("healthy", "app", "main")
+
+
+def test_exec_that_prints_without_an_end_costs_little(agent):
+    """The program waits for the agent, which reads slowly: both have little to do."""
+    counted = agent.work / "counted"
+    check = python(f"""
+import os
+with open({str(counted)!r}, "ab", buffering=0) as counted:
+    while True:
+        for _ in range(16):
+            os.write(1, b"x" * 65536)
+        counted.write(b"M")
+""")
+    agent.deploy("app", workload("main", SLEEP, restart={"policy": "never"}, healthCheck={
+        "exec": check, "interval": "1s", "timeout": "1s", "failures": 1}))
+    assert "no answer within" in agent.wait_event("unhealthy", "app", "main")["reason"]
+    assert counted.stat().st_size < 32  # MiB; about 3, and hundreds where nothing rests
+
+
 def test_the_reason_names_both_addresses_where_both_were_tried(agent):
     with silent_listener("::1") as listener:
         port = listener.getsockname()[1]

@@ -403,6 +403,41 @@ def test_a_server_does_not_choose_what_the_exchange_of_keys_costs(planes, make_a
 
 
 @pytest.mark.once
+def test_a_server_does_not_choose_how_long_its_chain_is(planes, make_agent):
+    """Each certificate costs a signature, which its key can make dear."""
+    agent = make_agent()
+    ca = Authority(agent.folder / "pki")
+    plane = planes(agent.device, tls=ca.issue_below("server", 8))
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    point(agent, plane, caFile=str(ca.file))
+    agent.start()
+    assert "chain too long" in agent.wait_event("source-lost")["reason"]
+    plane.context.load_cert_chain(*map(str, ca.issue_below("usual", 3)))
+    agent.wait_started("web", "w")
+
+
+@pytest.mark.once
+def test_a_server_does_not_choose_a_large_group(make_agent):
+    """As TLS 1.3 lets it: ffdhe8192 takes a tenth of a second, at each connection."""
+    agent = make_agent()
+    ca = Authority(agent.folder / "pki")
+    file, key = map(str, ca.issue("server"))
+    with subprocess.Popen(
+            ["openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", file, "-key", key,
+             "-tls1_3", "-groups", "ffdhe8192", "-www"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            accepts = next(line for line in server.stdout if line.startswith("ACCEPT"))
+            port = accepts.strip().rsplit(":", 1)[1]
+            agent.write_config(controlPlane={"https": {"url": f"https://localhost:{port}",
+                                                       "caFile": str(ca.file)}})
+            agent.start()
+            assert "handshake failure" in agent.wait_event("source-lost")["reason"]
+        finally:
+            server.kill()
+
+
+@pytest.mark.once
 def test_a_name_that_does_not_resolve_holds_up_nothing(make_agent):
     agent = make_agent()
     agent.write_config(controlPlane={"https": {"url": "https://no-such-host.invalid"}})

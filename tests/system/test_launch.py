@@ -208,6 +208,30 @@ def test_who_takes_all_keys_of_its_user_keeps_no_other_workload_from_starting(ma
     agent.stop()
 
 
+FILLER = KEYS + """
+libc.syscall(keyctl, 1, None, 0, 0, 0)
+ready, full = os.pipe()
+if os.fork() == 0:
+    libc.prctl(1, 9)  # ends with the agent
+    number = 0
+    while libc.syscall(add_key, b"user", b"key-%d" % number, b"x", 1, -2) >= 0:
+        number += 1
+    os.write(full, b".")
+    time.sleep(1000)
+os.read(ready, 1)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.as_user
+@pytest.mark.skipif(platform.machine() not in KEY_CALLS, reason="numbers of system calls")
+def test_an_agent_that_begins_without_a_key_left_starts_workloads(make_agent):
+    agent = make_agent()
+    agent.start(python(FILLER))
+    agent.run("app", workload("w", SLEEP))
+    agent.stop()
+
+
 @pytest.mark.as_root
 def test_an_agent_of_root_keeps_what_it_needs_and_its_workloads_of_root_are_not_narrowed(agent):
     [pid] = agent.run("narrow", workload("main", SLEEP))

@@ -6,11 +6,12 @@ import os
 import pwd
 import signal
 import socket
+import subprocess
 
 import pytest
 
 from api import Api
-from harness import FAIL_AT_ONCE, SLEEP, ordinary_account, sh, wait_for, workload
+from harness import FAIL_AT_ONCE, SLEEP, Account, ordinary_account, sh, wait_for, workload
 
 
 def user_of(agent):
@@ -441,6 +442,9 @@ def test_a_log_that_everybody_could_write_is_closed_to_workloads(make_agent, own
     folder.chmod(0o770)
     for path in (folder, log) if owner == "workload" else ():
         os.chown(path, user.uid, user.gid)
+    if owner == "agent":
+        os.chown(log, 0, user.gid)
+        os.setxattr(log, "user.edgible.log", b"1")
     agent.start()
     agent.run("app", workload("main", sh("echo after; exec sleep 1000000"), user=user.name))
     wait_for(lambda: log.read_text() == "before\nafter\n", "the log to go on")
@@ -462,3 +466,91 @@ def test_a_file_of_the_owners_in_the_log_folder_is_no_log(make_agent):
                                  user=ordinary_account().name, restart=FAIL_AT_ONCE))
     assert str(notes) in agent.wait_event("failed", "app")["reason"]
     assert notes.read_text() == "before\n" and notes.stat().st_gid == 0
+
+
+def logs_of(agent, application):
+    return Api(agent).request("GET", f"/v1/applications/{application}/workloads/main/logs").text
+
+
+def check_files_in_the_log_folder(agent):
+    files = {name: agent.log_dir / name / "main.log" for name in ("apt", "dpkg")}
+    for path, mode in zip(files.values(), (0o600, 0o644), strict=True):
+        path.parent.mkdir(parents=True)
+        path.write_text("precious\n")
+        path.chmod(mode)
+        for part in (agent.log_dir, path.parent, path):
+            os.chown(part, agent.account.uid, agent.account.gid)
+    agent.start()
+    fields = {**fields_of(agent), "restart": FAIL_AT_ONCE}
+    for name, path in files.items():
+        before = path.stat()
+        agent.deploy(name, workload("main", ["/bin/echo", "after"], **fields))
+        failed = agent.wait_event("failed", name)["message"]
+        assert f"'{path}' has content that the agent did not write" in failed
+        assert "precious" not in logs_of(agent, name)
+        assert path.read_text() == "precious\n"
+        assert (path.stat().st_gid, path.stat().st_mode) == (before.st_gid, before.st_mode)
+
+
+def test_what_no_agent_wrote_in_the_log_folder_is_no_log(make_agent):
+    """An application that is called as the folder of a service there."""
+    check_files_in_the_log_folder(with_policy(make_agent(), "/opt/**"))
+
+
+@pytest.mark.as_root
+def test_without_a_policy_content_of_others_in_the_log_folder_is_kept(make_agent):
+    """The workload's user cannot read it. An ordinary user's agent and workloads are one."""
+    check_files_in_the_log_folder(make_agent())
+
+
+@pytest.mark.as_root
+def test_a_folder_of_another_service_in_the_log_folder_is_not_taken(make_agent):
+    agent = make_agent()
+    third = pwd.getpwnam("nobody")
+    folder = agent.log_dir / "exim4"
+    folder.mkdir(parents=True)
+    os.chown(folder, third.pw_uid, third.pw_gid)
+    folder.chmod(0o2750)
+    agent.start()
+    agent.deploy("exim4", workload("main", ["/bin/echo", "after"], user=ordinary_account().name,
+                                   restart=FAIL_AT_ONCE))
+    failed = agent.wait_event("failed", "exim4")["message"]
+    assert f"belongs to uid {third.pw_uid}, and not to root" in failed
+    assert folder.stat().st_uid == third.pw_uid and os.listdir(folder) == []
+
+
+def can_read(path, account):
+    done = subprocess.run(["cat", str(path)], user=account.uid, group=account.gid, extra_groups=[],
+                          capture_output=True, check=False)
+    return done.returncode == 0
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize("before", ["other", "root"])
+def test_a_log_in_the_log_folder_does_not_pass_to_another_user(make_agent, before):
+    """Neither by an update nor by a log file of another application. What it held is the newest
+    rotated file, and its group's still. A half line stays there, too."""
+    agent = make_agent()
+    third = Account("nobody")
+    user = {"user": ordinary_account().name} if before == "other" else {}
+    gid = ordinary_account().gid if user else 0
+    with_policy(agent, f"{agent.log_dir}/**")
+    agent.start()
+    secret = sh("echo secret; printf half; exec sleep 1000000")
+    after = sh("echo after; exec sleep 1000000")
+    for name in ("one", "two"):
+        log = agent.log_dir / name / "main.log"
+        agent.run(name, workload("main", secret, **user))
+        wait_for(lambda log=log: log.exists() and log.read_text() == "secret\nhalf", "the log")
+    agent.deploy("one", workload("main", after, user=third.name))
+    agent.remove("two.yaml")
+    agent.wait_event("removed", "two")
+    log = agent.log_dir / "two" / "main.log"
+    agent.deploy("thief", workload("main", after, user=third.name, logFile=str(log)))
+    for name, application in (("one", "one"), ("two", "thief")):
+        log = agent.log_dir / name / "main.log"
+        old = log.with_name("main.log.1")
+        wait_for(lambda log=log: log.read_text() == "after\n", "the new log")
+        assert old.read_text() == "secret\nhalf" and old.stat().st_gid == gid
+        assert can_read(log, third) and not can_read(old, third)
+        assert logs_of(agent, application) == "after\n"

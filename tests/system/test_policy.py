@@ -813,17 +813,25 @@ def test_the_agent_says_at_its_start_that_it_allows_interpreters(make_agent):
     assert "policy.commands" in line and line.rstrip('"}\n').endswith(": env"), line
 
 
-def test_a_pattern_that_leads_elsewhere_by_anybodys_link_is_named(make_agent):
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_a_pattern_that_leads_elsewhere_by_anybodys_link_is_named(make_agent, mode):
+    """Where the folder is sticky, others can move a link of root's there that lay in theirs. A plain
+    folder of root's they cannot: links in that one count."""
     agent = make_agent()
     shared = agent.work / "shared"
     (agent.work / "real").mkdir()
     shared.mkdir()
-    shared.chmod(0o777)
-    (shared / "link").symlink_to(agent.work / "real")
-    agent.write_config(policy={key: [f"{agent.work}/real/**", f"{shared}/link/**"]
+    shared.chmod(mode)
+    (shared / "plain").mkdir()
+    for link in (shared / "link", shared / "plain/link"):
+        link.symlink_to(agent.work / "real")
+    agent.write_config(policy={key: [f"{agent.work}/real/**", f"{shared}/link/**",
+                                     f"{shared}/plain/link/**"]
                                for key in ("commands", "writePaths", "readPaths")})
     told = check(agent).stderr
     for key in ("commands", "writePaths", "readPaths"):
+        is_named = f"policy.{key}[2]: warning" in told
+        assert is_named == (mode == 0o777), told
         assert f"policy.{key}[1]: warning: '{shared}/link/**' matches nothing" in told, told
         assert f"policy.{key}[0]" not in told, told
 

@@ -9,7 +9,7 @@ import time
 import pytest
 import yaml
 
-from harness import SLEEP, is_alive, sh, wait_for, workload
+from harness import SLEEP, cpu_seconds, is_alive, run_client, sh, wait_for, workload
 
 MAIN = workload("main", SLEEP)
 
@@ -450,6 +450,22 @@ def test_more_files_than_are_read_are_told_of_once(make_agent):
     assert f"'{agent.source}' has more than 10000 files: 3 of them are left out" in line
 
 
+@pytest.mark.once
+def test_writing_without_an_end_does_not_take_a_core(make_agent):
+    """Each write has the folder looked at again, which costs by the number of its files."""
+    agent = make_agent()
+    for n in range(4000):
+        (agent.source / f"{n:04}.yaml").write_text("[]\n")
+    agent.start()
+    agent.run("app", workload("main", SLEEP))
+    began, used = time.monotonic(), cpu_seconds(agent.pid)
+    while time.monotonic() < began + 3:
+        (agent.source / "0000.yaml").write_text("[]\n")
+        time.sleep(0.005)
+    assert cpu_seconds(agent.pid) - used < 0.4 * (time.monotonic() - began)
+    agent.run("other", workload("main", SLEEP))
+
+
 def test_another_directory_that_cannot_be_read_whole_removes_nothing(agent):
     pid, = agent.run("app", workload("main", SLEEP))
     other = agent._make("other.d")
@@ -479,3 +495,33 @@ def test_what_others_put_into_the_folder_tells_them_nothing(agent):
     text = "\n".join(map(str, agent.lines()))
     assert "is not followed" in text and "is not readable for all" in text
     assert "other-key" not in text and "password" not in text
+
+
+def test_a_folder_that_others_can_exchange_is_named_and_tells_them_nothing(make_agent):
+    """Who can rename in the folder above it can put another folder of the agent's there."""
+    agent = make_agent()
+    above = agent.work / "above"
+    other, agent.source = above / "other", above / "docs"
+    for folder in (other, agent.source):
+        folder.mkdir(parents=True)
+    other.chmod(0o700)
+    secret = other / "x.yaml"
+    secret.write_text("other-key: x\n")
+    secret.chmod(0o600)
+    for path in (above, other, agent.source, secret):
+        os.chown(path, agent.account.uid, agent.account.gid)
+    above.chmod(0o757)
+    agent.write_config()
+    named = f"controlPlane.directory: warning: others decide which documents are read: others can " \
+            f"write to '{above}' on the way to it"
+    assert named in run_client("--config", agent.config_file, "--check",
+                               account=agent.account).stderr
+    agent.start()
+    agent.run("app", MAIN)
+    since = agent.mark()
+    agent.source.rename(above / "before")
+    other.rename(agent.source)
+    agent.process.send_signal(signal.SIGHUP)
+    agent.wait_event("rejected", since=since)
+    text = "\n".join(map(str, agent.lines()))
+    assert "it is not readable for all" in text and "other-key" not in text

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -20,6 +21,7 @@
 
 #define TURN_BYTES (128UL * 1024) /* HTTP_TURN_BYTES */
 #define PIECE_BYTES (16UL * 1024) /* libcurl hands on no more at once */
+#define TLS_HANDSHAKE 22          /* the first byte of a TLS client */
 
 /* --- a server of one connection ------------------------------------------------------------------
  */
@@ -30,19 +32,22 @@ struct server {
     pthread_t thread;
     const char *head;
     struct buf body;
+    size_t times, sent; /* the body, which is sent once where times is 0; whole ones that were */
     char request[4096];
 };
 
-static void send_all(int fd, const char *data, size_t len)
+/* false: who asked has gone. */
+static bool send_all(int fd, const char *data, size_t len)
 {
     while (len > 0) {
         ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
         if (n <= 0) {
-            return; /* who asked has gone */
+            return false;
         }
         data += n;
         len -= (size_t) n;
     }
+    return true;
 }
 
 static void *serve(void *arg)
@@ -50,15 +55,19 @@ static void *serve(void *arg)
     struct server *server = arg;
     CLEANUP(close_fd) int fd = accept(server->fd, NULL, NULL);
     size_t len = 0;
-    while (len < sizeof(server->request) - 1 && strstr(server->request, "\r\n\r\n") == NULL) {
+    while (len < sizeof(server->request) - 1 && strstr(server->request, "\r\n\r\n") == NULL &&
+           server->request[0] != TLS_HANDSHAKE) {
         ssize_t n = recv(fd, server->request + len, sizeof(server->request) - 1 - len, 0);
         if (n <= 0) {
             break;
         }
         len += (size_t) n;
     }
-    send_all(fd, server->head, strlen(server->head));
-    send_all(fd, buf_str(&server->body), server->body.len);
+    bool is_there = send_all(fd, server->head, strlen(server->head));
+    do {
+        is_there = is_there && send_all(fd, buf_str(&server->body), server->body.len);
+        server->sent += is_there ? 1 : 0;
+    } while (is_there && server->sent < server->times);
     return NULL;
 }
 
@@ -84,6 +93,7 @@ struct asked {
     uint64_t turn;
     size_t in_turn, most_in_turn;
     uint64_t turns; /* that all of it took */
+    long status;
     bool is_delimited;
     char *etag; /* NULL: none */
     struct err err;
@@ -104,6 +114,7 @@ static int on_data(void *arg, const char *data, size_t len)
 static void on_done(void *arg, const struct http_answer *answer, const struct err *err)
 {
     struct asked *asked = arg;
+    asked->status = answer->status;
     asked->is_delimited = answer->is_delimited;
     asked->etag = xstrdup_or_null(answer->etag);
     if (err != NULL) {
@@ -114,19 +125,16 @@ static void on_done(void *arg, const struct http_answer *answer, const struct er
     loop_stop(asked->loop);
 }
 
-static void ask(struct server *server, struct asked *asked, bool is_stream)
+/* The server has been started; it is ended here. */
+static void perform(struct server *server, struct asked *asked, const struct http_request *request)
 {
     struct err err = {0};
-    start_server(server);
     CLEANUP(loop) struct loop *loop = loop_new(&err);
     assert_non_null(loop);
     struct http_client *client = http_client_new(loop, &err);
     assert_non_null(client);
-    CLEANUP(free) char *url = xasprintf("http://127.0.0.1:%d/", (int) server->port);
-    struct http_request request = {
-        .url = url, .method = "GET", .on_data = is_stream ? on_data : NULL, .arg = asked};
     asked->loop = loop;
-    struct http_call *call = http_call_new(client, &request, on_done, asked, &err);
+    struct http_call *call = http_call_new(client, request, on_done, asked, &err);
     assert_non_null(call);
     loop_run(loop);
     asked->turns = loop_turns(loop)->count;
@@ -135,6 +143,15 @@ static void ask(struct server *server, struct asked *asked, bool is_stream)
     assert_int_equal(pthread_join(server->thread, NULL), 0);
     fd_close(&server->fd);
     buf_fini(&server->body);
+}
+
+static void ask(struct server *server, struct asked *asked, bool is_stream)
+{
+    start_server(server);
+    CLEANUP(free) char *url = xasprintf("http://127.0.0.1:%d/", (int) server->port);
+    struct http_request request = {
+        .url = url, .method = "GET", .on_data = is_stream ? on_data : NULL, .arg = asked};
+    perform(server, asked, &request);
 }
 
 /* --- tests ---------------------------------------------------------------------------------------
@@ -237,6 +254,97 @@ static void headers_without_an_end_are_refused(void **state)
     buf_fini(&asked.got);
 }
 
+/* The server is the proxy of a request that it carries no answer to. */
+static void ask_through_proxy(struct server *server, struct asked *asked)
+{
+    start_server(server);
+    CLEANUP(free) char *proxy = xasprintf("http://127.0.0.1:%d", (int) server->port);
+    struct http_request request = {.url = "https://192.0.2.1/", .method = "GET", .arg = asked};
+    assert_int_equal(setenv("https_proxy", proxy, 1), 0);
+    assert_int_equal(unsetenv("no_proxy"), 0);
+    assert_int_equal(unsetenv("NO_PROXY"), 0);
+    perform(server, asked, &request);
+    assert_int_equal(unsetenv("https_proxy"), 0);
+    assert_int_equal(asked->err.code, ERR_REMOTE);
+}
+
+static void a_proxy_that_answers_without_an_end_is_refused(void **state)
+{
+    (void) state;
+    static const char *const heads[] = {
+        "HTTP/1.1 407 No\r\nContent-Length: 9999999999\r\n\r\n",
+        "HTTP/1.1 407 No\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n",
+        "HTTP/1.1 407 No\r\nX: ",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+        struct server server = {.head = heads[i]};
+        struct asked asked = {0};
+        fill(&server.body, 64UL * 1024);
+        ask_through_proxy(&server, &asked);
+        assert_non_null(strstr(asked.err.msg, "the proxy answers with status 407 and too much"));
+    }
+}
+
+static void a_proxys_answer_is_not_the_servers(void **state)
+{
+    (void) state;
+    struct server server = {.head = "HTTP/1.1 200 OK\r\nETag: \"x\"\r\n\r\n"};
+    struct asked asked = {0};
+    ask_through_proxy(&server, &asked);
+    CLEANUP(free) char *etag = asked.etag;
+    assert_null(etag);
+    assert_int_equal(asked.status, 0);
+}
+
+/* The status of an answer that has no end is all that a check needs. */
+static void a_check_ends_with_the_status(void **state)
+{
+    (void) state;
+    static const char *const heads[] = {
+        "HTTP/1.1 404 No\r\n\r\n",
+        "HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n",
+        "HTTP/1.1 404 No\r\nContent-Encoding: gzip\r\nX: ",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 No\r\n\r\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+        struct server server = {.head = heads[i], .times = 1024}; /* 64 MiB */
+        struct asked asked = {0};
+        fill(&server.body, 64UL * 1024);
+        start_server(&server);
+        CLEANUP(free) char *url = xasprintf("http://127.0.0.1:%d/", (int) server.port);
+        struct http_request request = {
+            .url = url, .method = "GET", .is_check = true, .arg = &asked};
+        perform(&server, &asked, &request);
+        assert_int_equal(asked.err.code, 0);
+        assert_int_equal(asked.status, 404);
+        assert_int_equal(asked.got.len, 0);
+        assert_in_range(server.sent, 0, server.times / 2); /* into the sockets' buffers */
+    }
+}
+
+/* Plain records full of HelloRequest, which OpenSSL skips in a handshake. */
+static void a_handshake_without_an_end_is_refused(void **state)
+{
+    (void) state;
+    static const char header[] = {TLS_HANDSHAKE, 3, 3, 0x40, 0};
+    static const char messages[0x4000];
+    /* The second connection may have the first one's address in memory. */
+    for (int i = 0; i < 2; i++) {
+        struct server server = {.head = "", .times = 8192}; /* 128 MiB */
+        struct asked asked = {0};
+        buf_add(&server.body, header, sizeof(header));
+        buf_add(&server.body, messages, sizeof(messages));
+        start_server(&server);
+        CLEANUP(free) char *url = xasprintf("https://127.0.0.1:%d/", (int) server.port);
+        struct http_request request = {.url = url, .method = "GET", .arg = &asked};
+        perform(&server, &asked, &request);
+        assert_int_equal(asked.err.code, ERR_REMOTE);
+        assert_non_null(strstr(asked.err.msg, "a TLS handshake without an end"));
+        /* What is in the buffers of both sockets is not read. */
+        assert_in_range(server.sent, 0, server.times / 4);
+    }
+}
+
 /* --- what libcurl costs, also where it hands on nothing ------------------------------------------
  */
 
@@ -327,6 +435,10 @@ int main(void)
         cmocka_unit_test(codings_are_refused),
         cmocka_unit_test(a_length_that_overflows_is_none),
         cmocka_unit_test(headers_without_an_end_are_refused),
+        cmocka_unit_test(a_proxy_that_answers_without_an_end_is_refused),
+        cmocka_unit_test(a_proxys_answer_is_not_the_servers),
+        cmocka_unit_test(a_handshake_without_an_end_is_refused),
+        cmocka_unit_test(a_check_ends_with_the_status),
         cmocka_unit_test(bytes_that_are_no_body_are_taken_in_turns),
         cmocka_unit_test(no_header_is_more_than_a_line),
     };

@@ -322,6 +322,59 @@ static void what_it_misses_of_a_file_that_is_cut_off_is_counted(void **state)
     what_a_slow_reader_misses_is_counted(state, 0);
 }
 
+/* One that has taken a bit of the first of five files, before these were there. */
+static void fall_behind(struct stage *stage, struct watcher *watcher, bool follow)
+{
+    open_log(stage, 500000, 10);
+    write_lines(stage, 1, 40000);
+    begin(stage, watcher, 100000, follow);
+    while (!take(watcher)) {
+        struct pollfd fd = {.fd = watcher->event_fd, .events = POLLIN};
+        assert_int_equal(poll(&fd, 1, DEADLINE_MS), 1);
+    }
+    write_lines(stage, 40001, 210000);
+}
+
+static void where_the_next_file_is_out_of_reach_a_reader_ends(void **state)
+{
+    struct stage *stage = *state;
+    struct watcher watcher;
+    CLEANUP(free) char *away = xasprintf("%s.away", stage->root);
+    fall_behind(stage, &watcher, false);
+    assert_int_equal(rename(stage->root, away), 0);
+    read_until(&watcher, NULL);
+    assert_true(watcher.ended);
+    assert_int_equal(rename(away, stage->root), 0);
+    end(&watcher);
+}
+
+static void where_the_next_file_is_out_of_reach_a_follower_waits_for_it(void **state)
+{
+    struct stage *stage = *state;
+    struct watcher watcher;
+    CLEANUP(free) char *away = xasprintf("%s.away", stage->root);
+    fall_behind(stage, &watcher, true);
+    assert_int_equal(rename(stage->root, away), 0);
+    read_until(&watcher, "line 40000\n");
+    assert_int_equal(rename(away, stage->root), 0);
+    read_until(&watcher, "line 210000\n");
+    check_lines(&watcher, 1, 210000);
+    end(&watcher);
+}
+
+static void a_gap_among_the_files_is_counted(void **state)
+{
+    struct stage *stage = *state;
+    struct watcher watcher;
+    CLEANUP(free) char *second = xasprintf("%s.2", stage->path);
+    fall_behind(stage, &watcher, true);
+    assert_int_equal(unlink(second), 0);
+    read_until(&watcher, "line 210000\n");
+    assert_non_null(strstr(buf_str(&watcher.got), "bytes of the log missed]"));
+    check_sum(&watcher, bytes_of_lines(210000));
+    end(&watcher);
+}
+
 static void a_file_that_somebody_takes_away_is_read_to_its_end(void **state)
 {
     struct stage *stage = *state;
@@ -413,6 +466,11 @@ int main(void)
                                         make_stage, strike_stage),
         cmocka_unit_test_setup_teardown(what_it_misses_of_a_file_that_is_cut_off_is_counted,
                                         make_stage, strike_stage),
+        cmocka_unit_test_setup_teardown(where_the_next_file_is_out_of_reach_a_reader_ends,
+                                        make_stage, strike_stage),
+        cmocka_unit_test_setup_teardown(where_the_next_file_is_out_of_reach_a_follower_waits_for_it,
+                                        make_stage, strike_stage),
+        cmocka_unit_test_setup_teardown(a_gap_among_the_files_is_counted, make_stage, strike_stage),
         cmocka_unit_test_setup_teardown(a_file_that_somebody_takes_away_is_read_to_its_end,
                                         make_stage, strike_stage),
         cmocka_unit_test_setup_teardown(another_file_is_gone_over_to, make_stage, strike_stage),

@@ -372,6 +372,51 @@ static void no_link_leads_to_the_log_folder(void **state)
     assert_int_equal(logfile_open(lf, 0, &happened, &err), 0);
 }
 
+/* Of two that name one file the later start has it; no output is lost by moving it to and fro. */
+static void a_log_of_another_group_is_set_aside_once(void **state)
+{
+    (void) state;
+    if (geteuid() != 0) {
+        skip(); /* needs groups */
+    }
+    CLEANUP(free) char *top = in_scratch("judged");
+    CLEANUP(free) char *path = in_scratch("judged/x.log");
+    CLEANUP(free) char *old = in_scratch("judged/x.log.1");
+    struct pump_log log = {.file = path, .max_size_bytes = 100, .max_files = 2, NOBODY_ELSE};
+    log.owner.own_len = (uint32_t) strlen(top);
+    log.owner.is_judged = true;
+    log.owner.gid = 4711;
+    CLEANUP(logfile) struct logfile *first = logfile_new(&log);
+    log.owner.gid = 4712;
+    CLEANUP(logfile) struct logfile *second = logfile_new(&log);
+    unsigned happened = 0;
+    assert_int_equal(mkdir(top, 0755), 0);
+    assert_int_equal(logfile_open(first, 0, &happened, NULL), 0);
+    (void) put(first, "first\nhal", 0);
+    assert_int_equal(logfile_open(second, 0, &happened, NULL), 0);
+    (void) put(second, "second\n", 0);
+    assert_true((put(first, "more\n", 5000) & LOGFILE_FULL) != 0);
+    assert_file(path, "second\n");
+    assert_file(old, "first\nhal");
+    /* Another user of the first one's workload: it starts, and does. */
+    log.owner.gid = 4713;
+    (void) logfile_set_limits(first, &log);
+    logfile_close(first);
+    assert_int_equal(logfile_open(first, 9000, &happened, NULL), 0);
+    assert_file(old, "second\n");
+    /* Who has an empty one open is not to read what comes. */
+    CLEANUP(close_fd) int reader = open(path, O_RDONLY | O_CLOEXEC);
+    log.owner.gid = 4714;
+    (void) logfile_set_limits(second, &log);
+    logfile_close(second);
+    assert_int_equal(logfile_open(second, 9000, &happened, NULL), 0);
+    (void) put(second, "secret\n", 9000);
+    char text[16];
+    assert_int_equal(read(reader, text, sizeof(text)), 0);
+    assert_file(path, "secret\n");
+    assert_file(old, "second\n");
+}
+
 /* A link of root's in a folder of another user's: that user can move it to any name there. */
 static void a_link_that_another_user_can_move_is_not_followed(void **state)
 {
@@ -834,6 +879,7 @@ int main(void)
         cmocka_unit_test(only_regular_files_are_opened),
         cmocka_unit_test(a_link_that_the_workload_made_is_not_followed),
         cmocka_unit_test(no_link_leads_to_the_log_folder),
+        cmocka_unit_test(a_log_of_another_group_is_set_aside_once),
         cmocka_unit_test(a_link_that_another_user_can_move_is_not_followed),
         cmocka_unit_test(rotation_is_exact_to_the_line),
         cmocka_unit_test(the_oldest_goes),

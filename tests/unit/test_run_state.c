@@ -87,6 +87,24 @@ static void all_is_kept(void **unused)
     strv_fini(&state.end.tail);
 }
 
+static void a_deadline_that_nothing_waits_for_is_dropped(void **unused)
+{
+    (void) unused;
+    char boot[] = "boot";
+    struct run_state state = {
+        .boot_id = boot,
+        .fsm = {.state = WL_RUNNING, .wanted = true, .alive = true, .deadline = 5},
+        .pid = 7,
+        .start_ticks = 1,
+        .log_fd = -1,
+        .end = {.at_unix_ms = 1     }
+    };
+    CLEANUP(free) char *text = run_state_text(&state);
+    CLEANUP(run_state) struct run_state found = read_ok(text);
+    assert_int_equal(found.fsm.state, WL_RUNNING);
+    assert_int_equal(found.fsm.deadline, 0);
+}
+
 static void output_that_is_no_text_is_written_as_text(void **unused)
 {
     (void) unused;
@@ -210,6 +228,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_is_kept),
+        cmocka_unit_test(a_deadline_that_nothing_waits_for_is_dropped),
         cmocka_unit_test(output_that_is_no_text_is_written_as_text),
         cmocka_unit_test(a_state_that_cannot_be_is_refused),
         cmocka_unit_test(one_that_runs_goes_on_running),

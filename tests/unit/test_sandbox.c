@@ -1,5 +1,6 @@
 /* What a sandbox lets in is judged as it was opened. What it holds: tests/system/test_sandbox.py.
  */
+#include "edgible/buf.h"
 #include "edgible/sandbox.h"
 #include "sys_test.h"
 
@@ -89,6 +90,56 @@ static void what_was_opened_is_judged_and_not_what_was_written(void **state)
     }
 }
 
+/* The path of depth folders, made where they are missing. */
+static char *make_deep(int depth)
+{
+    CLEANUP(buf) struct buf path = {0};
+    buf_add_str(&path, root);
+    for (int i = 0; i < depth; i++) {
+        buf_add_str(&path, "/d");
+        assert_true(mkdir(path.data, 0700) == 0 || errno == EEXIST);
+    }
+    return steal_ptr(&path.data);
+}
+
+/* So often in `read` and in `write`: 0, or the code that making a sandbox of it fails with. */
+static int try_many(const char *path, size_t reads, const char *written, size_t writes)
+{
+    CLEANUP(strv) struct strv read = {0};
+    CLEANUP(strv) struct strv write = {0};
+    struct err err = {0};
+    for (size_t i = 0; i < reads; i++) {
+        strv_add(&read, path);
+    }
+    for (size_t i = 0; i < writes; i++) {
+        strv_add(&write, written);
+    }
+    const struct sandbox_request request = {.read = &read, .write = &write};
+    CLEANUP(close_fd) int fd = sandbox_open(&request, &err);
+    assert_true(fd >= 0 || strstr(err.msg, "too many folders") != NULL);
+    return fd >= 0 ? 0 : err.code;
+}
+
+static void what_is_opened_for_its_paths_is_bounded(void **state)
+{
+    (void) state;
+    if (sandbox_version() == 0) {
+        skip();
+    }
+    CLEANUP(free) char *in = xasprintf("%s/in", root);
+    CLEANUP(free) char *deep = make_deep(230);
+    CLEANUP(free) char *link = xasprintf("%s/link", deep);
+    assert_int_equal(symlink(in, link), 0);
+    assert_int_equal(try_many(in, 1000, in, 1000), 0); /* as many as a document may have */
+    assert_int_equal(try_many(deep, 100, in, 100), 0);
+    assert_int_equal(try_many(deep, 1000, in, 1), ERR_SPEC);
+    assert_int_equal(try_many(in, 1, deep, 1000), ERR_SPEC);
+    assert_int_equal(try_many(link, 16, in, 0), 0);
+    assert_int_equal(try_many(link, 20, in, 0), ERR_SPEC);
+    assert_int_equal(try_many(link, 8, in, 1), 0);
+    assert_int_equal(try_many(link, 10, in, 1), ERR_SPEC); /* and what is above each link */
+}
+
 static void what_lacks_is_told(void **state)
 {
     (void) state;
@@ -116,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_opened_is_judged_and_not_what_was_written),
+        cmocka_unit_test(what_is_opened_for_its_paths_is_bounded),
         cmocka_unit_test(what_lacks_is_told),
     };
     return cmocka_run_group_tests(tests, make_stage, clear_stage);

@@ -31,6 +31,8 @@ struct kit {
     unsigned handled, wanted; /* requests */
     unsigned order[CLIENTS];
     size_t answer_len;
+    bool holds; /* answers come later */
+    struct server_request *held;
 };
 
 static int64_t cpu_ns(void)
@@ -51,6 +53,12 @@ static unsigned let_in(void *arg, int fd, const struct server_peer *peer)
 static void answer(void *arg, struct server_request *request)
 {
     struct kit *kit = arg;
+    if (kit->holds) {
+        kit->held = request;
+        kit->handled++;
+        server_hold(request);
+        return;
+    }
     int64_t end = cpu_ns() + (int64_t) BURN_MS * MS;
     while (kit->answer_len == 0 && cpu_ns() < end) {
     }
@@ -239,6 +247,78 @@ static void bodies_are_bounded_together(void **state)
     end(&kit);
 }
 
+static void hold_one(struct kit *kit)
+{
+    static const char text[] = "PUT /1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
+    begin(kit);
+    kit->holds = true;
+    assert_int_equal(send(kit->clients[0], text, sizeof(text) - 1, MSG_NOSIGNAL), sizeof(text) - 1);
+    for (int n = 0; n < 1000 && kit->handled == 0; n++) {
+        run_for(kit, 10);
+    }
+    assert_int_equal(kit->handled, 1);
+}
+
+static void answer_held(struct kit *kit)
+{
+    char *body = strdup("later");
+    assert_non_null(body);
+    server_reply(kit->held, 202, "text/plain", NULL, body, 5);
+}
+
+static void an_answer_can_come_later(void **state)
+{
+    (void) state;
+    struct kit kit;
+    size_t len = 0;
+    hold_one(&kit);
+    char *body = server_request_take_body(kit.held, &len);
+    assert_string_equal(body, "hello");
+    assert_int_equal(len, 5);
+    free(body);
+    /* Others are served meanwhile. */
+    kit.holds = false;
+    ask(&kit, 1);
+    assert_int_equal(status_of(&kit, 1), 200);
+    char text[512] = "";
+    assert_true(recv(kit.clients[0], text, sizeof(text) - 1, 0) < 0 && errno == EAGAIN);
+    answer_held(&kit);
+    assert_int_equal(status_of(&kit, 0), 202);
+    assert_true(recv(kit.clients[0], text, sizeof(text) - 1, 0) > 0);
+    assert_non_null(strstr(text, "\r\n\r\nlater"));
+    /* The connection goes on. */
+    ask(&kit, 0);
+    assert_int_equal(status_of(&kit, 0), 200);
+    end(&kit);
+}
+
+static void an_answer_comes_too_late_for_who_left(void **state)
+{
+    (void) state;
+    struct kit kit;
+    hold_one(&kit);
+    (void) close(kit.clients[0]);
+    kit.clients[0] = -1;
+    run_for(&kit, 10);
+    answer_held(&kit);
+    for (int n = 0; n < 1000 && server_connection_count(kit.server) == CLIENTS; n++) {
+        run_for(&kit, 10);
+    }
+    assert_int_equal(server_connection_count(kit.server), CLIENTS - 1);
+    end(&kit);
+}
+
+static void a_server_ends_before_an_answer(void **state)
+{
+    (void) state;
+    struct kit kit;
+    hold_one(&kit);
+    end(&kit);
+    hold_one(&kit);
+    answer_held(&kit); /* in the turn in which it ends */
+    end(&kit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +326,9 @@ int main(void)
         cmocka_unit_test(a_server_ends_while_requests_wait),
         cmocka_unit_test(answers_that_nobody_reads_are_bounded),
         cmocka_unit_test(bodies_are_bounded_together),
+        cmocka_unit_test(an_answer_can_come_later),
+        cmocka_unit_test(an_answer_comes_too_late_for_who_left),
+        cmocka_unit_test(a_server_ends_before_an_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,6 +130,37 @@ static void two_changes_of_one_file_are_both_done(void **state)
     check(folder, "all.yaml", "# 1\n" DOCUMENT("a") "---\n# 2\n" DOCUMENT("b"));
 }
 
+static void many_changes_of_one_file_leave_the_others_in_it(void **state)
+{
+    const char *folder = *state;
+    CLEANUP(free) char *path = xasprintf("%s/all.yaml", folder);
+    put(folder, "all.yaml",
+        "# 1\n" DOCUMENT("a") "---\n# 2\n" DOCUMENT("b") "--- # 3\n" DOCUMENT("c") "---\n"
+                                                                                   "# 4\n" DOCUMENT(
+                                                                                       "d"));
+    CLEANUP(source_deploy) struct source_deploy *deploy = source_deploy_new(folder);
+    set(deploy, "c", path, NULL);
+    set(deploy, "e", path, "# 5\n" DOCUMENT("e"));
+    set(deploy, "d", path, "# four, which is longer\n" DOCUMENT("d"));
+    set(deploy, "a", path, "# one, which is longer\n" DOCUMENT("a"));
+    assert_int_equal(source_deploy_commit(deploy, NULL), 0);
+    check(folder, "all.yaml",
+          "# one, which is longer\n" DOCUMENT("a") "---\n# 2\n" DOCUMENT(
+              "b") "---\n# four, which is longer\n" DOCUMENT("d") "---\n# 5\n" DOCUMENT("e"));
+}
+
+/* By hand, since the source looked. */
+static void a_file_that_holds_another_by_now_is_not_removed(void **state)
+{
+    const char *folder = *state;
+    CLEANUP(free) char *path = xasprintf("%s/a.yaml", folder);
+    put(folder, "a.yaml", DOCUMENT("other"));
+    CLEANUP(source_deploy) struct source_deploy *deploy = source_deploy_new(folder);
+    set(deploy, "a", path, NULL);
+    assert_int_equal(source_deploy_commit(deploy, NULL), 0);
+    check(folder, "a.yaml", DOCUMENT("other"));
+}
+
 static void a_file_that_somebody_changes_meanwhile_is_a_conflict(void **state)
 {
     const char *folder = *state;
@@ -288,6 +319,10 @@ int main(void)
                                         remove_folder),
         cmocka_unit_test_setup_teardown(two_changes_of_one_file_are_both_done, make_folder,
                                         remove_folder),
+        cmocka_unit_test_setup_teardown(many_changes_of_one_file_leave_the_others_in_it,
+                                        make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_file_that_holds_another_by_now_is_not_removed,
+                                        make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_file_that_somebody_changes_meanwhile_is_a_conflict,
                                         make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(what_cannot_be_cut_safely_is_refused, make_folder,

@@ -159,7 +159,7 @@ static void test_nothing_below_a_bound_is_followed(void **state)
     struct stat st;
     assert_int_equal(stat(in, &st), 0);
     struct trusted_folder folder = {st.st_dev, st.st_ino};
-    const struct trusted_bounds bounds = {&folder, 1};
+    const struct trusted_bounds bounds = {.folders = &folder, .count = 1};
     const struct {
         const char *name, *expected;
         int code;
@@ -433,6 +433,35 @@ static void test_what_others_can_put_there_tells_them_nothing(void **state)
     }
 }
 
+/* In a folder above it others can rename: it may be another one of ours by then. */
+static void test_a_folder_that_can_be_exchanged_is_like_one_of_others(void **state)
+{
+    (void) state;
+    make_folder("above", 0755);
+    make_folder("above/docs", 0755);
+    make_file("above/docs/secret", 0600);
+    make_file("above/docs/all", 0644);
+    make_link("above/docs/link", "secret");
+    make_link("way", "above/docs");
+    static const char *const folders[] = {"above/docs", "above/../above/docs", "way"};
+    for (size_t step = 0; step < 3; step++) {
+        CLEANUP(free) char *above = at("above");
+        bool is_open = step == 1 || (step == 2 && geteuid() == 0);
+        assert_int_equal(chmod(above, step == 1 ? 0757 : 0755), 0);
+        if (is_open && step == 2) {
+            give_away("above");
+        }
+        for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+            int code = is_open ? ERR_SPEC : 0;
+            assert_int_equal(try_to_write(folders[i]), code);
+            assert_int_equal(try_file(folders[i], "secret"), code);
+            /* Behind `..` no link is followed. */
+            assert_int_equal(try_file(folders[i], "link"), i == 1 ? ERR_SPEC : code);
+            assert_int_equal(try_file(folders[i], "all"), 0);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -457,6 +486,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_files_of_a_folder_that_is_ours_are_opened, make_stage,
                                         clear_stage),
         cmocka_unit_test_setup_teardown(test_what_others_can_put_there_tells_them_nothing,
+                                        make_stage, clear_stage),
+        cmocka_unit_test_setup_teardown(test_a_folder_that_can_be_exchanged_is_like_one_of_others,
                                         make_stage, clear_stage),
         cmocka_unit_test_setup_teardown(test_nothing_below_a_bound_is_followed, make_stage,
                                         clear_stage),

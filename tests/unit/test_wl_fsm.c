@@ -52,6 +52,17 @@ static unsigned give(struct rig *rig, enum wl_event event)
     return give_end(rig, event, WL_END_CLEAN);
 }
 
+static void a_start_that_was_put_off_leaves_no_deadline(void **state)
+{
+    (void) state;
+    struct rig rig = new_rig();
+    assert_int_equal(give(&rig, WL_EV_START), WL_DO_SPAWN);
+    rig.fsm.deadline = rig.now; /* the next turn is to spawn it, and the log opens before */
+    assert_int_equal(give(&rig, WL_EV_SPAWNED), 0);
+    assert_int_equal(give(&rig, WL_EV_STARTED), 0);
+    assert_int_equal(rig.fsm.deadline, 0);
+}
+
 static void bring_up(struct rig *rig)
 {
     assert_int_equal(give(rig, WL_EV_START), WL_DO_SPAWN);
@@ -678,6 +689,7 @@ int main(int argc, char **argv)
         return print_table();
     }
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_start_that_was_put_off_leaves_no_deadline),
         cmocka_unit_test(an_unhealthy_one_is_charged_whatever_status_it_ends_with),
         cmocka_unit_test(every_cell_has_a_handler),
         cmocka_unit_test(every_pair_leads_where_it_should),
