@@ -8,11 +8,15 @@ static bool needs_process(enum wl_state state)
     return state == WL_RUNNING || state == WL_STOPPING || state == WL_ENDING || state == WL_KILLING;
 }
 
+static bool needs_deadline(enum wl_state state)
+{
+    return state == WL_STOPPING || state == WL_ENDING || state == WL_KILLING || state == WL_BACKOFF;
+}
+
 bool wl_fsm_uses_deadline(const struct wl_fsm *fsm)
 {
-    bool is_starting = fsm->state == WL_STARTING && !fsm->alive;
-    return is_starting || fsm->state == WL_STOPPING || fsm->state == WL_ENDING ||
-           fsm->state == WL_KILLING || fsm->state == WL_BACKOFF || fsm->state == WL_FAILED;
+    return needs_deadline(fsm->state) || fsm->state == WL_FAILED ||
+           (fsm->state == WL_STARTING && !fsm->alive);
 }
 
 const char *wl_fsm_broken(const struct wl_fsm *fsm)
@@ -26,9 +30,7 @@ const char *wl_fsm_broken(const struct wl_fsm *fsm)
     if (fsm->leader_exited && !fsm->alive) {
         return "an exit without a process";
     }
-    bool needs_deadline = fsm->state == WL_STOPPING || fsm->state == WL_ENDING ||
-                          fsm->state == WL_KILLING || fsm->state == WL_BACKOFF;
-    if (needs_deadline && fsm->deadline == 0) {
+    if (needs_deadline(fsm->state) && fsm->deadline == 0) {
         return "a state without a way out: no deadline";
     }
     if (!wl_fsm_uses_deadline(fsm) && fsm->deadline != 0) {

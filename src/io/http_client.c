@@ -178,7 +178,7 @@ static void end_work(struct http_client *client, int64_t began_ns)
 {
     end_what_is_done(client);
     client->worked_ns += cpu_ns() - began_ns;
-    if (client->worked_ns >= HTTP_TURN_MS * INT64_C(1000000) && !client->is_for_checks) {
+    if (client->worked_ns >= HTTP_TURN_NS && !client->is_for_checks) {
         client->worked_ns = 0;
         client->rest_until = loop_now() + REST_MS;
         loop_io_free(steal_ptr(&client->io));
@@ -194,7 +194,7 @@ static bool on_epoll(void *arg)
     int64_t began_ns = cpu_ns();
     int running = 0;
     int count = 0;
-    while (count < MAX_EVENTS && cpu_ns() - began_ns < HTTP_TURN_MS * INT64_C(1000000) &&
+    while (count < MAX_EVENTS && cpu_ns() - began_ns < HTTP_TURN_NS &&
            epoll_wait(client->epoll_fd, &event, 1, 0) > 0) {
         unsigned flags = event.events;
         int what = ((flags & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0) |

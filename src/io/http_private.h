@@ -50,6 +50,7 @@ int http_tls_setup(const struct http_curl *lib, CURL *curl, const struct http_re
  * what on_data does in that time. */
 #define HTTP_TURN_BYTES (128UL * 1024)
 #define HTTP_TURN_MS 5
+#define HTTP_TURN_NS (HTTP_TURN_MS * INT64_C(1000000))
 
 struct http_transfer {
     const struct http_curl *lib;

@@ -41,10 +41,9 @@ static int create_file(const struct logfile *lf, int dir, int *ret_fd, struct er
  * one that another user made first, to read what is printed; where a policy is in force, content
  * that no agent wrote is refused, too.
  */
-static int check_file(const struct logfile *lf, int fd, const struct stat *st, bool *ret_ours,
-                      struct err *err)
+static int check_file(const struct logfile *lf, int fd, const struct stat *st,
+                      enum logfile_content *ret_content, struct err *err)
 {
-    *ret_ours = logfile_is_ours(lf, fd, st);
     if (st->st_nlink > 1) {
         return err_set(err, ERR_SPEC,
                        "'%s' has a second name (a hard link): remove it, or name another file",
@@ -58,7 +57,8 @@ static int check_file(const struct logfile *lf, int fd, const struct stat *st, b
                        "'%s' belongs to uid %u, and not to root, the agent or the workload's user",
                        lf->path, (unsigned) st->st_uid);
     }
-    if (logfile_judge(lf, fd, st) == LOGFILE_FOREIGN) {
+    *ret_content = logfile_judge(lf, fd, st);
+    if (*ret_content == LOGFILE_FOREIGN) {
         return err_set(err, ERR_SPEC,
                        "'%s' has content that the agent did not write: move it away, or name "
                        "another file",
@@ -99,13 +99,15 @@ static int open_file(const struct logfile *lf, int dir, int *ret_fd, bool *ret_o
     if (!S_ISREG(st.st_mode)) {
         return err_set(err, EINVAL, "'%s' is not a regular file", lf->path);
     }
+    enum logfile_content content = LOGFILE_OWN;
     /* The file may be one that is mounted there by itself. */
-    if (logfile_check_storage(lf, fd, err) < 0 || check_file(lf, fd, &st, ret_ours, err) < 0) {
+    if (logfile_check_storage(lf, fd, err) < 0 || check_file(lf, fd, &st, &content, err) < 0) {
         return -1;
     }
-    if (logfile_judge(lf, fd, &st) == LOGFILE_OTHERS) {
+    if (content == LOGFILE_OTHERS) {
         return leave_to_others(lf, dir, st.st_size == 0, err);
     }
+    *ret_ours = logfile_is_ours(lf, fd, &st); /* before the file is taken */
     if (logfile_take_file(lf, fd, err) < 0) {
         return -1;
     }

@@ -77,12 +77,12 @@ static void begin(struct etcd_intake *intake, struct buf *take_text)
     struct work_params params = {
         .loop = intake->loop, .run = run, .done = on_done, .free_arg = free_job, .arg = job};
     if (job->text.len > SOURCE_READING_SHORT_BYTES) {
-        intake->begun_bytes = job->text.len;
+        size_t len = job->text.len; /* the thread's from here on */
         intake->work = work_start(&params, &err);
         if (intake->work != NULL) {
+            intake->begun_bytes = len;
             return;
         }
-        intake->begun_bytes = 0;
         log_warn("source", "an answer is read without a thread: %s", err.msg);
     }
     run(job);

@@ -44,12 +44,7 @@ void overview_look_free(struct overview_look *look)
     if (look == NULL) {
         return;
     }
-    size_t at = 0;
-    void *value = NULL;
-    while (map_next(look->seen, &at, NULL, &value)) {
-        free(value);
-    }
-    map_free(look->seen);
+    map_free_all(look->seen);
     strv_fini(&look->keys);
     free(look);
 }

@@ -257,13 +257,19 @@ def test_many_starts_updates_and_stops(agent):
     late.check("500 workloads")
 
 
+def deep_folder(agent, **links):
+    """As deep as a path may lead, with links in it."""
+    deep = agent.work / "/".join("d" * 225)
+    deep.mkdir(parents=True)
+    for name, target in links.items():
+        (deep / name).symlink_to(target)
+    return deep
+
+
 def test_paths_through_many_folders(make_agent):
     """As many as a workload may have, of many workloads that start again and again."""
     agent = make_agent()
-    deep = agent.work / "/".join("d" * 225)
-    deep.mkdir(parents=True)
-    (deep / "bin").symlink_to("/usr/bin")
-    (deep / "top").symlink_to(agent._make("data"))
+    deep = deep_folder(agent, bin="/usr/bin", top=agent._make("data"))
     agent.write_config(policy={"commands": ["/usr/bin/**"], "writePaths": [f"{agent.folder}/**"]})
     late = Late(agent.start())
     agent.deploy("app", *(
@@ -331,9 +337,7 @@ def test_many_processes(agent, how):
 def test_sandboxes_of_many_deep_folders(make_agent):
     """At each start and each check: as many as a sandbox may have, and more."""
     agent = make_agent()
-    deep = agent.work / "/".join("d" * 225)
-    deep.mkdir(parents=True)
-    (deep / "link").symlink_to("/usr/bin")
+    deep = deep_folder(agent, link="/usr/bin")
     data = str(agent._make("data"))
     late = Late(agent.start())
     often = {"initialDelay": "100ms", "maxDelay": "100ms", "rapidAfter": "0s"}
@@ -351,9 +355,7 @@ def test_sandboxes_of_many_deep_folders(make_agent):
 def test_checks_in_sandboxes_of_deep_folders(make_agent):
     """Of many workloads, all of which are due again and again."""
     agent = make_agent()
-    deep = agent.work / "/".join("d" * 225)
-    deep.mkdir(parents=True)
-    (deep / "link").symlink_to("/usr/bin")
+    deep = deep_folder(agent, link="/usr/bin")
     data = str(agent._make("data"))
     late = Late(agent.start())
     for n in range(5):

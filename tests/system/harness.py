@@ -444,7 +444,10 @@ class Agent:
 
     def read_log(self, application, workload):
         path = self.log_file(application, workload)
-        return path.read_text(errors="replace") if path.exists() else ""
+        try:
+            return path.read_text(errors="replace")
+        except FileNotFoundError:  # not made yet, or just rotated
+            return ""
 
     def wait_logged(self, application, workload, text):
         """Waits until the workload's log holds the text; returns all of it."""

@@ -448,6 +448,7 @@ def numbers_of(lines):
     return [int(line.split()[1]) for line in lines]
 
 
+@pytest.mark.once
 def test_followers_lose_and_double_nothing_over_rotations(agent, api):
     wide = COUNT.replace("echo line $i", "printf 'line %0180d\\n' $i; sleep 0.001")
     agent.deploy("web", workload("main", sh(wide),
