@@ -36,6 +36,9 @@ struct census;
  * reads once, and keeps; so a thread may take the census and search for the targets it knows, and
  * the loop then searches for those that there are by now, without reading it all again. */
 struct census *census_take(struct err *err);
+/* Of all environments, searches wait for at most 0.5 s (environ(5) is read under a lock that its
+ * process can hold); from now on for at most 50 ms, since the loop searches. */
+void census_hurry(const struct census *census);
 /* Whether it would find so many processes, without a look at them. */
 bool census_is_large(size_t processes);
 void census_free(struct census *census);

@@ -192,7 +192,7 @@ static void on_look(void *arg)
     }
     struct work_params work = {
         .loop = sup->params.loop, .run = run_look, .done = end_look, .free_arg = free, .arg = look};
-    sweep_look(sweep_is_long(), &sup->end_look, &work);
+    sweep_look(&sup->end_look, &work);
 }
 
 void end_sweep_begin(struct supervisor *sup)

@@ -61,6 +61,9 @@ static void find_by_census(struct probe *probe, const struct killtree_target *ta
         if (probe->sup != NULL) {
             sweep_collect_targets(probe->sup, &probe->targets);
         }
+        if (probe->sup != NULL && probe->census != NULL) {
+            census_hurry(probe->census);
+        }
     }
     if (probe->census != NULL) {
         probe->pid_count = killtree_find(probe->census, target, probe->targets.items,
@@ -236,7 +239,7 @@ static void begin_look(const struct supervisor *sup)
                                .done = end_look,
                                .free_arg = free_look,
                                .arg = look};
-    sweep_look(true, &sup->kept->work, &work);
+    sweep_look(&sup->kept->work, &work);
 }
 
 /* NULL: not known. */

@@ -96,7 +96,7 @@ static void kill_old_marks(struct supervisor *sup)
                                .done = end_old_marks,
                                .free_arg = free_old_marks,
                                .arg = marks};
-    sweep_look(sweep_is_long(), &sup->old_marks, &work);
+    sweep_look(&sup->old_marks, &work);
 }
 
 /* Each may take four descriptors. */

@@ -153,11 +153,9 @@ void sweep_collect_targets(const struct supervisor *sup, struct sweep_targets *t
 /* The same with copies of all that the targets point to. */
 void sweep_collect_for_thread(const struct supervisor *sup, struct sweep_targets *t);
 
-/* Whether a look at all processes takes so long that it does not belong into the loop's turn. */
-bool sweep_is_long(void);
-/* Looks on a thread, or, where it is short or no thread can be made, at once. done() is called in
- * any case, and frees the work in *slot, which is NULL where there is no thread. */
-void sweep_look(bool is_long, struct work **slot, const struct work_params *params);
+/* Looks on a thread, or, where none can be made, at once. done() is called in any case, and frees
+ * the work in *slot, which is NULL where there is no thread. */
+void sweep_look(struct work **slot, const struct work_params *params);
 
 void sweep_init(struct supervisor *sup);
 void sweep_fini(struct supervisor *sup);

@@ -14,10 +14,6 @@
 /* Orphans that end are reaped at most this often: each time costs a look at all children. */
 #define ORPHANS_EVERY_MS 200
 
-/* From so many processes on they are looked at on a thread: some 10 ms of work, 50 on a small
- * device. */
-#define MANY_PROCESSES 200
-
 void cleanup_sweep_targets(struct sweep_targets *t)
 {
     free(t->items);
@@ -172,14 +168,9 @@ static void on_child_signal(void *arg)
 /* --- looks ------------------------------------------------------------------------------------
  */
 
-bool sweep_is_long(void)
+void sweep_look(struct work **slot, const struct work_params *params)
 {
-    return census_is_large(MANY_PROCESSES);
-}
-
-void sweep_look(bool is_long, struct work **slot, const struct work_params *params)
-{
-    *slot = is_long ? work_start(params, NULL) : NULL;
+    *slot = work_start(params, NULL);
     if (*slot == NULL) {
         params->run(params->arg);
         params->done(params->arg);
@@ -191,7 +182,7 @@ void sweep_look(bool is_long, struct work **slot, const struct work_params *para
 struct look {
     struct supervisor *sup; /* for the loop's thread */
     struct killtree_orders orders;
-    struct sweep_targets targets; /* on a thread: those there were when it began */
+    struct sweep_targets targets; /* those there were when it began */
     struct census *census;        /* NULL: none was taken */
     struct err err;
 };
@@ -316,6 +307,8 @@ static void end_look(void *arg)
     sup->seen = steal_ptr(&look->census);
     if (sup->seen == NULL) {
         log_warn("supervisor", "cannot look at the processes: %s", look->err.msg);
+    } else {
+        census_hurry(sup->seen);
     }
     /* Those there are now: all that the agent had started when the census was taken. */
     sweep_collect_targets(sup, &sup->seen_targets);
@@ -340,16 +333,13 @@ static void begin_look(struct supervisor *sup)
     look->sup = sup;
     look->orders = sup->orders;
     sup->orders = (struct killtree_orders){0};
-    bool is_long = sweep_is_long();
-    if (is_long) {
-        sweep_collect_for_thread(sup, &look->targets);
-    }
+    sweep_collect_for_thread(sup, &look->targets);
     struct work_params work = {.loop = sup->params.loop,
                                .run = run_look,
                                .done = end_look,
                                .free_arg = free_look,
                                .arg = look};
-    sweep_look(is_long, &sup->look, &work);
+    sweep_look(&sup->look, &work);
 }
 
 /* Moves all requested sweeps to a list of their own: requests made meanwhile wait for the next

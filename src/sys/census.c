@@ -13,8 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* More than ARG_MAX is usual for an environment; the cookie stands near its start. */
-#define ENVIRON_MAX ((size_t) 256 * 1024)
+/* How long one look may wait for environments in all, on a thread and in the loop. */
+#define ENVIRON_WAIT_MS 500
+#define ENVIRON_WAIT_LOOP_MS 50
 #define CGROUP_MAX ((size_t) 16 * 1024)
 /* A parent chain that is longer was torn by the walk. */
 #define CHAIN_MAX 4096
@@ -115,6 +116,8 @@ struct census *census_take(struct err *err)
 {
     CLEANUP(census) struct census *census = xcalloc(1, sizeof(*census));
     census->self = getpid();
+    census->environ_wait_ms = xcalloc(1, sizeof(*census->environ_wait_ms));
+    *census->environ_wait_ms = ENVIRON_WAIT_MS;
     census->proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (census->proc_fd < 0) {
         (void) err_set(err, errno, "open '/proc'");
@@ -152,6 +155,13 @@ bool census_is_large(size_t processes)
     return count >= processes;
 }
 
+void census_hurry(const struct census *census)
+{
+    if (*census->environ_wait_ms > ENVIRON_WAIT_LOOP_MS) {
+        *census->environ_wait_ms = ENVIRON_WAIT_LOOP_MS;
+    }
+}
+
 void census_free(struct census *census)
 {
     if (census == NULL) {
@@ -170,6 +180,7 @@ void census_free(struct census *census)
     if (census->proc_fd >= 0) {
         (void) close(census->proc_fd);
     }
+    free(census->environ_wait_ms);
     free(census->details);
     free(census->procs);
     free(census);
@@ -297,12 +308,13 @@ const struct census_cookie *census_cookie(const struct census *census, size_t po
         details->cookie_state = UNREADABLE;
         size_t len = 0;
         CLEANUP(free) char *data = NULL;
-        /* environ is read out of the memory of the process under its mmap lock, which one that is
-         * stuck in the kernel may hold: reading would get us stuck as well (so did ps(1)). */
-        if (census->procs[position].state != 'D') {
-            data = read_proc_file(census, position, "environ", ENVIRON_MAX, &len);
+        const struct proc_stat *seen = &census->procs[position];
+        struct proc_stat now;
+        if (seen->state != 'D') { /* it may hold the lock */
+            data = proc_read_environ(seen->pid, census->environ_wait_ms, &len);
         }
-        if (data != NULL) {
+        if (data != NULL && proc_stat_at(census->proc_fd, seen->pid, &now) == 0 &&
+            now.start_ticks == seen->start_ticks) {
             parse_cookie(data, len, &details->cookie);
             details->cookie_state = KNOWN;
         }
@@ -315,9 +327,9 @@ static uint64_t read_log_pipe(const struct census *census, pid_t pid, int number
 {
     char path[64];
     char info[64] = "";
-    struct stat st;
     (void) snprintf(path, sizeof(path), "%d/fd/%d", (int) pid, number);
-    if (fstatat(census->proc_fd, path, &st, 0) < 0 || !S_ISFIFO(st.st_mode)) {
+    uint64_t pipe = proc_link_to_pipe(census->proc_fd, path);
+    if (pipe == 0) {
         return 0;
     }
     /* proc_pid_fdinfo(5): "flags:\t" and the open flags in octal. */
@@ -327,7 +339,7 @@ static uint64_t read_log_pipe(const struct census *census, pid_t pid, int number
     const char *flags = n > 0 ? strstr(info, "flags:") : NULL;
     bool is_both =
         flags != NULL && (strtoul(flags + strlen("flags:"), NULL, 8) & O_ACCMODE) == O_RDWR;
-    return is_both ? st.st_ino : 0;
+    return is_both ? pipe : 0;
 }
 
 uint64_t census_log_pipe(const struct census *census, size_t position)

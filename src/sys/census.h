@@ -42,6 +42,7 @@ struct census {
     size_t count;
     struct census_index by[CENSUS_KEY_COUNT];
     struct census_details *details;
+    int64_t *environ_wait_ms; /* what is left of it; owned, as the details are */
 };
 
 /* A run of positions whose key is `value`: census->by[key].order[first] … [first + count - 1]. */

@@ -1,20 +1,17 @@
 #include "edgible/check_mark.h"
 
 #include "census.h"
-#include "edgible/fd.h"
 #include "edgible/mem.h"
 #include "proc_priv.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-/* The mark is among the first variables; a program may have enlarged the rest. */
-#define ENVIRON_MAX ((size_t) 256 * 1024)
+/* The loop waits for it. */
+#define ENVIRON_WAIT_MS 50
 /* What is killed can have forked a moment before. */
 #define ROUNDS 4
 #define OLD_MAX 256
@@ -27,14 +24,10 @@ void check_mark_format(int64_t number, char buf[CHECK_MARK_BYTES])
 int64_t check_mark_of(pid_t child)
 {
     static const char name[] = CHECK_MARK_NAME "=";
-    char path[32];
+    int64_t wait_ms = ENVIRON_WAIT_MS;
     size_t len = 0;
-    CLEANUP(free) char *data = NULL;
-    (void) snprintf(path, sizeof(path), "/proc/%d/environ", (int) child);
-    if (fd_read_file(AT_FDCWD, path, ENVIRON_MAX, &data, &len, NULL) < 0) {
-        return -1;
-    }
-    for (const char *at = data; at < data + len; at += strlen(at) + 1) {
+    CLEANUP(free) char *data = proc_read_environ(child, &wait_ms, &len);
+    for (const char *at = data; data != NULL && at < data + len; at += strlen(at) + 1) {
         if (strncmp(at, name, sizeof(name) - 1) == 0) {
             char *end = NULL;
             long agent = strtol(at + sizeof(name) - 1, &end, 10);

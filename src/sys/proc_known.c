@@ -110,64 +110,50 @@ bool proc_has_execed(pid_t pid)
     return proc_read_stat(pid, &stat, NULL) == 0 && (stat.flags & FORKED_NO_EXEC) == 0;
 }
 
-/* The device that all pipes are on. */
-static int read_pipe_device(dev_t *ret_dev)
+uint64_t proc_link_to_pipe(int dirfd, const char *name)
 {
-    int ends[2];
-    struct stat st;
-    if (pipe2(ends, O_CLOEXEC) < 0) {
-        return -1;
-    }
-    int rc = fstat(ends[0], &st);
-    (void) close(ends[0]);
-    (void) close(ends[1]);
-    *ret_dev = st.st_dev;
-    return rc;
-}
-
-static bool is_pipe(const struct stat *st, dev_t device, uint64_t inode)
-{
-    return S_ISFIFO(st->st_mode) && st->st_dev == device && st->st_ino == inode;
+    static const char start[] = "pipe:[";
+    char text[64];
+    ssize_t n = readlinkat(dirfd, name, text, sizeof(text) - 1);
+    text[n > 0 ? n : 0] = '\0';
+    return strncmp(text, start, sizeof(start) - 1) == 0
+               ? strtoull(text + sizeof(start) - 1, NULL, 10)
+               : 0;
 }
 
 /* The pipe, or -1 with ENOENT where that descriptor is something else. What is looked at is what is
  * opened, and the process may exchange its descriptors all the time: to open a device, a terminal
  * or a FIFO has effects. */
-static int try_fd(int fds_dir, const char *name, dev_t device, uint64_t inode)
+static int try_fd(int fds_dir, const char *name, uint64_t inode)
 {
-    struct stat st;
     char path[32];
-    CLEANUP(close_fd) int found = openat(fds_dir, name, O_PATH | O_CLOEXEC);
-    if (found < 0 || fstat(found, &st) < 0) {
-        return -1;
-    }
-    if (!is_pipe(&st, device, inode)) {
+    if (proc_link_to_pipe(fds_dir, name) != inode) {
         errno = ENOENT;
         return -1;
     }
+    CLEANUP(close_fd) int found = openat(fds_dir, name, O_PATH | O_CLOEXEC);
     (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", found);
-    return open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (found >= 0 && proc_link_to_pipe(AT_FDCWD, path) != inode) {
+        errno = ENOENT;
+        return -1;
+    }
+    return found >= 0 ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
 }
 
 int proc_reopen_pipe(pid_t pid, uint64_t inode, struct err *err)
 {
     char path[32];
-    dev_t device = 0;
     (void) snprintf(path, sizeof(path), "/proc/%d/fd", (int) pid);
     DIR *dir = opendir(path);
-    if (dir == NULL || read_pipe_device(&device) < 0) {
-        int cause = errno;
-        if (dir != NULL) {
-            (void) closedir(dir);
-        }
-        return err_set(err, cause, "look at the descriptors of process %d", (int) pid);
+    if (dir == NULL) {
+        return err_set(err, errno, "look at the descriptors of process %d", (int) pid);
     }
-    int fd = try_fd(dirfd(dir), "1", device, inode);
-    fd = fd >= 0 ? fd : try_fd(dirfd(dir), "2", device, inode);
+    int fd = try_fd(dirfd(dir), "1", inode);
+    fd = fd >= 0 ? fd : try_fd(dirfd(dir), "2", inode);
     const struct dirent *entry = NULL;
     for (int i = 0; fd < 0 && i < FDS_MAX && (entry = readdir(dir)) != NULL; i++) {
         if (entry->d_name[0] != '.') {
-            fd = try_fd(dirfd(dir), entry->d_name, device, inode);
+            fd = try_fd(dirfd(dir), entry->d_name, inode);
         }
     }
     (void) closedir(dir);

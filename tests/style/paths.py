@@ -61,15 +61,15 @@ ALLOWED = {
     "src/sys/statedir.c": "fchmod fd_make_dirs open openat renameat renameat2 unlinkat",
     # --- /proc, /sys and /dev ---
     "src/io/pump_pipe.c": "open",
-    "src/sys/census.c": "fstatat open openat opendir stat",
+    "src/sys/census.c": "open openat opendir stat",
     "src/sys/cgroup.c": "faccessat fd_read_file getxattr mkdirat open openat unlinkat",
-    "src/sys/check_mark.c": "fd_read_file",
     "src/sys/host.c": "fd_read_file statvfs",
     "src/sys/net_ports.c": "fopen opendir readlinkat stat",
     "src/sys/oom.c": "fd_read_file open",
     "src/sys/peer.c": "fd_read_file",
     "src/sys/proc.c": "fd_read_file open openat opendir",
-    "src/sys/proc_known.c": "fd_read_file open openat opendir stat",
+    "src/sys/proc_environ.c": "open",
+    "src/sys/proc_known.c": "fd_read_file open openat opendir readlinkat stat",
     "src/sys/proc_usage.c": "fd_read_file open opendir",
     "src/sys/spawn.c": "fd_read_file",
     # --- What the caller names ---

@@ -273,22 +273,22 @@ static int play_log_pipe(void)
     struct workload neighbour;
     struct workload workload;
     pid_t orphan = 0;
-    struct stat pipe = {0};
-    char own[] = "/tmp/edgible-pipe-XXXXXX";
-    CHECK(mkdtemp(own) != NULL);
-    CLEANUP(free) char *path = xasprintf("%s/pipe", own);
-    CHECK(mkfifo(path, 0600) == 0 && stat(path, &pipe) == 0);
+    struct stat st = {0};
+    int ends[2];
+    CHECK(pipe2(ends, O_CLOEXEC) == 0 && fstat(ends[0], &st) == 0);
+    CLEANUP(free) char *path = xasprintf("/proc/%d/fd/%d", (int) getpid(), ends[1]);
     CHECK(start_sleeper(&neighbour, "two") == 0);
     stage_output = path;
     CHECK(start_workload(&workload, "one", "/usr/bin/setsid", args, -1) == 0);
     stage_output = "/dev/null";
     CHECK(EVENTUALLY(read_pids(&workload, &orphan, 1) == 0));
     (void) await_exit(workload.process.pidfd);
-    workload.target.log_pipe = pipe.st_ino;
+    workload.target.log_pipe = st.st_ino;
     struct killtree_target both[] = {neighbour.target, workload.target};
     CHECK(find(&workload, both, 2, NULL, 0) == 1);
     CHECK(find(&neighbour, both, 2, NULL, 0) == 1);
-    CHECK(remove_tree(own) == 0);
+    (void) close(ends[0]);
+    (void) close(ends[1]);
     return 0;
 }
 
