@@ -39,8 +39,6 @@ struct census *census_take(struct err *err);
 /* Of all environments, searches wait for at most 0.5 s (environ(5) is read under a lock that its
  * process can hold); from now on for at most 50 ms, since the loop searches. */
 void census_hurry(const struct census *census);
-/* Whether it would find so many processes, without a look at them. */
-bool census_is_large(size_t processes);
 void census_free(struct census *census);
 DEFINE_CLEANUP(census, struct census, census_free)
 

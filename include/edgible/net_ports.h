@@ -25,12 +25,19 @@ void net_ports_free(struct net_ports *ports);
 DEFINE_CLEANUP(net_ports, struct net_ports, net_ports_free)
 
 /*
- * True where one of the processes listens there. cgroup_id is the id of the cgroup v2 that the
- * processes are in, 0 where there is none: a socket made in it (INET_DIAG_CGROUP_ID, Linux 5.9) is
- * theirs without a look at /proc. Processes of another network namespace are asked through
- * /proc/PID/net.
+ * Whose ports are asked for: processes (borrowed), and the id of the cgroup v2 that they are in, 0
+ * where there is none: a socket made in it (INET_DIAG_CGROUP_ID, Linux 5.9) is theirs without a
+ * look at /proc. What /proc tells is read once for all questions, up to a bound. Processes of
+ * another network namespace are asked through /proc/PID/net.
  */
-bool net_ports_has(struct net_ports *ports, enum net_protocol protocol, uint16_t port,
-                   uint64_t cgroup_id, const pid_t *pids, size_t pid_count);
+struct net_owner;
+struct net_owner *net_owner_new(uint64_t cgroup_id, const pid_t *pids, size_t pid_count);
+void net_owner_free(struct net_owner *owner);
+DEFINE_CLEANUP(net_owner, struct net_owner, net_owner_free)
+
+/* 1: one of them listens there; 0: none does; -1: they have more open than is looked at. Takes up
+ * to some 0.2 s the first time, so ask on a thread. */
+int net_ports_has(const struct net_ports *ports, enum net_protocol protocol, uint16_t port,
+                  struct net_owner *owner);
 
 #endif

@@ -11,33 +11,21 @@
 #include "edgible/source.h"
 #include "edgible/supervisor.h"
 
-struct overview_look;
+struct probe;
 
 /* All borrowed. */
 struct overview {
     const struct config *config;
     const struct reconcile *reconcile;
     const struct supervisor *supervisor;
-    const struct source *source;      /* NULL: none just now */
-    const struct overview_look *look; /* NULL: one is taken inside the calls below */
+    const struct source *source; /* NULL: none just now */
+    const struct probe *probe;   /* what the system alone tells; NULL: nothing of it */
 };
 
-/* What costs a look at the system, and is only done when asked for. */
-enum { OVERVIEW_PORTS = 1 << 0, OVERVIEW_RESOURCES = 1 << 1 };
-/* The opposite: of a workload its status, reason, process, restarts and uptime alone. */
-enum { OVERVIEW_BRIEF = 1 << 2 };
+/* Of a workload its status, reason, process, restarts and uptime alone. */
+enum { OVERVIEW_BRIEF = 1 << 0 };
 /* Of each application one error, and of all a hundred. */
-enum { OVERVIEW_FEW_ERRORS = 1 << 3 };
-
-/*
- * That look, in turns of the loop: it takes some 0.1 ms a workload. application: of that alone,
- * NULL: of all.
- */
-struct overview_look *overview_look_new(const struct supervisor *sup, const char *application,
-                                        unsigned what);
-void overview_look_free(struct overview_look *look);
-/* One turn's worth; true where all is looked at. */
-bool overview_look_go_on(struct overview_look *look, const struct supervisor *sup);
+enum { OVERVIEW_FEW_ERRORS = 1 << 1 };
 
 struct device_report {
     struct app_report *apps; /* by name */

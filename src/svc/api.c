@@ -155,7 +155,7 @@ struct overview api_overview(const struct api *api)
         .reconcile = api->params.reconcile,
         .supervisor = api->params.supervisor,
         .source = api->source,
-        .look = api->look,
+        .probe = api->seen,
     };
 }
 

@@ -1,84 +1,104 @@
-/* Answers that take a look at the system for each of many workloads: in turns, one after the other.
- */
+/* Answers that take a look at the system: one look for all requests that wait for it. */
 #include "api_private.h"
 
 #include <stdlib.h>
 
-/* So many are looked at in a few milliseconds. */
-#define FEW 100
-
-struct look {
-    struct list link; /* in api.looks */
+struct waiting {
+    struct list link; /* in api.asking, then in api.asked */
     struct api_call call;
     unsigned what;
     api_fn *run;
-    struct overview_look *look; /* NULL: it has not begun */
-    bool is_over;
 };
 
-static void free_look(struct look *l)
+static struct waiting *first_of(const struct list *list)
 {
-    list_remove(&l->link);
-    overview_look_free(l->look);
-    free(l->call.args[0]);
-    free(l);
+    return list_entry(list->next, struct waiting, link);
 }
 
-/* The application that is asked for, by its name; else all, which does as well. */
-static void begin(const struct api *api, struct look *l)
+static void free_waiting(struct waiting *w)
+{
+    list_remove(&w->link);
+    free(w->call.args[0]);
+    free(w);
+}
+
+static void on_seen(void *arg)
+{
+    struct api *api = arg;
+    loop_timer_arm(api->answer_timer, 0);
+}
+
+/* The application that is asked for alone, by its name; NULL: all, which does as well. */
+static const char *only_application(const struct api *api)
 {
     struct reconcile_app app;
-    const char *name = l->call.args[0];
-    bool is_name = name != NULL && reconcile_find_app(api->params.reconcile, name, &app);
-    l->look = overview_look_new(api->params.supervisor, is_name ? name : NULL, l->what);
+    const char *name = first_of(&api->asking)->call.args[0];
+    bool is_alone = api->asking.next == api->asking.prev;
+    return is_alone && name != NULL && reconcile_find_app(api->params.reconcile, name, &app) ? name
+                                                                                             : NULL;
 }
 
+static void begin(struct api *api)
+{
+    const char *application = only_application(api);
+    unsigned what = 0;
+    while (!list_is_empty(&api->asking)) {
+        struct waiting *w = first_of(&api->asking);
+        what |= w->what;
+        list_remove(&w->link);
+        list_add_tail(&api->asked, &w->link);
+    }
+    probe_start(&api->probe, api->params.supervisor, application, what, on_seen, api);
+}
+
+/* One answer a turn. */
 static void on_timer(void *arg)
 {
     struct api *api = arg;
-    struct look *l = list_entry(api->looks.next, struct look, link);
-    if (l->look == NULL) {
-        begin(api, l);
+    struct waiting *w = first_of(&api->asked);
+    api->seen = api->probe;
+    w->run(api, &w->call);
+    api->seen = NULL;
+    free_waiting(w);
+    if (!list_is_empty(&api->asked)) {
+        loop_timer_arm(api->answer_timer, 0);
+        return;
     }
-    if (!l->is_over) {
-        l->is_over = overview_look_go_on(l->look, api->params.supervisor);
-    } else { /* in a turn of its own */
-        api->look = l->look;
-        l->run(api, &l->call);
-        api->look = NULL;
-        free_look(l);
-    }
-    if (!list_is_empty(&api->looks)) {
-        loop_timer_arm(api->look_timer, 0);
+    probe_free(steal_ptr(&api->probe));
+    if (!list_is_empty(&api->asking)) {
+        begin(api);
     }
 }
 
 void api_look(struct api *api, const struct api_call *call, unsigned what, api_fn *run)
 {
-    if (supervisor_workload_count(api->params.supervisor) <= FEW) {
-        run(api, call);
-        return;
-    }
-    struct look *l = xcalloc(1, sizeof(*l));
-    l->call.request = call->request;
-    l->call.args[0] = xstrdup_or_null(call->args[0]);
-    l->what = what;
-    l->run = run;
-    list_add_tail(&api->looks, &l->link);
+    struct waiting *w = xcalloc(1, sizeof(*w));
+    w->call.request = call->request;
+    w->call.args[0] = xstrdup_or_null(call->args[0]);
+    w->what = what;
+    w->run = run;
+    list_add_tail(&api->asking, &w->link);
     server_hold(call->request);
-    loop_timer_arm(api->look_timer, 0);
+    if (api->probe == NULL) {
+        begin(api);
+    }
 }
 
 void api_looks_init(struct api *api)
 {
-    list_init(&api->looks);
-    api->look_timer = loop_timer_new(api->params.loop, on_timer, api);
+    list_init(&api->asking);
+    list_init(&api->asked);
+    api->answer_timer = loop_timer_new(api->params.loop, on_timer, api);
 }
 
 void api_looks_fini(struct api *api)
 {
-    list_each (it, &api->looks) {
-        free_look(list_entry(it, struct look, link));
+    list_each (it, &api->asking) {
+        free_waiting(list_entry(it, struct waiting, link));
     }
-    loop_timer_free(api->look_timer);
+    list_each (it, &api->asked) {
+        free_waiting(list_entry(it, struct waiting, link));
+    }
+    probe_free(api->probe);
+    loop_timer_free(api->answer_timer);
 }

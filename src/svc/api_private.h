@@ -11,6 +11,7 @@
 #include "edgible/json_doc.h"
 #include "edgible/list.h"
 #include "edgible/server.h"
+#include "probe.h"
 
 struct api {
     struct api_params params;
@@ -18,10 +19,12 @@ struct api {
     struct server *server;
     gid_t group; /* who else may use it; (gid_t) -1: nobody */
     struct list log_streams;
-    struct list looks; /* at many workloads; the first is under way */
-    struct loop_timer *look_timer;
-    const struct overview_look *look; /* for the answer that is made; NULL: none */
-    struct list deploys;              /* the first is under way, the others wait for their turn */
+    struct list asking;  /* requests that wait for the next look at the system */
+    struct list asked;   /* those that wait for the one that is under way, or for their answer */
+    struct probe *probe; /* it; NULL: none is under way */
+    struct loop_timer *answer_timer;
+    const struct probe *seen; /* for the answer that is made; NULL: nothing */
+    struct list deploys;      /* the first is under way, the others wait for their turn */
     struct loop_timer *deploy_timer;
     struct events_watch *watch;
     mono_ms started_at;
@@ -37,7 +40,7 @@ struct api_call {
 typedef void api_fn(struct api *api, const struct api_call *call);
 
 /* api_look.c */
-/* Answers by run(), at once or, where there are many workloads to look at, once that is done. */
+/* Answers by run(), once the system was looked at for it (PROBE_PORTS, PROBE_RESOURCES). */
 void api_look(struct api *api, const struct api_call *call, unsigned what, api_fn *run);
 void api_looks_init(struct api *api);
 /* The server has ended. */

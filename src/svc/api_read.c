@@ -225,7 +225,7 @@ static void reply_applications(struct api *api, const struct api_call *call)
 {
     CLEANUP(device_report) struct device_report device = {0};
     struct overview view = api_overview(api);
-    overview_take(&view, OVERVIEW_PORTS | OVERVIEW_RESOURCES, &device);
+    overview_take(&view, 0, &device);
     CLEANUP(json) struct json *array = json_array();
     for (size_t i = 0; i < device.count; i++) {
         json_add(array, app_report_json(&device.apps[i]));
@@ -235,13 +235,13 @@ static void reply_applications(struct api *api, const struct api_call *call)
 
 void api_get_applications(struct api *api, const struct api_call *call)
 {
-    api_look(api, call, OVERVIEW_PORTS | OVERVIEW_RESOURCES, reply_applications);
+    api_look(api, call, PROBE_PORTS | PROBE_RESOURCES, reply_applications);
 }
 
 static void reply_application(struct api *api, const struct api_call *call)
 {
     CLEANUP(app_report) struct app_report app = {0};
-    if (api_find_app(api, call, OVERVIEW_PORTS | OVERVIEW_RESOURCES, &app)) {
+    if (api_find_app(api, call, 0, &app)) {
         CLEANUP(json) struct json *json = app_report_json(&app);
         api_reply_json(call, 200, json);
     }
@@ -249,13 +249,13 @@ static void reply_application(struct api *api, const struct api_call *call)
 
 void api_get_application(struct api *api, const struct api_call *call)
 {
-    api_look(api, call, OVERVIEW_PORTS | OVERVIEW_RESOURCES, reply_application);
+    api_look(api, call, PROBE_PORTS | PROBE_RESOURCES, reply_application);
 }
 
 static void reply_why(struct api *api, const struct api_call *call)
 {
     CLEANUP(app_report) struct app_report app = {0};
-    if (api_find_app(api, call, OVERVIEW_PORTS, &app)) {
+    if (api_find_app(api, call, 0, &app)) {
         CLEANUP(json) struct json *json = why_json(&app, events_store(api->params.events));
         api_reply_json(call, 200, json);
     }
@@ -263,14 +263,14 @@ static void reply_why(struct api *api, const struct api_call *call)
 
 void api_get_why(struct api *api, const struct api_call *call)
 {
-    api_look(api, call, OVERVIEW_PORTS, reply_why);
+    api_look(api, call, PROBE_PORTS, reply_why);
 }
 
 static void reply_metrics(struct api *api, const struct api_call *call)
 {
     CLEANUP(device_report) struct device_report device = {0};
     struct overview view = api_overview(api);
-    overview_take(&view, OVERVIEW_RESOURCES, &device);
+    overview_take(&view, 0, &device);
     struct metrics_params params = {
         .loop = api->params.loop,
         .device = &device,
@@ -288,5 +288,5 @@ static void reply_metrics(struct api *api, const struct api_call *call)
 
 void api_get_metrics(struct api *api, const struct api_call *call)
 {
-    api_look(api, call, OVERVIEW_RESOURCES, reply_metrics);
+    api_look(api, call, PROBE_RESOURCES, reply_metrics);
 }

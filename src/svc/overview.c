@@ -1,19 +1,18 @@
+#include "edgible/overview.h"
+
 #include "edgible/crypto.h"
 #include "edgible/map.h"
 #include "edgible/workload.h"
-#include "overview_private.h"
 #include "probe.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* One look. */
 #define FEW_ERRORS 100 /* of all applications together */
 
 struct taking {
     const struct overview *view;
     unsigned what;
-    struct probe *probe;
     struct device_report *device;
     struct map *by_name; /* name → index + 1, as a pointer */
     size_t cap;
@@ -37,25 +36,12 @@ char *overview_app_id(const struct config *config, const struct app_spec *app, c
 /* --- workloads ----------------------------------------------------------------------------------
  */
 
-void overview_fill_from_system(struct probe *probe, unsigned what, const struct workload *w,
-                               struct workload_report *report)
-{
-    if ((what & OVERVIEW_PORTS) != 0) {
-        probe_fill_ports(probe, w, report);
-    }
-    if ((what & OVERVIEW_RESOURCES) != 0) {
-        probe_fill_resources(probe, w, report);
-    }
-}
-
 static void fill_workload(const struct taking *t, const struct workload *w,
                           struct workload_report *report)
 {
     workload_fill_report(w, (t->what & OVERVIEW_BRIEF) != 0, report);
-    if (t->view->look != NULL) {
-        overview_fill_from_look(t->view->look, workload_application(w), report);
-    } else {
-        overview_fill_from_system(t->probe, t->what, w, report);
+    if (t->view->probe != NULL) {
+        probe_fill(t->view->probe, w, report);
     }
 }
 
@@ -234,10 +220,8 @@ static int compare_apps(const void *a, const void *b)
 
 void overview_take(const struct overview *view, unsigned what, struct device_report *report)
 {
-    CLEANUP(probe) struct probe *probe = probe_new(view->supervisor);
     CLEANUP(map) struct map *by_name = map_new();
-    struct taking t = {
-        .view = view, .what = what, .probe = probe, .device = report, .by_name = by_name};
+    struct taking t = {.view = view, .what = what, .device = report, .by_name = by_name};
     reconcile_each_app(view->reconcile, take_app, &t);
     if (view->source != NULL) {
         source_each_problem(view->source, take_problem, &t);
@@ -329,11 +313,9 @@ bool overview_take_app(const struct overview *view, const char *id, unsigned wha
     if (name == NULL) {
         return false;
     }
-    CLEANUP(probe) struct probe *probe = probe_new(view->supervisor);
     CLEANUP(map) struct map *by_name = map_new();
     CLEANUP(device_report) struct device_report device = {0};
-    struct taking t = {
-        .view = view, .what = what, .probe = probe, .device = &device, .by_name = by_name};
+    struct taking t = {.view = view, .what = what, .device = &device, .by_name = by_name};
     struct reconcile_app app;
     struct only only = {.taking = &t, .name = name};
     if (reconcile_find_app(view->reconcile, name, &app)) {

@@ -2,6 +2,7 @@
 
 #include "edgible/cgroup.h"
 #include "edgible/killtree.h"
+#include "edgible/map.h"
 #include "edgible/net_ports.h"
 #include "edgible/proc_usage.h"
 #include "supervisor_private.h"
@@ -10,106 +11,131 @@
 #include <string.h>
 
 #define PIDS_MAX 4096
-/* From so many processes on they are looked at on a thread, some 30 ms of work before, and what is
- * told is what the last look saw. */
-#define MANY_PROCESSES 800
-/* A question begins the next look where the last is older, and is not answered by an older one. */
-#define FRESH_MS 1000
-#define STALE_MS 120000
+#define LOOK_MS 2000
 
-struct probe {
-    const struct supervisor *sup; /* NULL on a thread */
-    struct census *census;        /* taken when first needed, as are the rest */
-    bool census_failed;
-    bool is_long; /* so that what is kept is told */
-    struct sweep_targets targets;
-    struct net_ports *ports;
-    bool ports_failed;
-    pid_t pids_of; /* whose the pids are: a leader */
-    pid_t pids[PIDS_MAX];
-    size_t pid_count;
+struct seen_port {
+    enum net_protocol protocol;
+    uint16_t number;
+    int listens; /* -1: not known */
 };
 
-static void fini(struct probe *probe)
+/* Of one workload. */
+struct seen {
+    size_t target; /* its place among them */
+    bool has_usage;
+    struct proc_usage usage;
+    size_t port_count;
+    struct seen_port ports[];
+};
+
+/* What the thread works on. */
+struct look {
+    struct probe *probe; /* for the loop's thread */
+    unsigned what;
+    struct sweep_targets targets;
+    struct map *seen;      /* "application/workload" → struct seen; owned */
+    struct census *census; /* taken when first needed, as are the ports */
+    struct net_ports *ports;
+    bool census_failed, ports_failed;
+    size_t next; /* of the targets, while workloads are added in their order */
+};
+
+struct probe {
+    probe_fn *done;
+    void *arg;
+    struct work *work; /* NULL: no thread could be made */
+    struct look *look; /* the work's; owned where there is none */
+};
+
+static void free_look(void *arg)
 {
-    census_free(probe->census);
-    net_ports_free(probe->ports);
-    cleanup_sweep_targets(&probe->targets);
+    struct look *look = arg;
+    map_free_all(look->seen);
+    census_free(look->census);
+    net_ports_free(look->ports);
+    cleanup_sweep_targets(&look->targets);
+    free(look);
 }
 
-struct probe *probe_new(const struct supervisor *sup)
-{
-    struct probe *probe = xcalloc(1, sizeof(*probe));
-    probe->sup = sup;
-    probe->is_long = census_is_large(MANY_PROCESSES);
-    return probe;
-}
-
-void probe_free(struct probe *probe)
-{
-    if (probe != NULL) {
-        fini(probe);
-        free(probe);
-    }
-}
-
-static void find_by_census(struct probe *probe, const struct killtree_target *target)
-{
-    if (probe->census == NULL && !probe->census_failed) {
-        probe->census = census_take(NULL);
-        probe->census_failed = probe->census == NULL;
-        if (probe->sup != NULL) {
-            sweep_collect_targets(probe->sup, &probe->targets);
-        }
-        if (probe->sup != NULL && probe->census != NULL) {
-            census_hurry(probe->census);
-        }
-    }
-    if (probe->census != NULL) {
-        probe->pid_count = killtree_find(probe->census, target, probe->targets.items,
-                                         probe->targets.count, probe->pids, PIDS_MAX);
-    }
-}
+/* --- on the thread -------------------------------------------------------------------------------
+ */
 
 /* The cgroup tells exactly; without one the processes are looked for. */
-static void find_pids(struct probe *probe, const struct killtree_target *target)
+static size_t find_pids(struct look *look, const struct killtree_target *target, pid_t *pids)
 {
-    if (probe->pids_of == target->leader) {
-        return;
-    }
-    probe->pids_of = target->leader;
-    probe->pid_count = 0;
     if (target->cgroups != NULL) {
-        probe->pid_count = cgroup_list_pids(target->cgroups, target->cgroup, probe->pids, PIDS_MAX);
-    } else {
-        find_by_census(probe, target);
+        size_t count = cgroup_list_pids(target->cgroups, target->cgroup, pids, PIDS_MAX);
+        return count < PIDS_MAX ? count : PIDS_MAX;
     }
+    if (look->census == NULL && !look->census_failed) {
+        look->census = census_take(NULL);
+        look->census_failed = look->census == NULL;
+    }
+    return look->census == NULL ? 0
+                                : killtree_find(look->census, target, look->targets.items,
+                                                look->targets.count, pids, PIDS_MAX);
 }
 
-/* -1: not known. */
-static int listens(struct probe *probe, const struct killtree_target *target, enum net_protocol how,
-                   uint16_t port)
+static struct proc_usage measure(const struct killtree_target *target, const pid_t *pids,
+                                 size_t count)
 {
-    if (probe->ports == NULL && !probe->ports_failed) {
-        probe->ports = net_ports_take(NULL);
-        probe->ports_failed = probe->ports == NULL;
-    }
-    if (probe->ports == NULL) {
-        return -1;
-    }
-    find_pids(probe, target);
-    uint64_t id = target->cgroups != NULL ? cgroup_id(target->cgroups, target->cgroup) : 0;
-    return net_ports_has(probe->ports, how, port, id, probe->pids, probe->pid_count) ? 1 : 0;
-}
-
-static struct proc_usage measure(struct probe *probe, const struct killtree_target *target)
-{
-    find_pids(probe, target);
-    struct proc_usage usage = proc_usage_read(probe->pids, probe->pid_count);
+    struct proc_usage usage = proc_usage_read(pids, count);
     int64_t cpu_ms =
         target->cgroups != NULL ? cgroup_read_cpu_ms(target->cgroups, target->cgroup) : -1;
     usage.cpu_ms = cpu_ms >= 0 ? (uint64_t) cpu_ms : usage.cpu_ms;
     return usage;
+}
+
+static void ask_ports(struct look *look, const struct killtree_target *target, const pid_t *pids,
+                      size_t count, struct seen *seen)
+{
+    if (look->ports == NULL && !look->ports_failed) {
+        look->ports = net_ports_take(NULL);
+        look->ports_failed = look->ports == NULL;
+    }
+    if (look->ports == NULL) {
+        return;
+    }
+    uint64_t id = target->cgroups != NULL ? cgroup_id(target->cgroups, target->cgroup) : 0;
+    CLEANUP(net_owner) struct net_owner *owner = net_owner_new(id, pids, count);
+    for (size_t i = 0; i < seen->port_count; i++) {
+        struct seen_port *port = &seen->ports[i];
+        port->listens = net_ports_has(look->ports, port->protocol, port->number, owner);
+    }
+}
+
+static void look_at(struct look *look, struct seen *seen)
+{
+    const struct killtree_target *target = &look->targets.items[seen->target];
+    CLEANUP(free) pid_t *pids = xcalloc(PIDS_MAX, sizeof(*pids));
+    size_t count = find_pids(look, target, pids);
+    if ((look->what & PROBE_RESOURCES) != 0) {
+        seen->usage = measure(target, pids, count);
+        seen->has_usage = true;
+    }
+    if (seen->port_count > 0) {
+        ask_ports(look, target, pids, count, seen);
+    }
+}
+
+static void run_look(void *arg)
+{
+    struct look *look = arg;
+    mono_ms until = loop_now() + LOOK_MS;
+    size_t at = 0;
+    void *seen = NULL;
+    while (loop_now() < until && map_next(look->seen, &at, NULL, &seen)) {
+        look_at(look, seen);
+    }
+}
+
+/* --- in the loop ---------------------------------------------------------------------------------
+ */
+
+static void end_look(void *arg)
+{
+    const struct look *look = arg;
+    look->probe->done(look->probe->arg);
 }
 
 static enum net_protocol protocol_of(const struct port_spec *spec)
@@ -117,199 +143,112 @@ static enum net_protocol protocol_of(const struct port_spec *spec)
     return strcmp(spec->protocol, "udp") == 0 ? NET_UDP : NET_TCP;
 }
 
-/* --- where there are many processes ------------------------------------------------------------
- */
-
-struct probed_port {
-    enum net_protocol protocol;
-    uint16_t number;
-    int listens;
-};
-
-/* What the last look saw of a workload. */
-struct probed {
-    pid_t leader;
-    uint64_t start_ticks;
-    struct proc_usage usage;
-    struct probed_port *ports; /* owned */
-    size_t port_count;
-};
-
-struct probe_kept {
-    struct work *work; /* the look that is under way; NULL: none */
-    struct probed *items;
-    size_t count;
-    mono_ms at; /* of these; 0: there was none */
-};
-
-struct probe_look {
-    struct probe_kept *kept; /* for the loop's thread */
-    struct probe probe;
-    struct probed *items; /* owned; one for each target */
-};
-
-static void free_items(struct probed *items, size_t count)
+static char *key_of(const struct workload *w)
 {
-    for (size_t i = 0; items != NULL && i < count; i++) {
-        free(items[i].ports);
+    return xasprintf("%s/%s", workload_application(w), workload_spec(w)->name);
+}
+
+/* The place of its first process among the targets; as many as there are: it has none. */
+static size_t find_target(struct look *look, const struct workload *w)
+{
+    size_t i = look->next;
+    if (workload_pid(w) == 0) {
+        return look->targets.count;
     }
-    free(items);
-}
-
-struct probe_kept *probe_kept_new(void)
-{
-    return xcalloc(1, sizeof(struct probe_kept));
-}
-
-void probe_kept_free(struct probe_kept *kept)
-{
-    work_free(kept->work);
-    free_items(kept->items, kept->count);
-    free(kept);
-}
-
-static void free_look(void *arg)
-{
-    struct probe_look *look = arg;
-    free_items(look->items, look->probe.targets.count);
-    fini(&look->probe);
-    free(look);
-}
-
-static void run_look(void *arg)
-{
-    struct probe_look *look = arg;
-    for (size_t i = 0; i < look->probe.targets.count; i++) {
-        const struct killtree_target *target = &look->probe.targets.items[i];
-        struct probed *item = &look->items[i];
-        item->usage = measure(&look->probe, target);
-        for (size_t k = 0; k < item->port_count; k++) {
-            item->ports[k].listens =
-                listens(&look->probe, target, item->ports[k].protocol, item->ports[k].number);
-        }
+    while (i < look->targets.count && look->targets.items[i].leader != workload_pid(w)) {
+        i++;
     }
+    look->next = i < look->targets.count ? i + 1 : look->next;
+    return i;
 }
 
-static void end_look(void *arg)
+static void add_workload(void *arg, const struct workload *w)
 {
-    struct probe_look *look = arg;
-    struct probe_kept *kept = look->kept;
-    free_items(kept->items, kept->count);
-    kept->items = steal_ptr(&look->items);
-    kept->count = look->probe.targets.count;
-    kept->at = loop_now();
-    work_free(steal_ptr(&kept->work));
+    struct look *look = arg;
+    const struct workload_spec *spec = workload_spec(w);
+    size_t target = find_target(look, w);
+    size_t ports = (look->what & PROBE_PORTS) != 0 ? spec->port_count : 0;
+    if (target == look->targets.count || (ports == 0 && (look->what & PROBE_RESOURCES) == 0)) {
+        return;
+    }
+    struct seen *seen = xcalloc(1, sizeof(*seen) + ports * sizeof(*seen->ports));
+    seen->target = target;
+    seen->port_count = ports;
+    for (size_t i = 0; i < ports; i++) {
+        seen->ports[i] = (struct seen_port){.protocol = protocol_of(&spec->ports[i]),
+                                            .number = (uint16_t) spec->ports[i].container_port,
+                                            .listens = -1};
+    }
+    CLEANUP(free) char *key = key_of(w);
+    map_put(look->seen, key, seen);
 }
 
-static void note_ports(struct probe_look *look, const struct workload *workload)
+void probe_start(struct probe **slot, const struct supervisor *sup, const char *application,
+                 unsigned what, probe_fn *done, void *arg)
 {
-    const struct workload_spec *spec = workload_spec(workload);
-    for (size_t i = 0; i < look->probe.targets.count; i++) {
-        struct probed *item = &look->items[i];
-        if (item->leader == workload_pid(workload)) {
-            item->ports = xcalloc(spec->port_count, sizeof(*item->ports));
-            item->port_count = spec->port_count;
-            for (size_t k = 0; k < spec->port_count; k++) {
-                item->ports[k].protocol = protocol_of(&spec->ports[k]);
-                item->ports[k].number = (uint16_t) spec->ports[k].container_port;
-            }
-        }
-    }
-}
-
-static void begin_look(const struct supervisor *sup)
-{
-    struct probe_look *look = xcalloc(1, sizeof(*look));
-    struct sweep_targets *t = &look->probe.targets;
-    look->kept = sup->kept;
-    sweep_collect_for_thread(sup, t);
-    look->items = xcalloc(t->count, sizeof(*look->items));
-    for (size_t i = 0; i < t->count; i++) {
-        look->items[i].leader = t->items[i].leader;
-        look->items[i].start_ticks = t->items[i].start_ticks;
-    }
-    list_each (it, &sup->members) {
-        const struct workload *w = list_entry(it, struct member, link)->workload;
-        if (workload_pid(w) != 0 && workload_spec(w)->port_count > 0) {
-            note_ports(look, w);
-        }
-    }
+    struct look *look = xcalloc(1, sizeof(*look));
+    struct probe *probe = xcalloc(1, sizeof(*probe));
+    *slot = probe;
+    probe->done = done;
+    probe->arg = arg;
+    probe->look = look;
+    look->probe = probe;
+    look->what = what;
+    look->seen = map_new();
+    sweep_collect_for_thread(sup, &look->targets);
+    supervisor_each(sup, application, add_workload, look);
     struct work_params work = {.loop = sup->params.loop,
                                .run = run_look,
                                .done = end_look,
                                .free_arg = free_look,
                                .arg = look};
-    sweep_look(&sup->kept->work, &work);
+    probe->work = work_start(&work, NULL);
+    if (probe->work == NULL) {
+        run_look(look);
+        done(arg);
+    }
 }
 
-/* NULL: not known. */
-static const struct probed *find_probed(const struct probe *probe, const struct workload *workload)
+void probe_free(struct probe *probe)
 {
-    const struct probe_kept *kept = probe->sup->kept;
-    struct killtree_target target;
-    if (!workload_kill_target(workload, &target)) {
-        return NULL;
-    }
-    mono_ms age = loop_now() - kept->at;
-    bool has_any = kept->at != 0;
-    if (kept->work == NULL && (!has_any || age >= FRESH_MS)) {
-        begin_look(probe->sup);
-    }
-    for (size_t i = 0; has_any && age < STALE_MS && i < kept->count; i++) {
-        if (kept->items[i].leader == target.leader &&
-            kept->items[i].start_ticks == target.start_ticks) {
-            return &kept->items[i];
-        }
-    }
-    return NULL;
-}
-
-static int has_listened(const struct probed *seen, const struct port_spec *spec)
-{
-    for (size_t i = 0; seen != NULL && i < seen->port_count; i++) {
-        if (seen->ports[i].protocol == protocol_of(spec) &&
-            seen->ports[i].number == (uint16_t) spec->container_port) {
-            return seen->ports[i].listens;
-        }
-    }
-    return -1;
-}
-
-/* --- what is asked ------------------------------------------------------------------------------
- */
-
-void probe_fill_ports(struct probe *probe, const struct workload *workload,
-                      struct workload_report *report)
-{
-    struct killtree_target target;
-    if (report->port_count == 0 || report->pid == 0 || !workload_kill_target(workload, &target)) {
+    if (probe == NULL) {
         return;
     }
-    const struct probed *seen = probe->is_long ? find_probed(probe, workload) : NULL;
-    for (size_t i = 0; i < report->port_count; i++) {
+    if (probe->work != NULL) {
+        work_free(probe->work);
+    } else {
+        free_look(probe->look);
+    }
+    free(probe);
+}
+
+static const struct seen *find_seen(const struct look *look, const struct workload *w)
+{
+    struct killtree_target now;
+    CLEANUP(free) char *key = key_of(w);
+    const struct seen *seen = map_get(look->seen, key);
+    const struct killtree_target *was = seen != NULL ? &look->targets.items[seen->target] : NULL;
+    bool is_same = was != NULL && workload_kill_target(w, &now) && now.leader == was->leader &&
+                   now.start_ticks == was->start_ticks;
+    return is_same ? seen : NULL;
+}
+
+void probe_fill(const struct probe *probe, const struct workload *w, struct workload_report *report)
+{
+    const struct seen *seen = find_seen(probe->look, w);
+    if (seen == NULL || report->pid == 0) {
+        return;
+    }
+    report->has_resources = seen->has_usage;
+    report->processes = (int64_t) seen->usage.processes;
+    report->memory_bytes = (int64_t) seen->usage.memory_bytes;
+    report->cpu_ms = (int64_t) seen->usage.cpu_ms;
+    for (size_t i = 0; i < report->port_count && i < seen->port_count; i++) {
         struct port_report *port = &report->ports[i];
-        int answer = probe->is_long ? has_listened(seen, port->spec)
-                                    : listens(probe, &target, protocol_of(port->spec),
-                                              (uint16_t) port->spec->container_port);
-        port->is_known = answer >= 0;
-        port->listening = answer > 0;
+        if (protocol_of(port->spec) == seen->ports[i].protocol &&
+            (uint16_t) port->spec->container_port == seen->ports[i].number) {
+            port->is_known = seen->ports[i].listens >= 0;
+            port->listening = seen->ports[i].listens > 0;
+        }
     }
-}
-
-void probe_fill_resources(struct probe *probe, const struct workload *workload,
-                          struct workload_report *report)
-{
-    struct killtree_target target;
-    if (report->pid == 0 || !workload_kill_target(workload, &target)) {
-        return;
-    }
-    const struct probed *seen = probe->is_long ? find_probed(probe, workload) : NULL;
-    if (probe->is_long && seen == NULL) {
-        return;
-    }
-    struct proc_usage usage = seen != NULL ? seen->usage : measure(probe, &target);
-    report->has_resources = true;
-    report->processes = (int64_t) usage.processes;
-    report->memory_bytes = (int64_t) usage.memory_bytes;
-    report->cpu_ms = (int64_t) usage.cpu_ms;
 }

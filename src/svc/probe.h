@@ -1,7 +1,7 @@
 /*
- * probe: looks at the system for reports: who listens on workloads' ports, what they use. One look
- * at the sockets and one at the processes serve all workloads. Where there are many processes, a
- * thread looks, and a report tells what the last look saw: nothing where there was none lately.
+ * probe: one look at the system for what it alone tells of workloads: who listens on their ports,
+ * and what they use. A thread looks, since it takes as long as workloads have processes and open
+ * files.
  */
 #ifndef EDGIBLE_PROBE_H
 #define EDGIBLE_PROBE_H
@@ -9,20 +9,22 @@
 #include "edgible/report.h"
 #include "edgible/supervisor.h"
 
+enum { PROBE_PORTS = 1 << 0, PROBE_RESOURCES = 1 << 1 };
+
 struct probe;
+typedef void probe_fn(void *arg);
 
-struct probe *probe_new(const struct supervisor *sup);
+/*
+ * Sets *slot and looks: at the workloads of that application, NULL: at all. done() is called once,
+ * on the loop's thread: later, or before this returns where no thread can be made. Looks for 2 s at
+ * the most, and tells nothing of the rest.
+ */
+void probe_start(struct probe **slot, const struct supervisor *sup, const char *application,
+                 unsigned what, probe_fn *done, void *arg);
+/* At any time, also in done(), which is not called after it. */
 void probe_free(struct probe *probe);
-DEFINE_CLEANUP(probe, struct probe, probe_free)
-
-/* What the looks of a supervisor saw. */
-struct probe_kept;
-struct probe_kept *probe_kept_new(void);
-void probe_kept_free(struct probe_kept *kept);
-
-void probe_fill_ports(struct probe *probe, const struct workload *workload,
-                      struct workload_report *report);
-void probe_fill_resources(struct probe *probe, const struct workload *workload,
-                          struct workload_report *report);
+/* After done(). Adds what was seen of the workload; nothing where it has another process by now. */
+void probe_fill(const struct probe *probe, const struct workload *workload,
+                struct workload_report *report);
 
 #endif

@@ -4,6 +4,7 @@
 #include "edgible/host.h"
 #include "edgible/link_fsm.h"
 #include "edgible/log.h"
+#include "probe.h"
 #include "reporter_backlog.h"
 
 #include <stdlib.h>
@@ -24,6 +25,7 @@ struct reporter {
     struct loop_timer *timer;
     struct events_watch *watch;
     struct backlog *backlog;
+    struct probe *probe; /* the look for the report that is under way; NULL: none */
     int64_t started_unix_ms, applied_unix_ms; /* 0: nothing was applied yet */
     char *etag;
     int64_t sequence;
@@ -94,14 +96,14 @@ static struct json *app_json(const struct app_report *app, enum form form)
 
 static void add_applications(const struct reporter *r, enum form form, struct json *json)
 {
-    unsigned what = form == FORM_FULL ? OVERVIEW_PORTS | OVERVIEW_RESOURCES
-                                      : OVERVIEW_BRIEF | OVERVIEW_FEW_ERRORS;
+    unsigned what = form == FORM_FULL ? 0 : OVERVIEW_BRIEF | OVERVIEW_FEW_ERRORS;
     const struct source_params *source = r->params.source;
     struct overview view = {
         .config = source->config,
         .reconcile = source->reconcile,
         .supervisor = source->supervisor,
         .source = r->params.self,
+        .probe = form == FORM_FULL ? r->probe : NULL,
     };
     CLEANUP(device_report) struct device_report device = {0};
     overview_take(&view, what, &device);
@@ -157,6 +159,14 @@ static void plan(struct reporter *r, mono_ms at)
     loop_timer_arm(r->timer, at);
 }
 
+static void on_seen(void *arg)
+{
+    struct reporter *r = arg;
+    CLEANUP(free) char *text = make_text(r);
+    probe_free(steal_ptr(&r->probe));
+    r->params.send(r->params.arg, text, strlen(text));
+}
+
 static void on_timer(void *arg)
 {
     struct reporter *r = arg;
@@ -168,8 +178,8 @@ static void on_timer(void *arg)
     r->is_dirty = false;
     r->sent_at = loop_now();
     r->due = -1;
-    CLEANUP(free) char *text = make_text(r);
-    r->params.send(r->params.arg, text, strlen(text));
+    probe_start(&r->probe, r->params.source->supervisor, NULL, PROBE_PORTS | PROBE_RESOURCES,
+                on_seen, r);
 }
 
 static bool is_held_back(const struct reporter *r)
@@ -316,6 +326,7 @@ void reporter_free(struct reporter *r)
 {
     if (r != NULL) {
         events_unwatch(r->watch);
+        probe_free(r->probe);
         backlog_free(r->backlog);
         loop_timer_free(r->timer);
         free(r->etag);

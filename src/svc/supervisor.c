@@ -6,7 +6,6 @@
 #include "edgible/log.h"
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
-#include "probe.h"
 #include "supervisor_private.h"
 
 #include <assert.h>
@@ -133,7 +132,6 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     list_init(&sup->members);
     list_init(&sup->sweeps);
     list_init(&sup->swept);
-    sup->kept = probe_kept_new();
     sup->by_key = map_new();
     sup->pump_async = loop_async_new(params->loop, on_pump_events, sup);
     sup->pump = pump_new(params->journal_dir, workload_policy_paths(params->policy), on_pump_notify,
@@ -185,7 +183,6 @@ void supervisor_free(struct supervisor *sup)
         supervisor_abandon(sup); /* those that were given up */
     }
     assert(list_is_empty(&sup->members));
-    probe_kept_free(sup->kept);
     work_free(sup->old_marks);
     sweep_fini(sup);
     end_sweep_fini(sup);

@@ -92,7 +92,6 @@ struct supervisor {
     struct sweep_targets seen_targets;
     struct killtree_orders orders; /* for the next look to send */
     struct loop_share sweep_share, reap_share;
-    struct probe_kept *kept; /* owned */
     struct loop_timer *sweep_timer;
     struct loop_timer *orphan_timer;
     struct loop_signal *child_signal;

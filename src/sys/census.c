@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* How long one look may wait for environments in all, on a thread and in the loop. */
@@ -134,25 +133,6 @@ struct census *census_take(struct err *err)
     }
     census->details = xcalloc(census->count, sizeof(*census->details));
     return steal_ptr(&census);
-}
-
-bool census_is_large(size_t processes)
-{
-    struct stat st;
-    /* The kernel counts the processes of all PID namespaces among the links of /proc. */
-    if (stat("/proc", &st) == 0 && (size_t) st.st_nlink < processes) {
-        return false;
-    }
-    DIR *dir = opendir("/proc");
-    size_t count = 0;
-    const struct dirent *entry = NULL;
-    while (dir != NULL && count < processes && (entry = readdir(dir)) != NULL) {
-        count += proc_parse_pid(entry->d_name) > 0 ? 1 : 0;
-    }
-    if (dir != NULL) {
-        (void) closedir(dir);
-    }
-    return count >= processes;
 }
 
 void census_hurry(const struct census *census)

@@ -4,7 +4,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
@@ -21,7 +20,8 @@
 #define DIAG_CGROUP_ID 21
 #define STATE_LISTEN 10 /* TCP_LISTEN of the kernel's net/tcp_states.h */
 #define SOCKETS_MAX 1000000
-#define FDS_MAX 4096
+/* So many descriptors, and lines of socket tables, are looked at for one owner: some 0.1 s. */
+#define LOOKS_MAX 65536
 #define DUMP_TRIES 4
 #define BUFFER_BYTES (32UL * 1024)
 
@@ -195,6 +195,13 @@ static int compare_sockets(const void *a, const void *b)
     return (x->port > y->port) - (x->port < y->port);
 }
 
+static void sort(struct net_ports *ports)
+{
+    if (ports->count > 0) {
+        qsort(ports->sockets, ports->count, sizeof(*ports->sockets), compare_sockets);
+    }
+}
+
 static ino_t namespace_of(const char *path)
 {
     struct stat st;
@@ -217,9 +224,7 @@ struct net_ports *net_ports_take(struct err *err)
         (void) err_set(err, cause.code, "%s", cause.msg);
         return NULL;
     }
-    if (ports->count > 0) {
-        qsort(ports->sockets, ports->count, sizeof(*ports->sockets), compare_sockets);
-    }
+    sort(ports);
     ports->own_namespace = namespace_of("/proc/self/ns/net");
     return steal_ptr(&ports);
 }
@@ -235,40 +240,86 @@ void net_ports_free(struct net_ports *ports)
 /* --- who has it ----------------------------------------------------------------------------------
  */
 
-/* 1: it has that socket open; 0: not; -1: it cannot be asked. */
-static int has_open(pid_t pid, uint64_t inode)
+struct net_owner {
+    uint64_t cgroup_id;
+    const pid_t *pids;
+    size_t pid_count;
+    int left; /* looks */
+    bool has_begun, has_walked;
+    bool any_asked;              /* some process told of its descriptors */
+    struct net_ports *elsewhere; /* of its own network namespace; NULL: it has none */
+    uint64_t *inodes;            /* of the sockets that are open; sorted */
+    size_t count, cap;
+};
+
+struct net_owner *net_owner_new(uint64_t cgroup_id, const pid_t *pids, size_t pid_count)
 {
-    char path[64];
-    char wanted[48];
-    int len = snprintf(wanted, sizeof(wanted), "socket:[%" PRIu64 "]", inode);
-    (void) snprintf(path, sizeof(path), "/proc/%d/fd", (int) pid);
-    DIR *dir = opendir(path);
-    int found = dir != NULL ? 0 : -1;
-    int left = FDS_MAX;
-    for (struct dirent *entry = dir != NULL ? readdir(dir) : NULL;
-         entry != NULL && found == 0 && left > 0; entry = readdir(dir), left--) {
-        char target[64];
-        ssize_t n = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target));
-        found = n == len && memcmp(target, wanted, (size_t) n) == 0 ? 1 : 0;
-    }
-    if (dir != NULL) {
-        (void) closedir(dir);
-    }
-    return found;
+    struct net_owner *owner = xcalloc(1, sizeof(*owner));
+    owner->cgroup_id = cgroup_id;
+    owner->pids = pids;
+    owner->pid_count = pid_count;
+    owner->left = LOOKS_MAX;
+    return owner;
 }
 
-/* With if_unknown where none of them can be asked. */
-static bool any_has_open(const pid_t *pids, size_t count, uint64_t inode, bool if_unknown)
+void net_owner_free(struct net_owner *owner)
 {
-    bool any_asked = false;
-    for (size_t i = 0; i < count; i++) {
-        int found = has_open(pids[i], inode);
-        if (found > 0) {
-            return true;
-        }
-        any_asked = any_asked || found == 0;
+    if (owner != NULL) {
+        net_ports_free(owner->elsewhere);
+        free(owner->inodes);
+        free(owner);
     }
-    return !any_asked && count > 0 && if_unknown;
+}
+
+static int compare_inodes(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *) a;
+    uint64_t y = *(const uint64_t *) b;
+    return (x > y) - (x < y);
+}
+
+static void add_inode(struct net_owner *owner, uint64_t inode)
+{
+    if (owner->count == owner->cap) {
+        owner->cap = owner->cap == 0 ? 16 : 2 * owner->cap;
+        owner->inodes = xrealloc(owner->inodes, owner->cap, sizeof(*owner->inodes));
+    }
+    owner->inodes[owner->count++] = inode;
+}
+
+static void walk_descriptors(struct net_owner *owner, pid_t pid)
+{
+    static const char start[] = "socket:[";
+    char path[64];
+    (void) snprintf(path, sizeof(path), "/proc/%d/fd", (int) pid);
+    DIR *dir = opendir(path);
+    if (dir == NULL) {
+        return;
+    }
+    owner->any_asked = true;
+    const struct dirent *entry = NULL;
+    while (owner->left > 0 && (entry = readdir(dir)) != NULL) {
+        char target[64];
+        ssize_t n = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
+        target[n > 0 ? n : 0] = '\0';
+        if (strncmp(target, start, sizeof(start) - 1) == 0) {
+            add_inode(owner, strtoull(target + sizeof(start) - 1, NULL, 10));
+        }
+        owner->left--;
+    }
+    (void) closedir(dir);
+}
+
+static void walk(struct net_owner *owner)
+{
+    owner->has_walked = true;
+    for (size_t i = 0; i < owner->pid_count && owner->left > 0; i++) {
+        owner->left--;
+        walk_descriptors(owner, owner->pids[i]);
+    }
+    if (owner->count > 0) {
+        qsort(owner->inodes, owner->count, sizeof(*owner->inodes), compare_inodes);
+    }
 }
 
 /* The n-th word of a line, from 0; NULL where there are fewer. */
@@ -284,8 +335,7 @@ static const char *word_at(const char *line, int n)
 
 /* One line of /proc/PID/net/tcp, "0: 0100007F:1F90 00000000:0000 0A …": the port listened on, and
  * the socket's inode. */
-static bool parse_line(const char *line, enum net_protocol protocol, uint16_t *ret_port,
-                       uint64_t *ret_inode)
+static bool parse_line(const char *line, enum net_protocol protocol, struct port_socket *ret)
 {
     const char *local = word_at(line, 1);
     const char *state = word_at(line, 3);
@@ -295,86 +345,106 @@ static bool parse_line(const char *line, enum net_protocol protocol, uint16_t *r
         (protocol == NET_TCP && strtoul(state, NULL, 16) != STATE_LISTEN)) {
         return false;
     }
-    *ret_port = (uint16_t) strtoul(colon + 1, NULL, 16);
-    *ret_inode = strtoull(inode, NULL, 10);
+    *ret = (struct port_socket){.protocol = protocol,
+                                .port = (uint16_t) strtoul(colon + 1, NULL, 16),
+                                .inode = strtoull(inode, NULL, 10)};
     return true;
 }
 
-static bool listens_in(const char *path, enum net_protocol protocol, uint16_t port,
-                       const pid_t *pids, size_t count)
+static void read_table(struct net_owner *owner, const char *name, enum net_protocol protocol)
 {
-    FILE *file = fopen(path, "re");
+    char path[64];
     char line[512];
-    bool found = false;
-    for (size_t i = 0;
-         file != NULL && !found && i < SOCKETS_MAX && fgets(line, sizeof(line), file) != NULL;
-         i++) {
-        uint16_t at = 0;
-        uint64_t inode = 0;
-        found = parse_line(line, protocol, &at, &inode) && at == port &&
-                any_has_open(pids, count, inode, true);
+    (void) snprintf(path, sizeof(path), "/proc/%d/net/%s", (int) owner->pids[0], name);
+    FILE *file = fopen(path, "re");
+    while (file != NULL && owner->left > 0 && fgets(line, sizeof(line), file) != NULL) {
+        struct port_socket socket;
+        if (parse_line(line, protocol, &socket)) {
+            add_socket(owner->elsewhere, &socket);
+        }
+        owner->left--;
     }
     if (file != NULL) {
         (void) fclose(file);
     }
-    return found;
 }
 
-static bool listens_elsewhere(enum net_protocol protocol, uint16_t port, const pid_t *pids,
-                              size_t count)
-{
-    static const char *const tables[][2] = {
-        [NET_TCP] = {"tcp", "tcp6"},
-        [NET_UDP] = {"udp", "udp6"},
-    };
-    for (int i = 0; i < 2; i++) {
-        char path[64];
-        (void) snprintf(path, sizeof(path), "/proc/%d/net/%s", (int) pids[0], tables[protocol][i]);
-        if (listens_in(path, protocol, port, pids, count)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool is_elsewhere(const struct net_ports *ports, const pid_t *pids, size_t count)
+static bool is_elsewhere(const struct net_ports *ports, const struct net_owner *owner)
 {
     char path[64];
     ino_t found = 0;
-    if (count > 0) {
-        (void) snprintf(path, sizeof(path), "/proc/%d/ns/net", (int) pids[0]);
+    if (owner->pid_count > 0) {
+        (void) snprintf(path, sizeof(path), "/proc/%d/ns/net", (int) owner->pids[0]);
         found = namespace_of(path);
     }
     return found != 0 && ports->own_namespace != 0 && found != ports->own_namespace;
 }
 
-bool net_ports_has(struct net_ports *ports, enum net_protocol protocol, uint16_t port,
-                   uint64_t cgroup_id, const pid_t *pids, size_t pid_count)
+/* Once for all its ports. */
+static void begin(const struct net_ports *ports, struct net_owner *owner)
 {
-    if (is_elsewhere(ports, pids, pid_count)) {
-        return listens_elsewhere(protocol, port, pids, pid_count);
+    owner->has_begun = true;
+    if (is_elsewhere(ports, owner)) {
+        owner->elsewhere = xcalloc(1, sizeof(*owner->elsewhere));
+        read_table(owner, "tcp", NET_TCP);
+        read_table(owner, "tcp6", NET_TCP);
+        read_table(owner, "udp", NET_UDP);
+        read_table(owner, "udp6", NET_UDP);
+        sort(owner->elsewhere);
     }
-    struct port_socket wanted = {.protocol = protocol, .port = port};
+}
+
+/* The first of those on that port; *ret_count: how many there are. */
+static const struct port_socket *find_run(const struct net_ports *ports,
+                                          const struct port_socket *wanted, size_t *ret_count)
+{
     const struct port_socket *end = ports->sockets + ports->count;
-    const struct port_socket *first =
-        ports->count > 0
-            ? bsearch(&wanted, ports->sockets, ports->count, sizeof(wanted), compare_sockets)
-            : NULL;
-    if (first == NULL) {
-        return false;
+    const struct port_socket *first = NULL;
+    if (ports->count > 0) {
+        first = bsearch(wanted, ports->sockets, ports->count, sizeof(*wanted), compare_sockets);
     }
-    while (first > ports->sockets && compare_sockets(first - 1, &wanted) == 0) {
+    while (first != NULL && first > ports->sockets && compare_sockets(first - 1, wanted) == 0) {
         first--;
     }
-    for (const struct port_socket *s = first; s < end && compare_sockets(s, &wanted) == 0; s++) {
-        if (cgroup_id != 0 && s->cgroup_id == cgroup_id) {
-            return true;
+    *ret_count = 0;
+    while (first != NULL && first + *ret_count < end &&
+           compare_sockets(first + *ret_count, wanted) == 0) {
+        ++*ret_count;
+    }
+    return first;
+}
+
+static bool is_open(const struct net_owner *owner, uint64_t inode)
+{
+    return owner->count > 0 &&
+           bsearch(&inode, owner->inodes, owner->count, sizeof(inode), compare_inodes) != NULL;
+}
+
+int net_ports_has(const struct net_ports *ports, enum net_protocol protocol, uint16_t port,
+                  struct net_owner *owner)
+{
+    if (!owner->has_begun) {
+        begin(ports, owner);
+    }
+    const struct port_socket wanted = {.protocol = protocol, .port = port};
+    size_t count = 0;
+    const struct port_socket *run =
+        find_run(owner->elsewhere != NULL ? owner->elsewhere : ports, &wanted, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (owner->cgroup_id != 0 && run[i].cgroup_id == owner->cgroup_id) {
+            return 1;
         }
     }
-    for (const struct port_socket *s = first; s < end && compare_sockets(s, &wanted) == 0; s++) {
-        if (any_has_open(pids, pid_count, s->inode, false)) {
-            return true;
+    if (count > 0 && !owner->has_walked) {
+        walk(owner);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (is_open(owner, run[i].inode)) {
+            return 1;
         }
     }
-    return false;
+    if (count > 0 && owner->elsewhere != NULL && !owner->any_asked) {
+        return 1; /* who listens in a namespace of its own, and cannot be asked */
+    }
+    return owner->left > 0 ? 0 : -1;
 }

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,8 +35,11 @@ static int open_port(int family, int type, bool listens, uint16_t *ret_port)
 static bool has(enum net_protocol protocol, uint16_t port, pid_t pid)
 {
     CLEANUP(net_ports) struct net_ports *ports = net_ports_take(NULL);
+    CLEANUP(net_owner) struct net_owner *owner = net_owner_new(0, &pid, 1);
     assert_non_null(ports);
-    return net_ports_has(ports, protocol, port, 0, &pid, 1);
+    int answer = net_ports_has(ports, protocol, port, owner);
+    assert_true(answer >= 0);
+    return answer > 0;
 }
 
 static void own_listeners_of_every_kind_are_found(void **state)
@@ -79,10 +83,42 @@ static void many_sockets_are_told_apart(void **state)
     }
     CLEANUP(net_ports) struct net_ports *all = net_ports_take(NULL);
     pid_t pid = getpid();
+    CLEANUP(net_owner) struct net_owner *owner = net_owner_new(0, &pid, 1);
     for (size_t i = 0; i < ARRAY_LEN(ports); i++) {
-        assert_true(net_ports_has(all, NET_TCP, ports[i], 0, &pid, 1));
+        assert_int_equal(net_ports_has(all, NET_TCP, ports[i], owner), 1);
         (void) close(fds[i]);
     }
+}
+
+/* One walk for all questions, and up to a bound. */
+static void more_descriptors_than_are_looked_at_are_not_known(void **state)
+{
+    (void) state;
+    uint16_t port = 0;
+    int others = open_port(AF_INET, SOCK_DGRAM, false, &port);
+    pid_t child = fork();
+    if (child == 0) {
+        (void) close(others);
+        for (int i = 0; i < 500; i++) {
+            (void) !dup(STDERR_FILENO);
+        }
+        (void) raise(SIGSTOP);
+        _exit(0);
+    }
+    int status = 0;
+    pid_t many[200];
+    assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+    for (size_t i = 0; i < ARRAY_LEN(many); i++) {
+        many[i] = child;
+    }
+    CLEANUP(net_ports) struct net_ports *ports = net_ports_take(NULL);
+    CLEANUP(net_owner) struct net_owner *few = net_owner_new(0, many, 1);
+    CLEANUP(net_owner) struct net_owner *all = net_owner_new(0, many, ARRAY_LEN(many));
+    assert_int_equal(net_ports_has(ports, NET_UDP, port, few), 0);
+    assert_int_equal(net_ports_has(ports, NET_UDP, port, all), -1);
+    (void) kill(child, SIGKILL);
+    (void) waitpid(child, &status, 0);
+    (void) close(others);
 }
 
 /* A child in a network namespace of its own listens there; 2: it may not make one. */
@@ -156,6 +192,7 @@ int main(void)
         cmocka_unit_test(own_listeners_of_every_kind_are_found),
         cmocka_unit_test(one_that_is_bound_and_does_not_listen_is_none),
         cmocka_unit_test(many_sockets_are_told_apart),
+        cmocka_unit_test(more_descriptors_than_are_looked_at_are_not_known),
         cmocka_unit_test(another_network_namespace_is_asked_too),
         cmocka_unit_test(what_processes_use_is_summed),
         cmocka_unit_test(this_process_tells_of_itself),
