@@ -22,7 +22,7 @@ sys.path.insert(0, str(SYSTEM))
 from api import Answer, Api, Connection  # noqa: E402
 from conftest import *  # noqa: E402,F401,F403
 from control_plane import Authority, ControlPlane  # noqa: E402
-from harness import SLEEP, helper, is_alive, wait_for, workload  # noqa: E402
+from harness import SLEEP, helper, is_alive, python, wait_for, workload  # noqa: E402
 from stream import EtcdStream  # noqa: E402
 
 pytestmark = pytest.mark.once
@@ -279,6 +279,55 @@ def test_paths_through_many_folders(make_agent):
         for n in range(100)))
     late.wait(lambda: late.events("started") >= 300, "300 starts")
     late.check("100 workloads of deep paths")
+
+
+SOCKETS = """
+import os, socket, sys, time
+kept = []
+for _ in range(int(sys.argv[2])):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    s.bind(("127.0.0.1", int(sys.argv[1])))
+    kept.append(s)
+null = os.open("/dev/null", os.O_RDONLY)
+for _ in range(int(sys.argv[3])):
+    os.dup(null)
+for _ in range(int(sys.argv[4])):
+    if os.fork() == 0:
+        break
+print("ready", flush=True)
+time.sleep(100000)
+"""
+
+
+def test_many_sockets_and_descriptors(agent):
+    """One workload has many sockets on a port that another, of many descriptors, says it has."""
+    late = Late(agent)
+    ports = [{"name": f"p{n}", "containerPort": 40404, "protocol": "udp"} for n in range(10)]
+    agent.run("sockets", workload("main", [*python(SOCKETS), "40404", "900", "0", "0"]))
+    agent.run("files", workload("main", [*python(SOCKETS), "40404", "0", "900", "30"], ports=ports))
+    agent.wait_logged("sockets", "main", "ready")
+    agent.wait(lambda: agent.read_log("files", "main").count("ready") == 31, "all of them")
+    for _ in range(3):
+        [told] = late.api.get("/v1/applications/files")["workloads"]
+        assert told["resources"]["processes"] == 31
+        assert [port["listening"] for port in told["ports"]] == [False] * 10
+    late.check("900 sockets on a port, and 28,000 descriptors beside")
+
+
+def test_many_ports_are_reported_in_short(make_agent):
+    ports = "[" + ",".join(f"{{name: p{n}, containerPort: {n + 1}}}" for n in range(150)) + "]"
+    workloads = "".join(
+        f"  - {{name: w{n}, type: managed-process, command: [/usr/bin/sleep, '1000'], "
+        f"ports: {'&p ' + ports if n == 0 else '*p'}}}\n" for n in range(60))
+    agent = make_agent()
+    with ControlPlane(agent.device) as plane:
+        plane.set_text(document("app", workloads))
+        agent.write_config(controlPlane={"https": {"url": plane.url, "pollInterval": "1s"}})
+        agent.start()
+        report = plane.wait_report(lambda r: r["applications"] and
+                                   len(r["applications"][0]["workloads"]) == 60)
+        assert "ports" not in report["applications"][0]["workloads"][0]
 
 
 PROCESSES = 3000
