@@ -48,6 +48,12 @@ char *admission_policy_refusal(const struct config *config, const struct app_spe
  */
 char *admission_depends_refusal(const struct app_spec *app, struct map *known);
 
+/* NULL where no two of its workloads have one log, and none has that of a workload of the known
+ * (as above; values that are `known` itself are passed over); else the sentence that refuses it.
+ * Paths are compared as they are written. log_dir: for logs that have no logFile; "." where it is
+ * not known. The caller frees. */
+char *admission_log_refusal(const char *log_dir, const struct app_spec *app, struct map *known);
+
 /* --- at a launch --- */
 
 /* The policy may be stricter than the one that accepted the document. Its words for what does not

@@ -206,6 +206,23 @@ static char *policy_refusal(const struct reconcile *rec, const struct app_spec *
     return admission_policy_refusal(rec->config, complete, rec->own_user, &others);
 }
 
+/* Of what runs and stays: as it runs, or where its turn is yet to come, as the view has it. */
+static char *log_refusal(const struct reconcile *rec, const struct app_spec *app)
+{
+    CLEANUP(map) struct map *others = map_new();
+    size_t at = 0;
+    const char *name = NULL;
+    void *value = NULL;
+    while (map_next(rec->apps, &at, &name, &value)) {
+        const struct accepted *a = value;
+        void *wanted = map_get(rec->pass->known, name);
+        if (a->running != NULL && wanted != NULL) {
+            map_put(others, name, a->seen || wanted == rec->pass->known ? a->running : wanted);
+        }
+    }
+    return admission_log_refusal(rec->config->log_dir, app, others);
+}
+
 /* One that the policy refused when this agent began, and does not refuse any more. */
 static void set_going(struct reconcile *rec, struct accepted *a)
 {
@@ -247,6 +264,9 @@ void reconcile_take(struct reconcile *rec, const struct app_spec *app)
         return;
     }
     CLEANUP(free) char *misses = admission_depends_refusal(app, rec->pass->known);
+    if (misses == NULL) {
+        misses = log_refusal(rec, app);
+    }
     if (misses != NULL) {
         refuse(rec, a, app->name, EVENT_REJECTED, misses);
         return;
