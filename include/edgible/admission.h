@@ -36,8 +36,8 @@ void admission_join_load(struct admission_load *load, const struct admission_loa
 
 /* NULL where the policy allows it, else the sentence that refuses it, with the rule. app is
  * complete; own_user is who the agent is; others is the load of all other applications. Where its
- * paths lead through thousands of folders, those of its last workloads are judged at their launches
- * alone. The caller frees. */
+ * paths lead through thousands of folders, or its sandboxes have hundreds of paths, those of its
+ * last workloads are judged at their launches alone. The caller frees. */
 char *admission_policy_refusal(const struct config *config, const struct app_spec *app,
                                const char *own_user, const struct admission_load *others);
 

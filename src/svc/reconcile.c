@@ -7,6 +7,7 @@
 #include "reconcile_private.h"
 
 #include <inttypes.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,18 +171,17 @@ void reconcile_write_record(struct reconcile *rec, const struct accepted *a,
         .last_generation = a->last_generation,
         .removing = removing,
         .suspended = a->suspended && !removing,
-        .good = a->good, /* borrowed, as is the next */
+        /* borrowed, as are the next */
+        // NOLINTNEXTLINE(performance-no-int-to-ptr)
+        .app = (struct app_spec *) (uintptr_t) app,
+        .source = app->file,
+        .good = a->good,
         .good_generation = a->good_generation,
         .rolled_back = a->rolled_back,
     };
-    record.app = app_spec_copy(app);
-    record.source = xstrdup_or_null(app->file);
     CLEANUP(free) char *name = xasprintf("applications/%s.json", app->name);
     CLEANUP(free) char *text = app_record_text(&record);
     persist_put(rec->persist, name, text);
-    record.good = NULL;
-    record.rolled_back = (struct rolled_back){0};
-    cleanup_app_record(&record);
 }
 
 /* Those of all applications but the one of that name. */
