@@ -36,8 +36,8 @@ void admission_join_load(struct admission_load *load, const struct admission_loa
 
 /* NULL where the policy allows it, else the sentence that refuses it, with the rule. app is
  * complete; own_user is who the agent is; others is the load of all other applications. Where its
- * paths lead through thousands of folders, those of its last workloads are judged at their launches
- * alone. The caller frees. */
+ * paths lead through thousands of folders, or its sandboxes have hundreds of paths, those of its
+ * last workloads are judged at their launches alone. The caller frees. */
 char *admission_policy_refusal(const struct config *config, const struct app_spec *app,
                                const char *own_user, const struct admission_load *others);
 
@@ -47,6 +47,12 @@ char *admission_policy_refusal(const struct config *config, const struct app_spe
  * `known` itself where nothing but its name is known. The caller frees.
  */
 char *admission_depends_refusal(const struct app_spec *app, struct map *known);
+
+/* NULL where no two of its workloads have one log, and none has that of a workload of the known
+ * (as above; values that are `known` itself are passed over); else the sentence that refuses it.
+ * Paths are compared as they are written. log_dir: for logs that have no logFile; "." where it is
+ * not known. The caller frees. */
+char *admission_log_refusal(const char *log_dir, const struct app_spec *app, struct map *known);
 
 /* --- at a launch --- */
 

@@ -36,9 +36,20 @@ static void print_command(const struct workload_spec *w)
     (void) printf(" (as %s)\n", w->user != NULL ? w->user : "the agent's user");
 }
 
+static void free_names(struct map *names)
+{
+    size_t at = 0;
+    void *app = NULL;
+    while (map_next(names, &at, NULL, &app)) {
+        app_spec_free(app != names ? app : NULL);
+    }
+    map_free(names);
+}
+DEFINE_CLEANUP(names, struct map, free_names)
+
 struct checking {
     const struct config *config;
-    struct map *names;          /* of applications seen */
+    struct map *names;          /* of applications seen, to them, complete, or to itself */
     struct admission_load load; /* of them */
 };
 
@@ -50,7 +61,7 @@ static int check_app(struct checking *checking, const struct app_spec *app)
                        app->line, app->name);
         return 1;
     }
-    map_put(checking->names, app->name, checking);
+    map_put(checking->names, app->name, checking->names);
     CLEANUP(free) char *elsewhere = admission_not_for_device(config, app);
     if (elsewhere != NULL) {
         (void) printf("application %s: ignored: %s\n", app->name, elsewhere);
@@ -65,6 +76,12 @@ static int check_app(struct checking *checking, const struct app_spec *app)
         (void) fprintf(stderr, "application %s: refused: %s\n", app->name, refusal);
         return 1;
     }
+    refusal = admission_log_refusal(config->log_dir, complete, checking->names);
+    if (refusal != NULL) {
+        (void) fprintf(stderr, "application %s: refused: %s\n", app->name, refusal);
+        return 1;
+    }
+    map_put(checking->names, app->name, app_spec_share(complete));
     admission_add_load(&checking->load, complete, NULL);
     (void) printf("application %s (%s)\n", app->name, app->file);
     for (size_t i = 0; i < complete->workload_count; i++) {
@@ -150,7 +167,7 @@ static int check_directory(const struct config *config)
                        config->directory, strerror(errno));
         return 1;
     }
-    CLEANUP(map) struct map *names = map_new();
+    CLEANUP(names) struct map *names = map_new();
     struct checking checking = {.config = config, .names = names};
     bool is_signed = config->trusted_keys.count > 0;
     int failures = is_signed ? check_set_file(&checking) : 0;
@@ -171,7 +188,7 @@ static int check_plane(const struct config *config)
     int code = EXIT_OK;
     CLEANUP(plane) struct plane *plane = plane_open(&options, &code);
     CLEANUP(buf) struct buf text = {0};
-    CLEANUP(map) struct map *names = map_new();
+    CLEANUP(names) struct map *names = map_new();
     struct checking checking = {.config = config, .names = names};
     code = code == EXIT_OK ? plane_get_documents(plane, &text) : code;
     if (code == EXIT_NO_ANSWER) {

@@ -1,11 +1,13 @@
 /* edgible stack … */
 #include "commands.h"
 #include "documents.h"
+#include "edgible/admission.h"
 #include "edgible/buf.h"
 #include "edgible/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static size_t valid_count(const struct app_docs *docs)
 {
@@ -100,6 +102,32 @@ static void print_json(const struct app_docs *docs, bool valid)
     (void) printf("%s\n", out.data);
 }
 
+static bool may_be_same(const char *a, const char *b)
+{
+    return a == NULL || b == NULL || strcmp(a, b) == 0;
+}
+
+/* Of documents before it that one device may have beside it. */
+static void check_logs(struct app_docs *docs, size_t doc)
+{
+    struct app_doc *own = &docs->docs[doc];
+    CLEANUP(map) struct map *known = map_new();
+    for (size_t i = 0; i < doc && own->spec != NULL; i++) {
+        struct app_spec *other = docs->docs[i].spec;
+        if (other != NULL && may_be_same(own->spec->device_name, other->device_name) &&
+            may_be_same(own->spec->device_id, other->device_id)) {
+            map_put(known, other->name, other);
+        }
+    }
+    CLEANUP(free)
+    char *refusal = own->spec != NULL ? admission_log_refusal(".", own->spec, known) : NULL;
+    if (refusal != NULL) {
+        diag_add(&own->diag, DIAG_ERROR, own->spec->file, own->line, 1, "spec.workloads", "%s",
+                 refusal);
+        app_spec_free(steal_ptr(&own->spec));
+    }
+}
+
 int cmd_stack_validate(const struct command_options *options)
 {
     CLEANUP(app_docs) struct app_docs docs = {0};
@@ -108,6 +136,9 @@ int cmd_stack_validate(const struct command_options *options)
     if (documents_read(options->file, &docs, &err) < 0) {
         (void) fprintf(stderr, "edgible: %s\n", err_text(&err, text, sizeof(text)));
         return EXIT_NOT_OK;
+    }
+    for (size_t i = 0; i < docs.count; i++) {
+        check_logs(&docs, i);
     }
     bool valid = app_docs_error_count(&docs) == 0 && !docs.is_empty;
     if (options->json) {

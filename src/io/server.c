@@ -242,13 +242,6 @@ static void end_request(struct server_request *request)
     }
 }
 
-static struct connection *connection_of(struct MHD_Connection *mhd)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return info->socket_context;
-}
-
 /* The parameters are libmicrohttpd's. */
 // NOLINTNEXTLINE(readability-function-size)
 static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const char *url,
@@ -258,10 +251,13 @@ static enum MHD_Result on_access(void *cls, struct MHD_Connection *mhd, const ch
     (void) cls;
     (void) version;
     struct server_request *request = *req_cls;
+    if (server_connection_of(mhd)->is_cut_off) {
+        return MHD_NO;
+    }
     if (request == NULL) {
         request = xcalloc(1, sizeof(*request));
         *req_cls = request;
-        request->connection = connection_of(mhd);
+        request->connection = server_connection_of(mhd);
         request->mhd = mhd;
         request->method = method;
         request->path = url;
@@ -293,7 +289,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,
     (void) code;
     struct server *server = cls;
     struct server_request *request = *req_cls;
-    struct connection *c = connection_of(mhd);
+    struct connection *c = server_connection_of(mhd);
     if (request != NULL) {
         list_remove(&request->link);
         if (request->response != NULL) {
@@ -514,7 +510,8 @@ static int start_daemon(struct server *server, struct err *err)
         on_access, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned) (SERVER_MAX_CONNECTIONS + SERVER_ROOT_CONNECTIONS + REFUSED_MAX + 8),
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_URI_LOG_CALLBACK,
+        server_on_uri, NULL, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned) (SERVER_STALL_TIMEOUT_MS / 1000), MHD_OPTION_END);
     if (server->daemon == NULL) {
         return err_set(err, ERR_HOST, "libmicrohttpd cannot be started");

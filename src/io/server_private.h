@@ -1,8 +1,8 @@
 /*
  * The inside of the server, shared by server.c (requests and answers, on libmicrohttpd),
  * server_accept.c (accepting), server_body.c (bodies, refusals), server_hold.c (answers that come
- * later), server_socket.c (the socket, and who connects) and server_deadline.c (requests that take
- * too long).
+ * later), server_socket.c (the socket, and who connects) and server_deadline.c (requests that are
+ * cut off: they take too long, or libmicrohttpd would not answer them).
  */
 #ifndef EDGIBLE_SERVER_PRIVATE_H
 #define EDGIBLE_SERVER_PRIVATE_H
@@ -42,6 +42,7 @@ struct connection {
     struct server_peer peer;
     int fd;
     bool is_known;    /* libmicrohttpd has said that it began */
+    bool is_cut_off;  /* it was answered past libmicrohttpd, which is to end it */
     unsigned refusal; /* HTTP status that it is told; 0: it is served */
     mono_ms deadline; /* for its request to be there; 0: there is none under way */
 };
@@ -108,6 +109,9 @@ mono_ms server_request_timeout(const struct server *server);
 /* After any connection's deadline has changed. */
 void server_arm_deadline(struct server *server);
 void server_on_deadline(void *arg);
+/* libmicrohttpd's callback for the URI of a request, before it takes the URI apart. */
+void *server_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd);
+struct connection *server_connection_of(struct MHD_Connection *mhd);
 
 /* server.c */
 /* libmicrohttpd is called with the loop's next turn. */

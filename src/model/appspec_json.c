@@ -31,8 +31,7 @@ static void set_strings(struct json *object, const char *key, const struct strv 
 static void set_filled(struct json *object, const char *key, struct json *take_child)
 {
     CLEANUP(json) struct json *child = take_child;
-    CLEANUP(free) char *text = json_text(child);
-    if (strcmp(text, "{}\n") != 0) {
+    if (json_first(child) != NULL) {
         json_set(object, key, steal_ptr(&child));
     }
 }

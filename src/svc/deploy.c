@@ -102,6 +102,9 @@ static bool is_acceptable(const struct deploy *deploy, const struct overview *vi
         return false;
     }
     CLEANUP(free) char *misses = admission_depends_refusal(app, others->known);
+    if (misses == NULL) {
+        misses = admission_log_refusal(view->config->log_dir, app, others->known);
+    }
     if (misses != NULL) {
         deploy_refuse(refusal, 422, "application '%s': %s", app->name, misses);
         return false;

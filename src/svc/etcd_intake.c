@@ -26,6 +26,7 @@ void etcd_intake_init(struct etcd_intake *intake, struct loop *loop, etcd_intake
 void etcd_intake_clear(struct etcd_intake *intake)
 {
     work_free(steal_ptr(&intake->work));
+    loop_timer_free(steal_ptr(&intake->turn));
     for (size_t i = 0; i < intake->count; i++) {
         buf_fini(&intake->waiting[i]);
     }
@@ -112,10 +113,22 @@ void etcd_intake_hold(struct etcd_intake *intake)
     intake->is_held = true;
 }
 
+static void on_turn(void *arg)
+{
+    etcd_intake_release(arg);
+}
+
 void etcd_intake_release(struct etcd_intake *intake)
 {
     intake->is_held = false;
     while (intake->count > 0 && intake->work == NULL && !intake->is_held) {
+        if (!loop_share_lasts(intake->loop, &intake->share)) {
+            if (intake->turn == NULL) {
+                intake->turn = loop_timer_new(intake->loop, on_turn, intake);
+            }
+            loop_timer_arm(intake->turn, 0);
+            return;
+        }
         CLEANUP(buf) struct buf text = intake->waiting[0];
         intake->count--;
         intake->bytes -= text.len;

@@ -138,8 +138,8 @@ static void put_pending(struct persist *persist, const char *name, const char *t
 {
     CLEANUP(buf) struct buf entry = {0};
     struct err err = {0};
-    buf_printf(&entry, "%s %d\n%s", name, text != NULL ? (int) strlen(text) : -1,
-               text != NULL ? text : "");
+    buf_printf(&entry, "%s %d\n", name, text != NULL ? (int) strlen(text) : -1);
+    buf_add_str(&entry, text != NULL ? text : "");
     int rc = -1;
     if (persist->pending_bytes + entry.len > PENDING_MAX) {
         (void) err_set(&err, EFBIG, "append to '%s'", persist->pending_path);

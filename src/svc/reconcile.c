@@ -7,6 +7,7 @@
 #include "reconcile_private.h"
 
 #include <inttypes.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,18 +171,17 @@ void reconcile_write_record(struct reconcile *rec, const struct accepted *a,
         .last_generation = a->last_generation,
         .removing = removing,
         .suspended = a->suspended && !removing,
-        .good = a->good, /* borrowed, as is the next */
+        /* borrowed, as are the next */
+        // NOLINTNEXTLINE(performance-no-int-to-ptr)
+        .app = (struct app_spec *) (uintptr_t) app,
+        .source = app->file,
+        .good = a->good,
         .good_generation = a->good_generation,
         .rolled_back = a->rolled_back,
     };
-    record.app = app_spec_copy(app);
-    record.source = xstrdup_or_null(app->file);
     CLEANUP(free) char *name = xasprintf("applications/%s.json", app->name);
     CLEANUP(free) char *text = app_record_text(&record);
     persist_put(rec->persist, name, text);
-    record.good = NULL;
-    record.rolled_back = (struct rolled_back){0};
-    cleanup_app_record(&record);
 }
 
 /* Those of all applications but the one of that name. */
@@ -204,6 +204,23 @@ static char *policy_refusal(const struct reconcile *rec, const struct app_spec *
 {
     struct admission_load others = other_load(rec, complete->name);
     return admission_policy_refusal(rec->config, complete, rec->own_user, &others);
+}
+
+/* Of what runs and stays: as it runs, or where its turn is yet to come, as the view has it. */
+static char *log_refusal(const struct reconcile *rec, const struct app_spec *app)
+{
+    CLEANUP(map) struct map *others = map_new();
+    size_t at = 0;
+    const char *name = NULL;
+    void *value = NULL;
+    while (map_next(rec->apps, &at, &name, &value)) {
+        const struct accepted *a = value;
+        void *wanted = map_get(rec->pass->known, name);
+        if (a->running != NULL && wanted != NULL) {
+            map_put(others, name, a->seen || wanted == rec->pass->known ? a->running : wanted);
+        }
+    }
+    return admission_log_refusal(rec->config->log_dir, app, others);
 }
 
 /* One that the policy refused when this agent began, and does not refuse any more. */
@@ -247,6 +264,9 @@ void reconcile_take(struct reconcile *rec, const struct app_spec *app)
         return;
     }
     CLEANUP(free) char *misses = admission_depends_refusal(app, rec->pass->known);
+    if (misses == NULL) {
+        misses = log_refusal(rec, app);
+    }
     if (misses != NULL) {
         refuse(rec, a, app->name, EVENT_REJECTED, misses);
         return;

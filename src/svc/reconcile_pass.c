@@ -10,8 +10,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* A view is taken in a turn of its own where there are so many applications. */
+/* A view is taken in a turn of its own where there are so many applications, or where their
+ * documents take so much memory, which a short text with aliases does, too. */
 #define MANY 100
+#define MUCH_BYTES (512UL * 1024)
 
 static struct map *make_set(const struct strv *names)
 {
@@ -211,7 +213,11 @@ void reconcile_view(void *arg, const struct source_view *view)
 {
     struct reconcile *rec = arg;
     struct pass *pass = pass_new(view);
-    bool is_small = view->count < MANY && map_count(rec->apps) < MANY;
+    size_t bytes = 0;
+    for (size_t i = 0; i < view->count; i++) {
+        bytes += view->apps[i]->memory_bytes;
+    }
+    bool is_small = view->count < MANY && map_count(rec->apps) < MANY && bytes < MUCH_BYTES;
     if (is_small && !reconcile_is_busy(rec)) {
         begin(rec, pass);
         (void) go_on(rec);

@@ -105,7 +105,7 @@ void trial_begin(struct reconcile *rec, struct accepted *a, const struct app_spe
 {
     forget_rolled_back(a);
     free(a->document);
-    a->document = hash_document(document);
+    a->document = next->rollback ? hash_document(document) : NULL;
     /* What is itself on trial is nothing to go back to; what was before it is. */
     if (a->good == NULL && a->running != NULL && !a->suspended && next->rollback &&
         !look_at_app(rec, next->name).is_bad) {

@@ -401,6 +401,19 @@ def test_sandboxes_of_many_deep_folders(make_agent):
     late.check("4 sandboxes of deep paths")
 
 
+def test_sandboxes_of_many_paths(make_agent):
+    """Long ones, by aliases, in many workloads, against many patterns."""
+    agent = make_agent(policy={"readPaths": [*(f"/none-{n}/**" for n in range(60)), "/**"]})
+    folder = agent._make(f"{'y' * 200}")
+    late = Late(agent.start())
+    paths = ", ".join([str(folder)] * 250)
+    agent.put("app.yaml", document("app", "".join(
+        f"  - {{name: w{n}, type: managed-process, command: [/usr/bin/sleep, '1000000'], "
+        f"sandbox: {{read: {'*paths' if n else f'&paths [{paths}]'}}}}}\n" for n in range(15))))
+    late.wait(lambda: late.events("started") == 15, "15 workloads")
+    late.check("15 sandboxes of 250 paths")
+
+
 def test_checks_in_sandboxes_of_deep_folders(make_agent):
     """Of many workloads, all of which are due again and again."""
     agent = make_agent()

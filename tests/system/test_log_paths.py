@@ -9,9 +9,10 @@ import socket
 import subprocess
 
 import pytest
+import yaml
 
 from api import Api
-from harness import FAIL_AT_ONCE, SLEEP, Account, ordinary_account, sh, wait_for, workload
+from harness import FAIL_AT_ONCE, SLEEP, Account, agent_binary, is_alive, ordinary_account, sh, wait_for, workload
 
 
 def user_of(agent):
@@ -554,3 +555,40 @@ def test_a_log_in_the_log_folder_does_not_pass_to_another_user(make_agent, befor
         assert old.read_text() == "secret\nhalf" and old.stat().st_gid == gid
         assert can_read(log, third) and not can_read(old, third)
         assert logs_of(agent, application) == "after\n"
+
+
+def test_no_two_workloads_have_one_log(agent):
+    """The one that came later is refused until the log is free; what runs is left alone."""
+    log = agent.work / "one.log"
+    twice = f"/{log.parent}/.//one.log"
+    [pid] = agent.run("first", workload("main", SLEEP, logFile=str(log)))
+    agent.deploy("later", workload("main", SLEEP, logFile=twice))
+    agent.deploy("both", workload("a", SLEEP, logFile="/nowhere/x"), workload("b", SLEEP, logFile="/nowhere/./x"))
+    agent.deploy("default", workload("main", SLEEP, logFile=str(agent.log_file("default", "other"))),
+                 workload("other", SLEEP))
+    for name, other in (("later", "first/main"), ("both", "both/b"), ("default", "default/other")):
+        assert f"as has '{other}'" in agent.wait_event("rejected", name)["reason"]
+    for apps, other in (([("later", log)], "first/main"), ([("x", "/nowhere/x"), ("y", "/nowhere/x")], "y/main")):
+        documents = [agent.app(name, workload("main", SLEEP, logFile=str(path))) for name, path in apps]
+        answer = Api(agent).request("PUT", "/v1/applications", documents)
+        assert answer.status == 422 and f"as has '{other}'" in answer.json()["detail"]
+    assert not agent.events("started", "later")
+    agent.deploy("first", workload("main", SLEEP, logFile=str(agent.work / "another.log")))
+    agent.wait_started("later", "main")
+    assert is_alive(pid) and len(agent.events("started", "first")) == 1
+
+
+def test_documents_of_which_two_have_one_log_are_not_valid(agent):
+    def validate(*apps):
+        file = agent.folder / "stack.yaml"
+        file.write_text(yaml.safe_dump_all(apps))
+        return subprocess.run([agent_binary(), "stack", "validate", "-f", file], text=True, capture_output=True)
+
+    def app(name, path, **options):
+        return agent.app(name, workload("main", SLEEP, logFile=path), **options)
+    done = validate(app("a", "/nowhere/x"), app("b", "/nowhere//x"), app("c", "/nowhere/y"))
+    assert done.returncode != 0 and "its workload 'main' has the log '/nowhere/x', as has 'a/main'" in done.stderr
+    done = validate(app("a", "/nowhere/x"), app("b", "/nowhere/x", file_device="another"))
+    assert done.returncode == 0, done.stderr
+    done = validate(agent.app("a", *(workload(name, SLEEP, logFile="/nowhere/x") for name in "ab")))
+    assert done.returncode != 0 and "as has 'a/b'" in done.stderr

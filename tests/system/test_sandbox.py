@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from api import Api
-from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, is_alive, kill_and_wait,
+from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, is_alive, kill_and_wait,
                      ordinary_account, python, read_proc, wait_for, workload)
 
 SYS_LANDLOCK_CREATE_RULESET = 444
@@ -322,6 +322,26 @@ def test_documents_have_read_what_the_policy_lets_them(reading):
         agent.deploy(name, workload("main", ["/bin/true"], **fields))
         told = agent.wait_event("policy-refused", name)["reason"]
         assert reason in told and "policy.readPaths" in told, told
+
+
+def test_sandboxes_of_many_paths_are_judged_at_the_launch(reading):
+    """Of a document 512 paths are judged when it comes; a launch judges all of its workload."""
+    agent, good, bad = reading, ["/usr"], "/etc"
+    agent.stop()
+    agent.write_config(policy={"readPaths": good})
+    agent.start()
+
+    def deploy(name, count):
+        agent.deploy(name, workload("first", SLEEP, sandbox={"read": good * 250}),
+                     workload("second", SLEEP, sandbox={"read": good * 250}),
+                     workload("last", SLEEP, sandbox={"read": [*good * count, bad]}, restart=FAIL_AT_ONCE))
+
+    deploy("few", 11)
+    assert "sandbox.read[11]" in agent.wait_event("policy-refused", "few")["reason"]
+    deploy("many", 12)
+    agent.wait_started("many", "first")
+    assert "sandbox.read[12]" in str(agent.wait_event("failed", "many", "last"))
+    assert not agent.events("policy-refused", "many", None)
 
 
 def test_reading_is_judged_at_each_start(reading):

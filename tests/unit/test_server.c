@@ -319,6 +319,39 @@ static void a_server_ends_before_an_answer(void **state)
     end(&kit);
 }
 
+/* The text goes `count` times between before and after. */
+static int status_of_long(const char *before, const char *text, size_t count, const char *after)
+{
+    static char all[64 * 1024];
+    size_t len = (size_t) snprintf(all, sizeof(all), "%s", before);
+    for (size_t i = 0; i < count; i++) {
+        len += (size_t) snprintf(all + len, sizeof(all) - len, "%s", text);
+    }
+    len += (size_t) snprintf(all + len, sizeof(all) - len, "%s", after);
+    assert_true(len < sizeof(all));
+    struct kit kit;
+    begin(&kit);
+    assert_int_equal(send(kit.clients[0], all, len, MSG_NOSIGNAL), len);
+    int status = status_of(&kit, 0);
+    assert_int_equal(kit.handled, status == 200 ? 1 : 0);
+    end(&kit);
+    return status;
+}
+
+static void a_request_that_takes_too_much_room_is_answered_at_once(void **state)
+{
+    (void) state;
+    static const char rest[] = " HTTP/1.1\r\nHost: x\r\n\r\n";
+    static const char line[] = "GET /0 HTTP/1.1\r\nHost: x\r\n";
+    assert_int_equal(status_of_long("GET /0?", "a&", 99, rest), 200);
+    assert_int_equal(status_of_long("GET /0?", "a&", 100, rest), 414);
+    assert_int_equal(status_of_long("GET /0?", "a&", 600, rest), 414);
+    assert_int_equal(status_of_long("GET /0?", "&", 30000, rest), 414);
+    assert_int_equal(status_of_long("GET /0?", "a", 40000, rest), 414);
+    assert_int_equal(status_of_long(line, "a: b\r\n", 3000, "\r\n"), 431);
+    assert_int_equal(status_of_long(line, "Cookie: a=b; c=d\r\n", 2000, "\r\n"), 431);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +362,7 @@ int main(void)
         cmocka_unit_test(an_answer_can_come_later),
         cmocka_unit_test(an_answer_comes_too_late_for_who_left),
         cmocka_unit_test(a_server_ends_before_an_answer),
+        cmocka_unit_test(a_request_that_takes_too_much_room_is_answered_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
