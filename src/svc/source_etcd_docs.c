@@ -182,8 +182,14 @@ int etcd_check_changes(const struct source_etcd *s, struct err *err)
     while (map_next(last, &at, &key, &value)) {
         const struct source_docs *docs = map_get(s->docs, key);
         const struct etcd_kv *kv = value;
-        count += (kv->is_deleted ? 0U : 1U) - (docs != NULL ? 1U : 0U);
-        bytes += (kv->is_deleted ? 0 : kv->value_len) - (docs != NULL ? docs->own.bytes : 0);
+        if (docs != NULL) {
+            count--;
+            bytes -= docs->own.bytes;
+        }
+        if (!kv->is_deleted) {
+            count++;
+            bytes += kv->value_len;
+        }
     }
     return etcd_bounds_check_changes(count, bytes, err);
 }

@@ -513,6 +513,28 @@ def test_a_line_of_more_keys_than_a_device_may_have_is_not_read(make_agent):
         end.set()
 
 
+def test_changes_within_the_bounds_do_not_end_the_watch(make_agent):
+    """A line of more than 1,000 changes, after which there are fewer keys than before."""
+    agent = make_agent()
+    end = threading.Event()
+    ours = [key_of(agent, name, 7, workload("w", SLEEP)) for name in ("one", "two")]
+
+    def stream(out):
+        gone = [{"type": "DELETE", "kv": {"key": kv["key"], "mod_revision": "8"}}
+                for kv in ours[:1] + [key_of(agent, f"k{n}", 8) for n in range(1500)]]
+        line = {"result": {"header": {"revision": "8"}, "events": gone}}
+        out.write(json.dumps(line).encode() + b"\n")
+        send_event(out, key_of(agent, "three", 9, workload("w", SLEEP)))
+        end.wait(600)
+
+    with gateway(stream, ours) as server:
+        point(agent, server).start()
+        agent.wait_started("three", "w")
+        agent.wait_event("removed", "one")
+        assert server.watches == 1 and not agent.events("source-lost")
+        end.set()
+
+
 def test_a_key_holds_one_document(make_agent):
     agent = make_agent()
     end = threading.Event()
