@@ -438,14 +438,14 @@ static void the_documents_of_a_source_are_bounded(void **state)
         size_t elsewhere, count;
         bool is_single, is_too_many;
     } cases[] = {
-        {"[1, 1]",              998, 2, false, false},
-        {"[1, 1]",              999, 0, false, true },
-        {"---\n{}\n---\n{}\n",  998, 2, false, false},
-        {"---\n{}\n---\n{}\n",  999, 1, false, true },
-        {"---\n{}\n---\n{}\n",  0,   1, true,  true },
-        {"[1, 1]",              0,   0, true,  true },
-        {"[1]",                 0,   1, true,  false},
-        {"{}",                  999, 1, true,  false},
+        {"[1, 1]",             998, 2, false, false},
+        {"[1, 1]",             999, 0, false, true },
+        {"---\n{}\n---\n{}\n", 998, 2, false, false},
+        {"---\n{}\n---\n{}\n", 999, 1, false, true },
+        {"---\n{}\n---\n{}\n", 0,   1, true,  true },
+        {"[1, 1]",             0,   0, true,  true },
+        {"[1]",                0,   1, true,  false},
+        {"{}",                 999, 1, true,  false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         CLEANUP(app_docs)
