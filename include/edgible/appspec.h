@@ -15,7 +15,7 @@
 
 /* Bounds of input: past one the document is refused. */
 #define APPSPEC_MAX_DOCUMENT_BYTES (1024UL * 1024)
-#define APPSPEC_MAX_DOCUMENTS 1000
+#define APPSPEC_MAX_DOCUMENTS 1000 /* of a source, those with errors included */
 #define APPSPEC_MAX_DEPTH 64
 #define APPSPEC_MAX_NODES 100000
 #define APPSPEC_MAX_WORKLOADS 1000        /* an application */
@@ -25,7 +25,8 @@
  * written of them are there together at times: six times as much. */
 #define APPSPEC_MAX_SOURCE_BYTES (6UL * 1024 * 1024)
 #define APPSPEC_NODE_BYTES 48
-/* Of so many documents with errors or warnings all are kept (DIAG_MAX), of the others one. */
+/* Of so many documents with errors or warnings all are kept (DIAG_MAX), of the others one; a
+ * stream that has errors as a whole counts as one of them. */
 #define APPSPEC_MAX_FAULTY 20
 #define APPSPEC_MAX_ARGV 4096 /* words of a command; 128 KiB a word, as the kernel's limit */
 
@@ -156,9 +157,12 @@ struct app_docs {
                          With an error here the list of documents may be incomplete */
     size_t workload_count; /* of all its documents; and, where the caller puts it there before,
                               those that the source has elsewhere */
+    size_t document_count; /* in the same way */
     size_t memory_bytes;   /* in the same way */
     size_t faulty;         /* in the same way: documents with errors or warnings */
     bool is_short_of_room; /* a document was refused, for it did not fit beside the others */
+    bool is_single;        /* set by the caller: more than one document is too many */
+    bool is_too_many;      /* which is an error of the stream; the others were not read */
     size_t text_bytes;     /* of what was read */
     bool is_empty;         /* nothing but white space was given: no answer, not an empty list */
 };

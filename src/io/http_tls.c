@@ -1,5 +1,6 @@
-/* TLS of a request. The server chooses much of what its handshake and its messages cost: all of
- * that is done in the loop's thread, so what can take long is not offered. */
+/* TLS of a request, to a proxy as to the server, both of which get on_context(). The server chooses
+ * much of what its handshake and its messages cost: all of that is done in the loop's thread, so
+ * what can take long is not offered. */
 #include "edgible/dl.h"
 #include "edgible/mem.h"
 #include "http_private.h"
@@ -113,6 +114,7 @@ static void bound_turns(const struct http_curl *lib, CURL *curl)
     if (ssl != NULL && lib->easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, on_context) == CURLE_OK) {
         (void) lib->easy_setopt(curl, CURLOPT_SSL_CTX_DATA, ssl);
         (void) lib->easy_setopt(curl, CURLOPT_SSL_CIPHER_LIST, CIPHERS);
+        (void) lib->easy_setopt(curl, CURLOPT_PROXY_SSL_CIPHER_LIST, CIPHERS);
     }
 }
 
@@ -120,6 +122,8 @@ int http_tls_setup(const struct http_curl *lib, CURL *curl, const struct http_re
 {
     int bad = 0;
     bad |= lib->easy_setopt(curl, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) != CURLE_OK;
+    /* A libcurl that does not know it connects to no proxy by TLS. */
+    (void) lib->easy_setopt(curl, CURLOPT_PROXY_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
     bad |= lib->easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L) != CURLE_OK;
     bad |= lib->easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L) != CURLE_OK;
     bound_turns(lib, curl);

@@ -294,11 +294,17 @@ static void take_yaml_errors(struct diag *diag, const struct doc_spot *spot,
     }
 }
 
+/* What is kept of errors and warnings counts for all texts of the source together. */
+static size_t max_diags(const struct app_docs *docs)
+{
+    return docs->faulty < APPSPEC_MAX_FAULTY ? 0 : 1;
+}
+
 static void add_document(struct parsing *parsing, const struct doc_spot *spot,
                          const struct yaml_doc *yaml)
 {
     struct app_doc *doc = new_doc(parsing->docs);
-    doc->diag.max = parsing->docs->faulty < APPSPEC_MAX_FAULTY ? 0 : 1;
+    doc->diag.max = max_diags(parsing->docs);
     struct doc_reader reader = {
         .file = parsing->file,
         .diag = &doc->diag,
@@ -338,30 +344,47 @@ static void add_list(struct parsing *parsing, const struct doc_spot *list,
     }
 }
 
-void appspec_parse(const char *file, const char *data, size_t len, struct app_docs *docs)
+/* Counts the documents before they are read. */
+static bool count_documents(struct app_docs *docs, const struct doc_node *root, const char *file)
+{
+    size_t count = root->kind == DOC_SEQUENCE ? root->count : 1;
+    docs->is_too_many = docs->document_count + count > APPSPEC_MAX_DOCUMENTS ||
+                        (docs->is_single && docs->count + count > 1);
+    if (docs->is_too_many) {
+        diag_add(&docs->diag, DIAG_ERROR, file, root->line, root->column, "",
+                 "with this the source has more than %d documents", APPSPEC_MAX_DOCUMENTS);
+        docs->is_short_of_room = true;
+        return false;
+    }
+    docs->document_count += count;
+    return true;
+}
+
+static void read_documents(const char *file, struct yaml_reader *reader, struct app_docs *docs)
 {
     CLEANUP(map) struct map *names = map_new();
     struct parsing parsing = {.file = file, .docs = docs, .names = names};
-    struct yaml_reader reader;
-    yaml_reader_init(&reader, file, data, len, &docs->diag);
-    docs->text_bytes = len;
-    docs->is_empty = yaml_text_is_blank(&reader.text);
     for (;;) {
-        CLEANUP(yaml_doc) struct yaml_doc *doc = yaml_reader_next(&reader);
-        if (doc == NULL) {
+        CLEANUP(yaml_doc) struct yaml_doc *doc = yaml_reader_next(reader);
+        if (doc == NULL || !count_documents(docs, doc->root, file)) {
             return;
         }
         struct doc_spot root = {.node = doc->root};
-        bool is_list = doc->root->kind == DOC_SEQUENCE;
-        if (docs->count + (is_list ? doc->root->count : 1) > APPSPEC_MAX_DOCUMENTS) {
-            diag_add(&docs->diag, DIAG_ERROR, file, doc->root->line, doc->root->column, "",
-                     "more than %d documents", APPSPEC_MAX_DOCUMENTS);
-            return;
-        }
-        if (is_list) {
+        if (doc->root->kind == DOC_SEQUENCE) {
             add_list(&parsing, &root, doc);
         } else {
             add_document(&parsing, &root, doc);
         }
     }
+}
+
+void appspec_parse(const char *file, const char *data, size_t len, struct app_docs *docs)
+{
+    struct yaml_reader reader;
+    docs->diag.max = max_diags(docs);
+    yaml_reader_init(&reader, file, data, len, &docs->diag);
+    docs->text_bytes = len;
+    docs->is_empty = yaml_text_is_blank(&reader.text);
+    read_documents(file, &reader, docs);
+    docs->faulty += docs->diag.count > 0 ? 1 : 0;
 }

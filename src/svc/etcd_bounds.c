@@ -34,12 +34,9 @@ int etcd_bounds_check_range(const struct etcd_answer *answer, struct err *err)
     return check(answer->has_more ? SIZE_MAX : answer->count, bytes, err);
 }
 
-int etcd_bounds_check_change(const struct source_load *load, size_t count,
-                             const struct source_docs *docs, const struct etcd_kv *kv,
-                             struct err *err)
+int etcd_bounds_check_changes(size_t count, size_t bytes, struct err *err)
 {
-    size_t old_bytes = docs != NULL ? docs->own.bytes : 0;
-    return check(docs != NULL ? count : count + 1, load->bytes - old_bytes + kv->value_len, err);
+    return check(count, bytes, err);
 }
 
 /* NULL: none is told. */

@@ -6,7 +6,6 @@
 #define EDGIBLE_ETCD_BOUNDS_H
 
 #include "edgible/etcd_wire.h"
-#include "source_docs.h"
 
 /* 0 where all values of the answer may be taken; ERR_REMOTE else: it is not a whole answer of
  * etcd, or there are too many. */
@@ -33,10 +32,8 @@ bool etcd_store_is_same(const struct etcd_store *store, const struct etcd_answer
                         struct err *err);
 void etcd_store_fini(struct etcd_store *store);
 
-/* 0 where the value may be taken in place of docs, which is its key's, or NULL; ERR_REMOTE else.
- * load is that of all `count` keys. */
-int etcd_bounds_check_change(const struct source_load *load, size_t count,
-                             const struct source_docs *docs, const struct etcd_kv *kv,
-                             struct err *err) MUST_CHECK;
+/* 0 where the device may have so many keys, with values of so many bytes, as it has after a line of
+ * changes; ERR_REMOTE else. To be asked before any of the values is read. */
+int etcd_bounds_check_changes(size_t count, size_t bytes, struct err *err) MUST_CHECK;
 
 #endif

@@ -171,11 +171,8 @@ static void add_to_view(struct source_directory *source, struct view *view,
             }
             continue;
         }
-        if (view->count < APPSPEC_MAX_DOCUMENTS) {
+        if (view->count < APPSPEC_MAX_DOCUMENTS) { /* more are not read */
             view->apps[view->count++] = app;
-        } else if (changed) {
-            log_error("source", "%s:%zu: application '%s' is refused: more than %d documents",
-                      file->docs.origin, app->line, app->name, APPSPEC_MAX_DOCUMENTS);
         }
     }
 }

@@ -37,6 +37,7 @@ void source_docs_init(struct source_docs *docs, const char *origin, struct sourc
 /* What it takes of its source from now on. */
 static void set_own(struct source_docs *docs, const struct source_load *own)
 {
+    docs->load->documents += own->documents - docs->own.documents;
     docs->load->workloads += own->workloads - docs->own.workloads;
     docs->load->memory_bytes += own->memory_bytes - docs->own.memory_bytes;
     docs->load->bytes += own->bytes - docs->own.bytes;
@@ -77,7 +78,12 @@ static void say_rejected(struct events *events, const char *application, const c
 
 static void count_again(struct source_docs *docs)
 {
-    struct source_load own = {.bytes = docs->text_bytes, .faulty = docs->problem_count};
+    struct source_load own = {
+        .documents =
+            docs->app_count > docs->document_count ? docs->app_count : docs->document_count,
+        .bytes = docs->text_bytes,
+        .faulty = docs->problem_count,
+    };
     for (size_t i = 0; i < docs->app_count; i++) {
         own.workloads += docs->apps[i]->workload_count;
         own.memory_bytes += docs->apps[i]->memory_bytes;
@@ -192,11 +198,13 @@ static void replace_apps(struct source_docs *docs, struct app_docs *parsed, bool
     docs->apps = apps;
     docs->app_count = app_count;
     docs->text_bytes = parsed->text_bytes;
+    docs->document_count = parsed->count;
 }
 
 static struct source_load load_elsewhere(const struct source_docs *docs)
 {
     return (struct source_load){
+        .documents = docs->load->documents - docs->own.documents,
         .faulty = docs->load->faulty - docs->own.faulty,
         .workloads = docs->load->workloads - docs->own.workloads,
         .memory_bytes = docs->load->memory_bytes - docs->own.memory_bytes,
@@ -206,7 +214,8 @@ static struct source_load load_elsewhere(const struct source_docs *docs)
 bool source_docs_has_room(const struct source_docs *docs)
 {
     struct source_load elsewhere = load_elsewhere(docs);
-    return docs->is_short_of_room && (elsewhere.workloads < docs->no_room_beside.workloads ||
+    return docs->is_short_of_room && (elsewhere.documents < docs->no_room_beside.documents ||
+                                      elsewhere.workloads < docs->no_room_beside.workloads ||
                                       elsewhere.memory_bytes < docs->no_room_beside.memory_bytes);
 }
 
@@ -258,11 +267,13 @@ static struct source_load load_with(const struct source_docs *docs, const struct
     struct source_load all = load_elsewhere(docs);
     for (size_t i = 0; i < parsed->count; i++) {
         const struct app_spec *spec = parsed->docs[i].spec;
+        all.documents += spec != NULL ? 1 : 0;
         all.workloads += spec != NULL ? spec->workload_count : 0;
         all.memory_bytes += spec != NULL ? spec->memory_bytes : 0;
     }
     for (size_t i = 0; i < docs->app_count; i++) {
         if (find_valid(parsed, docs->apps[i]->name) == NULL) {
+            all.documents++;
             all.workloads += docs->apps[i]->workload_count;
             all.memory_bytes += docs->apps[i]->memory_bytes;
         }
@@ -277,8 +288,9 @@ static void refuse_growth(const struct source_docs *docs, struct app_docs *parse
 {
     struct source_load all = load_with(docs, parsed);
     bool stays = keep_missing || app_docs_error_count(parsed) > 0;
-    if (!stays || (all.workloads <= APPSPEC_MAX_SOURCE_WORKLOADS &&
-                   all.memory_bytes <= APPSPEC_MAX_SOURCE_BYTES)) {
+    if (!stays ||
+        (all.documents <= APPSPEC_MAX_DOCUMENTS && all.workloads <= APPSPEC_MAX_SOURCE_WORKLOADS &&
+         all.memory_bytes <= APPSPEC_MAX_SOURCE_BYTES)) {
         return;
     }
     for (size_t i = 0; i < parsed->count; i++) {

@@ -18,6 +18,7 @@ struct source_docs {
     struct source_load *load; /* its source's; borrowed */
     struct source_load own;   /* this one's part of it */
     size_t text_bytes;        /* of what was taken last */
+    size_t document_count;    /* in it */
     /* Where is_short_of_room: what the other documents took when one of these was refused, as it
      * did not fit beside them. */
     struct source_load no_room_beside;

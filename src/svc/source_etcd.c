@@ -66,7 +66,8 @@ static void free_batch(void *keep)
 
 static void on_documents(void *arg, struct source_text *texts, size_t count);
 
-/* Takes over what the answer holds. */
+/* Takes over what the answer holds. All of a line that has too much stays unread: some of it may be
+ * deleted by now, which only the range can tell. */
 static void begin_documents(struct source_etcd *s, struct etcd_answer *answer)
 {
     struct source_reading_params reading = {
@@ -78,8 +79,13 @@ static void begin_documents(struct source_etcd *s, struct etcd_answer *answer)
     s->batch = xmalloc(sizeof(*s->batch));
     *s->batch = *answer;
     *answer = (struct etcd_answer){0};
+    etcd_say_ignored(s);
     if (s->is_range) {
         etcd_forget_absent(s);
+    } else if (etcd_check_changes(s, &s->watch_end) < 0) {
+        s->revision = 0;
+        free_batch(steal_ptr(&s->batch));
+        return;
     }
     reading.taken = s->base.load;
     reading.texts = etcd_make_texts(s, &reading.count);
@@ -158,20 +164,13 @@ static void begin_range(struct source_etcd *s)
 /* --- watch ---------------------------------------------------------------------------------------
  */
 
-/* -1 where all must be read again, with the reason in watch_end. */
-static int take_change(struct source_etcd *s, const struct etcd_kv *kv, struct app_docs *docs)
+static void take_change(struct source_etcd *s, const struct etcd_kv *kv, struct app_docs *docs)
 {
-    const struct source_docs *old = map_get(s->docs, kv->key);
     if (kv->is_deleted) {
         etcd_forget_key(s, kv->key);
     } else if (docs != NULL) {
-        if (etcd_bounds_check_change(&s->base.load, map_count(s->docs), old, kv, &s->watch_end) <
-            0) { /* some of them may be deleted by now, which only the range can tell */
-            return -1;
-        }
         etcd_take_documents(s, kv->key, docs);
     }
-    return 0;
 }
 
 /* The store may be ahead of the changes that it has told of, most of all when a watch begins: its
@@ -200,10 +199,7 @@ static void take_changes(struct source_etcd *s, struct source_text *texts, size_
             continue;
         }
         taken++;
-        if (take_change(s, kv, etcd_documents_of(kv, texts, count, &at)) < 0) {
-            s->revision = 0;
-            return;
-        }
+        take_change(s, kv, etcd_documents_of(kv, texts, count, &at));
     }
     note_revision(s);
     if (taken > 0) {

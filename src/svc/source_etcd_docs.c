@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whoever writes to etcd can have keys ignored all the time. */
+#define SAY_IGNORED_MS 3600000
+
 /* --- the view ------------------------------------------------------------------------------------
  */
 
@@ -84,11 +87,7 @@ static int check_trust(struct source_etcd *s, struct source_docs *docs, const st
                        size_t *len)
 {
     struct err err = {0};
-    if (!is_signed_set(s, kv->key)) {
-        (void) err_set(&err, ERR_REMOTE,
-                       "with controlPlane.trustedKeys only the signed set '" TRUST_SET_NAME
-                       "' is taken");
-    } else if (trust_accept(s->base.trust, kv->value, kv->value_len, len, &err) == 0) {
+    if (trust_accept(s->base.trust, kv->value, kv->value_len, len, &err) == 0) {
         return 0;
     }
     source_say_untrusted(&s->base, kv->key, err.msg);
@@ -115,6 +114,8 @@ void etcd_take_documents(struct source_etcd *s, const char *key, struct app_docs
     bool is_set = s->base.trust != NULL;
     if (!is_set && parsed->count == 0 && parsed->diag.error_count == 0) {
         source_docs_refuse(docs, events, "is empty; to remove the application delete the key");
+    } else if (!is_set && parsed->is_too_many) {
+        source_docs_refuse(docs, events, "holds more than one document");
     } else if (!is_set && !is_under_its_name(s, key, parsed)) {
         source_docs_refuse(docs, events, "holds an application of another name than the key's");
     } else {
@@ -126,10 +127,35 @@ void etcd_take_documents(struct source_etcd *s, const char *key, struct app_docs
  * ------------------------------------------------------------------------------
  */
 
+/* With trusted keys there is the set alone: others cost nothing, and are kept nowhere. */
+static bool is_ignored(const struct source_etcd *s, const struct etcd_kv *kv)
+{
+    return s->base.trust != NULL && !is_signed_set(s, kv->key);
+}
+
 bool etcd_is_news(const struct source_etcd *s, const struct etcd_kv *kv)
 {
     bool is_known = !s->is_range && kv->mod_revision != 0 && kv->mod_revision <= s->revision;
-    return etcd_is_document(kv, s->prefix) && !is_known;
+    return etcd_is_document(kv, s->prefix) && !is_known && !is_ignored(s, kv);
+}
+
+void etcd_say_ignored(struct source_etcd *s)
+{
+    const struct etcd_answer *answer = s->batch;
+    size_t count = 0;
+    for (size_t i = 0; i < answer->count; i++) {
+        const struct etcd_kv *kv = &answer->kvs[i];
+        count += !kv->is_deleted && etcd_is_document(kv, s->prefix) && is_ignored(s, kv) ? 1 : 0;
+    }
+    if (count == 0 || loop_now() < s->say_ignored_at) {
+        return;
+    }
+    s->say_ignored_at = loop_now() + SAY_IGNORED_MS;
+    CLEANUP(free)
+    char *sentence = xasprintf("with controlPlane.trustedKeys only the signed set '" TRUST_SET_NAME
+                               "' is taken; keys beside it that are ignored: %zu",
+                               count);
+    source_say_untrusted(&s->base, s->prefix, sentence);
 }
 
 /* The last change of each document: key → struct etcd_kv. */
@@ -138,11 +164,34 @@ static struct map *last_of_each(const struct source_etcd *s)
     const struct etcd_answer *answer = s->batch;
     struct map *last = map_new();
     for (size_t i = 0; i < answer->count; i++) {
-        if (etcd_is_document(&answer->kvs[i], s->prefix)) {
+        if (etcd_is_news(s, &answer->kvs[i])) {
             map_put(last, answer->kvs[i].key, &answer->kvs[i]);
         }
     }
     return last;
+}
+
+int etcd_check_changes(const struct source_etcd *s, struct err *err)
+{
+    CLEANUP(map) struct map *last = last_of_each(s);
+    size_t count = map_count(s->docs);
+    size_t bytes = s->base.load.bytes;
+    size_t at = 0;
+    const char *key = NULL;
+    void *value = NULL;
+    while (map_next(last, &at, &key, &value)) {
+        const struct source_docs *docs = map_get(s->docs, key);
+        const struct etcd_kv *kv = value;
+        if (docs != NULL) {
+            count--;
+            bytes -= docs->own.bytes;
+        }
+        if (!kv->is_deleted) {
+            count++;
+            bytes += kv->value_len;
+        }
+    }
+    return etcd_bounds_check_changes(count, bytes, err);
 }
 
 struct source_text *etcd_make_texts(struct source_etcd *s, size_t *ret_count)
@@ -160,6 +209,7 @@ struct source_text *etcd_make_texts(struct source_etcd *s, size_t *ret_count)
         struct source_docs *docs = get_docs(s, kv->key);
         if (s->base.trust == NULL || check_trust(s, docs, kv, &len) == 0) {
             texts[count] = source_docs_text(docs, kv->value, len);
+            texts[count].is_single = s->base.trust == NULL;
             count++;
         }
     }

@@ -32,6 +32,7 @@ struct source_etcd {
     int64_t revision;                         /* up to which all is known; 0: nothing is */
     struct etcd_store store;                  /* whose revision that is */
     struct map *docs;                         /* key → struct source_docs */
+    mono_ms say_ignored_at;                   /* no earlier is it said again */
     struct err watch_end;                     /* why the watch was ended from inside */
     bool is_compacted; /* as what it was to begin with is not kept any more */
 };
@@ -40,8 +41,15 @@ struct source_etcd {
 
 void etcd_give_view(struct source_etcd *s);
 void etcd_free_docs(struct source_etcd *s);
-/* What of it is a document, and was not known before: a watch begins with what was. */
+/* What of it is a document, may be taken, and was not known before: a watch begins with what was.
+ */
 bool etcd_is_news(const struct source_etcd *s, const struct etcd_kv *kv);
+/* An event about keys of the batch that are ignored, as only the signed set is taken; once an hour.
+ */
+void etcd_say_ignored(struct source_etcd *s);
+/* 0 where the keys and values that are there after the batch, a line of changes, are within the
+ * bounds; ERR_REMOTE else. */
+int etcd_check_changes(const struct source_etcd *s, struct err *err) MUST_CHECK;
 /* The texts of the documents in the batch that are to be read: the last of each key, and, where
  * only signed sets are taken, those that are accepted. The caller frees. */
 struct source_text *etcd_make_texts(struct source_etcd *s, size_t *ret_count);

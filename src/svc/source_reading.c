@@ -36,12 +36,15 @@ static void run(void *arg)
     struct source_load taken = params->taken;
     for (size_t i = 0; i < params->count; i++) {
         struct source_text *text = &params->texts[i];
+        text->docs.is_single = text->is_single;
+        text->docs.document_count = taken.documents - text->own.documents;
         text->docs.workload_count = taken.workloads - text->own.workloads;
         text->docs.memory_bytes = taken.memory_bytes - text->own.memory_bytes;
         text->docs.faulty = taken.faulty - text->own.faulty;
         appspec_parse(text->origin, text->text, text->len, &text->docs);
         /* Of what is invalid the old version stays. */
         bool stays = app_docs_error_count(&text->docs) > 0;
+        taken.documents = more_where(stays, text->docs.document_count, taken.documents);
         taken.workloads = more_where(stays, text->docs.workload_count, taken.workloads);
         taken.memory_bytes = more_where(stays, text->docs.memory_bytes, taken.memory_bytes);
         taken.faulty = text->docs.faulty;
@@ -63,7 +66,7 @@ void source_reading_start(const struct source_reading_params *params, struct sou
     struct source_reading *reading = xcalloc(1, sizeof(*reading));
     reading->params = *params;
     reading->slot = slot;
-    size_t bytes = 0;
+    size_t bytes = params->count * SOURCE_READING_TEXT_BYTES;
     for (size_t i = 0; i < params->count; i++) {
         bytes += params->texts[i].len;
     }

@@ -8,15 +8,18 @@
 #include "edgible/loop.h"
 #include "edgible/mem.h"
 
-/* So much is read at once, in a few milliseconds on a small device. */
+/* So much is read at once, in a few milliseconds on a small device. A text costs as much as so many
+ * bytes, were it empty. */
 #define SOURCE_READING_SHORT_BYTES (32UL * 1024)
+#define SOURCE_READING_TEXT_BYTES 128
 
 /* What all documents of a source, or some of them, take. */
 struct source_load {
+    size_t documents; /* as they were read last, or the versions that are in force where more */
     size_t workloads;
     size_t memory_bytes; /* about, of what they were read as */
     size_t bytes;        /* of their texts, as they were taken last */
-    size_t faulty;       /* of them, with errors */
+    size_t faulty;       /* of the documents, with errors */
     /* Lines about warnings that may still be logged before `warn_again`. */
     size_t warnings_left;
     mono_ms warn_again;
@@ -26,6 +29,7 @@ struct source_text {
     char *origin;     /* owned */
     const char *text; /* lives as long as `keep` */
     size_t len;
+    bool is_single;         /* it may have one document */
     struct source_load own; /* of its documents before, which no longer counts */
     struct app_docs docs;   /* what was read */
 };

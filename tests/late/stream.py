@@ -1,4 +1,4 @@
-"""What the agent needs of etcd's gateway: keys, and one line of changes."""
+"""What the agent needs of etcd's gateway: keys, and lines of changes."""
 
 import base64
 import http.server
@@ -13,7 +13,7 @@ def encode(text):
 class EtcdStream:
     def __init__(self, device):
         self.prefix = f"/edgible/v3/devices/{device}/applications/"
-        self.documents, self.changes = {}, {}
+        self.documents, self.changes = {}, []  # by name; of each line by name
         self.padding = []  # of all answers but those with documents
         self._over = threading.Event()
         stream = self
@@ -69,9 +69,9 @@ class EtcdStream:
         handler.send_header("Transfer-Encoding", "chunked")
         handler.end_headers()
         self.send(handler, {"result": {"header": header, "created": True}})
-        if self.changes:
-            events = [{"kv": kv} for kv in self.keys(self.changes, 6)]
-            self.send(handler, {"result": {"header": {**header, "revision": "6"},
+        for revision, documents in enumerate(self.changes, 6):
+            events = [{"kv": kv} for kv in self.keys(documents, revision)]
+            self.send(handler, {"result": {"header": {**header, "revision": str(revision)},
                                            "events": events}})
         self._over.wait()
 

@@ -188,10 +188,75 @@ def test_etcd(make_agent, name, how):
     documents = {f"app-{number}": text for number, text in enumerate(texts)}
     with EtcdStream(agent.device) as server:
         server.documents = documents if how == "range" else {}
-        server.changes = documents if how == "watch" else {}
+        server.changes = [documents] if how == "watch" else []
         late = start(agent, etcd={"endpoints": [server.url]})
         late.wait_judged(len(texts))
         late.check(f"etcd's {how}, {name}")
+
+
+# A key that nobody has the secret of.
+TRUSTED = "RWTzKooBK8A4QFb0833eajYbZ5PHMaMX3hjs7f1PTMPPLZFliYpUyugd"
+NO_DOCUMENTS = {"a list": "[" + ",".join(["1"] * 1000) + "]", "a stream": "---\n{}\n" * 1000}
+ERRORS = "- &a {x: 1, x: 1, x: 1, y: 1, y: 2}\n" + "- *a\n" * 20
+
+
+def test_keys_beside_the_signed_set(make_agent):
+    agent = make_agent()
+    with EtcdStream(agent.device) as server:
+        server.changes = [{f"k{line}-{n}": "x" for n in range(3000)} for line in range(30)]
+        late = start(agent, etcd={"endpoints": [server.url]}, trustedKeys=[TRUSTED])
+        late.wait(lambda: late.api.get("/v1/agent")["source"].get("etag") == "35", "all lines")
+        assert "that are ignored: 3000" in agent.wait_event("policy-refused")["reason"]
+        assert late.events("policy-refused", "rejected") == 1
+        late.check("90,000 keys beside the signed set")
+
+
+@pytest.mark.parametrize("text", ["x", ERRORS], ids=["small", "faulty"])
+def test_a_line_of_many_keys(make_agent, text):
+    agent = make_agent()
+    with EtcdStream(agent.device) as server:
+        server.changes = [{f"k{n}": text for n in range(20000)}]
+        late = start(agent, etcd={"endpoints": [server.url]})
+        late.wait(lambda: agent.events("source-lost"), "the line to be refused")
+        assert "more than 1000 documents" in agent.events("source-lost")[0]["reason"]
+        late.check("a line of 20,000 keys")
+
+
+@pytest.mark.parametrize(("how", "name"), [("range", "a list"), ("watch", "a stream")])
+def test_a_million_faulty_documents_of_etcd(make_agent, how, name):
+    agent = make_agent()
+    documents = {f"app-{number}": NO_DOCUMENTS[name] for number in range(1000)}
+    with EtcdStream(agent.device) as server:
+        server.documents = documents if how == "range" else {}
+        server.changes = [documents] if how == "watch" else []
+        late = start(agent, etcd={"endpoints": [server.url]})
+        late.wait_judged(1000)
+        assert late.events("rejected") == 1000
+        late.check(f"etcd's {how}, a million faulty documents in {name} a key")
+
+
+def test_a_million_faulty_documents_of_an_answer(make_agent):
+    agent = make_agent()
+    with ControlPlane(agent.device) as plane:
+        plane.set_text(NO_DOCUMENTS["a stream"] * 1000)
+        late = start(agent, https={"url": plane.url, "pollInterval": "1s"})
+        late.wait(lambda: agent.events("source-lost"), "the answer to be refused")
+        assert "more than 1000 documents" in agent.events("source-lost")[0]["reason"]
+        late.check("an answer, a million faulty documents")
+
+
+def test_a_million_faulty_documents_in_files(make_agent):
+    agent = make_agent()
+    for number in range(1000):
+        agent.put(f"app-{number}.yaml", NO_DOCUMENTS["a list"])
+    late = start(agent)
+    late.wait_judged(1000 + 999)  # those of one file, and each of the others as a whole
+    for number in range(1000):
+        agent.remove(f"app-{number}.yaml")
+    agent.put("app.yaml", document("app"))
+    late.wait(lambda: agent.events("deployed", "app"), "a file after them")
+    assert late.events("rejected") < 3000
+    late.check("1,000 files, a million faulty documents")
 
 
 def test_long_answers_of_etcd_that_have_no_documents(make_agent):

@@ -484,6 +484,77 @@ def send_event(out, kv, **event):
     out.flush()
 
 
+def send_changes(out, agent, texts, revision):
+    events = [{"kv": {"key": encode(key(agent.device, name)), "value": encode(text),
+                      "mod_revision": str(revision)}} for name, text in texts.items()]
+    line = {"result": {"header": {"revision": str(revision)}, "events": events}}
+    out.write(json.dumps(line).encode() + b"\n")
+    out.flush()
+
+
+def test_a_line_of_more_keys_than_a_device_may_have_is_not_read(make_agent):
+    """Not one of its values: then all is asked for, as some may be gone by now."""
+    agent = make_agent()
+    end = threading.Event()
+    ours = [key_of(agent, "app-1", 7, workload("w", SLEEP))]
+
+    def stream(out):
+        if server.watches == 1:
+            send_changes(out, agent, {f"k{n}": "x" for n in range(1000)}, 8)
+        end.wait(600)
+
+    with gateway(stream, ours) as server:
+        point(agent, server).start()
+        agent.wait_started("app-1", "w")
+        lost = agent.wait_event("source-lost")
+        assert "there are more than 1000 documents" in lost["reason"]
+        wait_for(lambda: server.watches >= 2, "the next watch")
+        assert not agent.events("rejected")
+        end.set()
+
+
+def test_changes_within_the_bounds_do_not_end_the_watch(make_agent):
+    """A line of more than 1,000 changes, after which there are fewer keys than before."""
+    agent = make_agent()
+    end = threading.Event()
+    ours = [key_of(agent, name, 7, workload("w", SLEEP)) for name in ("one", "two")]
+
+    def stream(out):
+        gone = [{"type": "DELETE", "kv": {"key": kv["key"], "mod_revision": "8"}}
+                for kv in ours[:1] + [key_of(agent, f"k{n}", 8) for n in range(1500)]]
+        line = {"result": {"header": {"revision": "8"}, "events": gone}}
+        out.write(json.dumps(line).encode() + b"\n")
+        send_event(out, key_of(agent, "three", 9, workload("w", SLEEP)))
+        end.wait(600)
+
+    with gateway(stream, ours) as server:
+        point(agent, server).start()
+        agent.wait_started("three", "w")
+        agent.wait_event("removed", "one")
+        assert server.watches == 1 and not agent.events("source-lost")
+        end.set()
+
+
+def test_a_key_holds_one_document(make_agent):
+    agent = make_agent()
+    end = threading.Event()
+    good = json.dumps(agent.app("web", workload("w", SLEEP)))
+
+    def stream(out):
+        if server.watches == 1:
+            send_changes(out, agent, {"web": f"---\n{good}\n---\n{good}", "list": "[1, 1, 1]"}, 8)
+        end.wait(600)
+
+    with gateway(stream) as server:
+        point(agent, server).start()
+        for name in ("web", "list"):
+            agent.wait(lambda name=name: any(
+                f"/{name}' holds more than one document" in e["errors"]
+                for e in agent.events("rejected")), f"{name} to be refused")
+        assert len(agent.events("rejected")) == 2 and not agent.events("started")
+        end.set()
+
+
 @pytest.mark.once
 def test_what_a_watch_has_gathered_is_bounded(make_agent):
     """Ten applications of 900 KB, of which the tenth no longer fits until another one has gone."""

@@ -403,6 +403,36 @@ def test_a_server_does_not_choose_what_the_exchange_of_keys_costs(planes, make_a
 
 
 @pytest.mark.once
+def test_a_proxy_does_not_choose_what_the_exchange_of_keys_costs(make_agent):
+    """What the agent offers is told by how the proxy ends: its certificate is not looked at."""
+    agent = make_agent()
+    ca = Authority(agent.folder / "pki")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*map(str, ca.issue("proxy", key=("rsa:2048",))))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_dh_params(ca.parameters())
+
+    def ask(ciphers):
+        context.set_ciphers(ciphers)
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(DEADLINE)
+            try:
+                context.wrap_socket(connection, server_side=True).close()
+            except (ssl.SSLError, OSError) as error:
+                return getattr(error, "reason", None) or str(error)
+        return None
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(DEADLINE)
+        agent.write_config(controlPlane={"https": {
+            "url": "https://192.0.2.1:1", "pollInterval": "1s"}})  # RFC 5737: nobody's
+        agent.start(env={"https_proxy": f"https://127.0.0.1:{listener.getsockname()[1]}"})
+        assert ask("DHE-RSA-AES128-GCM-SHA256") == "NO_SHARED_CIPHER"
+        assert "UNKNOWN_CA" in ask("ECDHE-RSA-AES128-GCM-SHA256")
+
+
+@pytest.mark.once
 def test_a_server_does_not_choose_how_long_its_chain_is(planes, make_agent):
     """Each certificate costs a signature, which its key can make dear."""
     agent = make_agent()

@@ -109,6 +109,22 @@ def test_a_file_that_did_not_fit_is_read_when_another_one_is_gone(agent):
 
 
 @pytest.mark.once
+def test_the_documents_of_all_files_are_bounded_with_those_that_are_none(agent):
+    """There are 1,000 of them, and one that did not fit is read when others are gone."""
+    agent.put("many.json", json.dumps([1] * 998))
+    agent.wait(lambda: len(agent.events("rejected")) >= 998, "all to be refused")
+    for name in ("one", "two"):
+        agent.deploy(name, MAIN)
+        agent.wait_started(name, "main")
+    agent.deploy("late", MAIN)
+    agent.wait(lambda: any("with this the source has more than 1000 documents" in e["errors"]
+                           for e in agent.events("rejected")), "the last one to be refused")
+    assert not agent.events(application="late")
+    agent.remove("many.json")
+    agent.wait_started("late", "main")
+
+
+@pytest.mark.once
 def test_a_sub_folder_is_not_read(agent):
     folder = agent.source / "disabled.yaml"
     folder.mkdir()

@@ -429,6 +429,56 @@ static void the_workloads_of_a_source_are_bounded(void **state)
     }
 }
 
+/* Those that are no documents at all included, and before they are read. */
+static void the_documents_of_a_source_are_bounded(void **state)
+{
+    (void) state;
+    static const struct {
+        const char *text;
+        size_t elsewhere, count;
+        bool is_single, is_too_many;
+    } cases[] = {
+        {"[1, 1]",             998, 2, false, false},
+        {"[1, 1]",             999, 0, false, true },
+        {"---\n{}\n---\n{}\n", 998, 2, false, false},
+        {"---\n{}\n---\n{}\n", 999, 1, false, true },
+        {"---\n{}\n---\n{}\n", 0,   1, true,  true },
+        {"[1, 1]",             0,   0, true,  true },
+        {"[1]",                0,   1, true,  false},
+        {"{}",                 999, 1, true,  false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(app_docs)
+        struct app_docs docs = {.document_count = cases[i].elsewhere,
+                                .is_single = cases[i].is_single};
+        appspec_parse("a.yaml", cases[i].text, strlen(cases[i].text), &docs);
+        assert_int_equal(docs.count, cases[i].count);
+        assert_int_equal(docs.document_count, cases[i].elsewhere + cases[i].count);
+        assert_int_equal(docs.is_too_many, cases[i].is_too_many);
+        assert_int_equal(docs.is_short_of_room, cases[i].is_too_many);
+        assert_int_equal(docs.diag.error_count, cases[i].is_too_many ? 1 : 0);
+    }
+}
+
+/* As those of documents: what the streams of many keys or files have wrong is kept in short. */
+static void the_errors_of_streams_are_bounded_with_those_of_documents(void **state)
+{
+    (void) state;
+    CLEANUP(buf) struct buf text = {0};
+    for (int i = 0; i < 50; i++) {
+        buf_add_str(&text, "---\n{a: [\n");
+    }
+    size_t faulty = 0;
+    for (int i = 0; i < 30; i++) {
+        CLEANUP(app_docs) struct app_docs docs = {.faulty = faulty};
+        appspec_parse("a.yaml", text.data, text.len, &docs);
+        assert_int_equal(docs.count, 0);
+        assert_int_equal(docs.faulty, faulty + 1);
+        assert_true(docs.diag.count <= (i < APPSPEC_MAX_FAULTY ? DIAG_MAX + 1 : 2));
+        faulty = docs.faulty;
+    }
+}
+
 /* Twice: by aliases of one word, and by as many words as a command may have. */
 static void the_memory_of_a_source_is_bounded(void **state)
 {
@@ -650,6 +700,8 @@ int main(void)
         cmocka_unit_test(an_alias_in_a_list_hides_no_error),
         cmocka_unit_test(the_errors_of_a_list_stand_with_its_first_document),
         cmocka_unit_test(the_workloads_of_a_source_are_bounded),
+        cmocka_unit_test(the_documents_of_a_source_are_bounded),
+        cmocka_unit_test(the_errors_of_streams_are_bounded_with_those_of_documents),
         cmocka_unit_test(the_memory_of_a_source_is_bounded),
         cmocka_unit_test(annotations_do_not_count_as_memory_of_the_source),
         cmocka_unit_test(the_errors_of_all_documents_are_bounded),

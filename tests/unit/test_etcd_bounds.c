@@ -72,11 +72,22 @@ static void another_store_is_not_believed_at_once(void **state)
     etcd_store_fini(&store);
 }
 
+static void the_keys_and_values_after_a_line_are_bounded(void **state)
+{
+    (void) state;
+    struct err err = {0};
+    assert_int_equal(etcd_bounds_check_changes(1000, 8UL << 20, &err), 0);
+    assert_int_equal(etcd_bounds_check_changes(1001, 0, &err), -1);
+    assert_int_equal(err.code, ERR_REMOTE);
+    assert_int_equal(etcd_bounds_check_changes(1, (8UL << 20) + 1, &err), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_range_is_whole_or_none),
         cmocka_unit_test(another_store_is_not_believed_at_once),
+        cmocka_unit_test(the_keys_and_values_after_a_line_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
