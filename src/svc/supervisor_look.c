@@ -189,9 +189,12 @@ static bool is_in_cgroup(const struct member *m, pid_t pid)
     return false;
 }
 
-/* Where it is in the group of a workload without a sandbox: it cannot have moved itself there. */
+/* Where it is in the group of a workload without a sandbox, and cannot have moved itself there. */
 static bool is_in_open_cgroup(const struct supervisor *sup, pid_t pid)
 {
+    if (sandboxed_may_move(sup)) {
+        return false;
+    }
     list_each (it, &sup->members) {
         const struct member *m = list_entry(it, struct member, link);
         if (!workload_is_in_sandbox(m->workload) && is_in_cgroup(m, pid)) {
