@@ -1,8 +1,10 @@
 """What a cgroup tells of whose a process is, where a workload may write to it: as root, and as an
 ordinary user whom a group is delegated to."""
 
+import ctypes
 import os
 import signal
+import struct
 from pathlib import Path
 
 import pytest
@@ -162,3 +164,54 @@ def test_a_group_that_no_sandbox_may_write_to_is_proof(make_agent, account):
     agent.run("app", workload("main", SLEEP, user=TEST_USER, sandbox={}))
     run_orphan(agent, "open", user=TEST_USER)
     assert answer_to(agent, "open") == "200"
+
+
+def become(pid, command):
+    """Runs the command as a process of that PID, once nothing else has it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = ctypes.c_int(pid)
+    args = struct.pack("11Q", 0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, ctypes.addressof(number), 1, 0)
+    child = libc.syscall(SYS_CLONE3, args, len(args))
+    if child == 0:
+        try:
+            os.execv(command[0], command)
+        finally:
+            os._exit(127)
+    if child < 0:
+        pytest.skip(f"no process can be given a PID: {os.strerror(ctypes.get_errno())}")
+    assert child == pid
+    return child
+
+
+@pytest.mark.as_root
+def test_a_pid_that_is_another_processs_by_now_opens_nothing(make_agent):
+    """The first process of a workload without a sandbox has ended, and a daemon that it left keeps
+    the workload from ending, while another process has got its PID."""
+    agent = make_agent().start()
+    daemon = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); " \
+        "print('daemon', flush=True); time.sleep(1000)"
+    script = f"""
+import os, subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", {daemon!r}], start_new_session=True)
+while not os.path.exists({str(agent.work / "end")!r}):
+    time.sleep(0.01)
+"""
+    pid, = agent.run("open", workload("main", python(script), restart={"policy": "never"},
+                                      stop={"gracePeriod": "100s"}))
+    agent.run("app", workload("main", SLEEP, sandbox={}))
+    agent.wait_logged("open", "main", "daemon")
+    agent.send(signal.SIGKILL)
+    agent.wait_exit()
+    agent.start()
+    agent.wait_event("adopted", "open", "main")
+    agent.wait_event("adopted", "app", "main")
+    path = Api(agent).socket
+    (agent.work / "end").touch()
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "its PID to be free")
+    ask = f"import socket\n{CALL.format(path=str(path))}\n" \
+        f"open({str(agent.work / 'said')!r}, 'w').write(call())"
+    child = become(pid, ["/usr/bin/setpriv", "--no-new-privs", *python(ask)])
+    os.waitpid(child, 0)
+    assert (agent.work / "said").read_text() == "403"
+    agent.send(signal.SIGTERM)
+    agent.stop()
