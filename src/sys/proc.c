@@ -224,6 +224,24 @@ int proc_reap(pid_t pid)
     return wait_end(P_PID, (id_t) pid, 0, &info) > 0 ? 1 : 0;
 }
 
+void proc_reap_threads(pid_t pid)
+{
+    char path[32];
+    (void) snprintf(path, sizeof(path), "/proc/%d/task", (int) pid);
+    DIR *dir = opendir(path);
+    const struct dirent *entry = NULL;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        siginfo_t info;
+        pid_t thread = proc_parse_pid(entry->d_name);
+        if (thread > 0 && thread != pid) {
+            (void) wait_end(P_PID, (id_t) thread, __WALL, &info);
+        }
+    }
+    if (dir != NULL) {
+        (void) closedir(dir);
+    }
+}
+
 /* Adds the numbers of a children file to pids; the new count. */
 static size_t add_listed_pids(char *text, pid_t *pids, size_t count, size_t max)
 {
