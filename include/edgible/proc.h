@@ -87,6 +87,10 @@ int proc_reopen_pipe(pid_t pid, uint64_t inode, struct err *err) MUST_CHECK;
 /* Reaps a child that is no workload's leader; 1 if it was reaped, else 0. */
 int proc_reap(pid_t pid);
 
+/* Reaps the ended threads of a child that made this process their tracer (PTRACE_TRACEME): until
+ * then the child does not end, whatever signal it gets. */
+void proc_reap_threads(pid_t pid);
+
 /* This process's children, zombies included: at most max pids written, the count of them returned.
  * From /proc/self/task/TID/children, or a walk of /proc where the kernel lacks that. */
 size_t proc_list_children(pid_t *pids, size_t max);

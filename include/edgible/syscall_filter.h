@@ -2,6 +2,10 @@
  * syscall_filter: what Landlock does not hold of a sandbox, by seccomp. Kills nothing: what is
  * refused is answered EPERM.
  *
+ * clone3 is answered ENOSYS, as by kernels before Linux 5.3, and C libraries then use clone. With
+ * CLONE_INTO_CGROUP it makes a child in the cgroup of another workload, which an O_PATH descriptor
+ * may name; Landlock does not limit either.
+ *
  * Refused are changes to the limits, the priority and the processors of other processes, and with
  * limit_connect the ways to open a TCP connection that pass Landlock by: multipath TCP, SMC, TCP
  * fast open, and io_uring. A process may name itself as 0, and the first process of a workload also

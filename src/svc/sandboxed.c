@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A record of this boot: its ID, then a line for each user. */
 #define RECORD "sandboxed"
@@ -92,6 +93,13 @@ void sandboxed_note(void *arg, uid_t uid, bool is_adopted)
 bool sandboxed_had_earlier(const struct supervisor *sup)
 {
     return sup->sandboxed.is_anybody || sup->sandboxed.earlier > 0;
+}
+
+bool sandboxed_may_move(const struct supervisor *sup)
+{
+    const struct sandboxed *s = &sup->sandboxed;
+    return s->is_anybody || is_among(s->uids, s->count, geteuid()) ||
+           is_among(s->uids, s->count, 0);
 }
 
 bool sandboxed_may_be_earlier(const struct supervisor *sup, uid_t uid)

@@ -119,13 +119,20 @@ enum lineage {
     UNKNOWN      /* it changes while it is looked at, or has more parents than are looked at */
 };
 
+/* As long as it is there, also as a zombie, its number, session and group are no other's. */
+static bool is_there(const struct killtree_target *target)
+{
+    return target->start_ticks == 0 || proc_read_start_ticks(target->leader) == target->start_ticks;
+}
+
 static const struct member *find_by_leader(const struct supervisor *sup, const struct proc_stat *at)
 {
     list_each (it, &sup->members) {
         const struct member *m = list_entry(it, struct member, link);
         struct killtree_target target;
         if (workload_kill_target(m->workload, &target) &&
-            (at->pid == target.leader || at->sid == target.leader || at->pgid == target.leader)) {
+            (at->pid == target.leader || at->sid == target.leader || at->pgid == target.leader) &&
+            is_there(&target)) {
             return m;
         }
         pid_t check = workload_check_pid(m->workload);
@@ -189,9 +196,12 @@ static bool is_in_cgroup(const struct member *m, pid_t pid)
     return false;
 }
 
-/* Where it is in the group of a workload without a sandbox: it cannot have moved itself there. */
+/* Where it is in the group of a workload without a sandbox, and cannot have moved itself there. */
 static bool is_in_open_cgroup(const struct supervisor *sup, pid_t pid)
 {
+    if (sandboxed_may_move(sup)) {
+        return false;
+    }
     list_each (it, &sup->members) {
         const struct member *m = list_entry(it, struct member, link);
         if (!workload_is_in_sandbox(m->workload) && is_in_cgroup(m, pid)) {

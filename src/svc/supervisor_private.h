@@ -145,6 +145,9 @@ void sandboxed_init(struct supervisor *sup);
 void sandboxed_note(void *arg, uid_t uid, bool is_adopted);
 /* Whether an earlier agent had any; whether a process of the user can be one that it left. */
 bool sandboxed_had_earlier(const struct supervisor *sup);
+/* Whether some may write to the groups of workloads, which are the agent's user's: then the group
+ * that a process is in does not tell whose it is. */
+bool sandboxed_may_move(const struct supervisor *sup);
 bool sandboxed_may_be_earlier(const struct supervisor *sup, uid_t uid);
 
 void cleanup_sweep_targets(struct sweep_targets *t);

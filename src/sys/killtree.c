@@ -342,8 +342,13 @@ static void signal_one(pid_t pid, uint64_t start_ticks, int signal, pid_t skip_p
         return;
     }
     struct proc_stat now;
-    if (proc_read_stat(pid, &now, NULL) < 0 || now.start_ticks != start_ticks ||
-        (skip_pgid != 0 && now.pgid == skip_pgid)) {
+    if (proc_read_stat(pid, &now, NULL) < 0 || now.start_ticks != start_ticks) {
+        return;
+    }
+    if (now.state == 'Z' && now.threads > 1) {
+        proc_reap_threads(pid);
+    }
+    if (skip_pgid != 0 && now.pgid == skip_pgid) {
         return;
     }
     proc_signal(pidfd, pid, signal);

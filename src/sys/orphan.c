@@ -3,6 +3,7 @@
 #include "killtree_priv.h"
 
 #include <string.h>
+#include <unistd.h>
 
 /* Kinds of evidence that a process is a target's, weakest first. */
 enum evidence { NO_EVIDENCE, BY_COOKIE, BY_LOG_PIPE, BY_CGROUP };
@@ -68,6 +69,12 @@ static bool is_older_and_of_user(const struct trial *trial, const struct killtre
     return is_older(trial, item) && killtree_can_run_as(item, trial->uid);
 }
 
+/* Who may write to the groups, which are the agent's user's, can move its processes to others'. */
+static bool can_have_moved(const struct killtree_target *target, enum evidence for_target)
+{
+    return for_target == BY_LOG_PIPE && killtree_can_run_as(target, geteuid());
+}
+
 /* Searches once for all targets, and again only where the target that was found has gone. */
 static const struct census_witness *
 find_witness(const struct trial *trial, const struct killtree_target *others, size_t other_count)
@@ -104,11 +111,12 @@ enum orphan_owner orphan_find_owner(const struct census *census, size_t position
     trial.by_user = census_read_uid(census, position, &trial.uid) &&
                     (is_older_and_of_user(&trial, target) ||
                      has_other(&trial, target, others, other_count, is_older_and_of_user));
-    int for_target = (int) find_evidence(&trial, target);
+    enum evidence for_target = find_evidence(&trial, target);
     const struct census_witness *best = find_witness(&trial, others, other_count);
     bool is_for_others =
         best->strength != NO_EVIDENCE && !killtree_is_same(&others[best->index], target);
-    if (is_for_others && best->strength >= for_target) {
+    if (is_for_others && best->strength >= (int) for_target &&
+        !can_have_moved(target, for_target)) {
         return ORPHAN_OF_OTHERS;
     }
     if (for_target != NO_EVIDENCE) {

@@ -23,7 +23,8 @@ enum orphan_owner {
  * Possible makers are the targets that are older than the orphan and can run a process of its user.
  * Where there are none, a program with the set-user-ID bit changed the user, and all older targets
  * are possible makers. Evidence is, strongest first: the cgroup, the log pipe that the orphan
- * prints to, its environment. `others` are the further targets of this agent; the target itself and
+ * prints to, its environment. Where the target may move processes to the groups of others, its log
+ * pipe is enough. `others` are the further targets of this agent; the target itself and
  * items whose leader is 0 are ignored there.
  */
 enum orphan_owner orphan_find_owner(const struct census *census, size_t position,

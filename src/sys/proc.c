@@ -166,18 +166,26 @@ int proc_open_pidfd(pid_t pid, struct err *err)
     return fd;
 }
 
-int proc_wait_pidfd(int pidfd, bool reap, struct proc_exit *ret, struct err *err)
+/* 1 where the child has ended. Of one that made this process its tracer (PTRACE_TRACEME) waitid(2)
+ * also tells that it has stopped, which is no end. */
+static int wait_end(idtype_t type, id_t id, int flags, siginfo_t *ret)
 {
-    int flags = WEXITED | WNOHANG | (reap ? 0 : WNOWAIT);
-    siginfo_t info = {0};
     int rc = 0;
     do {
-        rc = waitid(WAIT_BY_PIDFD, (id_t) pidfd, &info, flags);
+        ret->si_pid = 0;
+        rc = waitid(type, id, ret, WEXITED | WNOHANG | flags);
     } while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -1 : ret->si_pid != 0 && ret->si_code <= CLD_DUMPED;
+}
+
+int proc_wait_pidfd(int pidfd, bool reap, struct proc_exit *ret, struct err *err)
+{
+    siginfo_t info = {0};
+    int rc = wait_end(WAIT_BY_PIDFD, (id_t) pidfd, reap ? 0 : WNOWAIT, &info);
     if (rc < 0) {
         return err_set(err, errno, "waitid on a pidfd");
     }
-    if (info.si_pid == 0) {
+    if (rc == 0) {
         return 0;
     }
     *ret = (struct proc_exit){
@@ -213,11 +221,25 @@ int proc_read_pidfd_exit(int pidfd, struct proc_exit *ret, struct err *err)
 int proc_reap(pid_t pid)
 {
     siginfo_t info = {0};
-    int rc = 0;
-    do {
-        rc = waitid(P_PID, (id_t) pid, &info, WEXITED | WNOHANG);
-    } while (rc < 0 && errno == EINTR);
-    return rc == 0 && info.si_pid == pid ? 1 : 0;
+    return wait_end(P_PID, (id_t) pid, 0, &info) > 0 ? 1 : 0;
+}
+
+void proc_reap_threads(pid_t pid)
+{
+    char path[32];
+    (void) snprintf(path, sizeof(path), "/proc/%d/task", (int) pid);
+    DIR *dir = opendir(path);
+    const struct dirent *entry = NULL;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        siginfo_t info;
+        pid_t thread = proc_parse_pid(entry->d_name);
+        if (thread > 0 && thread != pid) {
+            (void) wait_end(P_PID, (id_t) thread, __WALL, &info);
+        }
+    }
+    if (dir != NULL) {
+        (void) closedir(dir);
+    }
 }
 
 /* Adds the numbers of a children file to pids; the new count. */

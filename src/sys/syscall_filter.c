@@ -43,7 +43,8 @@ enum check {
     PRIORITY,   /* the second, and the first says what the second is */
     IO_PRIORITY,
     NEW_LIMIT, /* the first, where the third is there */
-    OF_ALL,    /* what is above is of every sandbox */
+    IS_UNKNOWN,
+    OF_ALL, /* what is above is of every sandbox */
     SOCKET,
     OPTION,
     FLAGS_THIRD,
@@ -63,6 +64,7 @@ static const struct {
     {{144, 156, 119, 156},             SELF_FIRST  }, /* sched_setscheduler */
     {{203, 241, 122, 241},             SELF_FIRST  }, /* sched_setaffinity */
     {{314, 351, 274, 380},             SELF_FIRST  }, /* sched_setattr */
+    {{435, 435, 435, 435},             IS_UNKNOWN  }, /* clone3: its arguments are in memory */
     {{41, 359, 198, 281},              SOCKET      }, /* socket */
     {{54, 366, 208, 294},              OPTION      }, /* setsockopt */
     {{46, 370, 211, 296},              FLAGS_THIRD }, /* sendmsg */
@@ -104,6 +106,7 @@ static size_t put_checks(struct syscall_filter *f, size_t *at)
 {
     size_t refuse = put(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
     size_t allow = put(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    at[IS_UNKNOWN] = put(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
     f->own_pid = put_branch(f, EQUAL, 0, allow, refuse);
     size_t is_self = put_branch(f, EQUAL, 0, allow, f->own_pid);
     at[REFUSE] = at[REFUSE_NET] = refuse;

@@ -3,6 +3,7 @@ environment and children, under root (cgroups) and under an ordinary user (none)
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -341,3 +342,23 @@ def test_a_process_that_is_not_ours_is_untouched(agent):
     finally:
         os.kill(stranger, signal.SIGKILL)
         os.waitpid(stranger, 0)
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["killed", "ended"])
+def test_threads_that_made_the_agent_their_tracer_hold_up_no_stop(agent, ended):
+    """Each stays when it has ended until its tracer waits for it, and its process with it."""
+    pid, = agent.run("app", workload("main", python(f"""
+import ctypes, os, threading, time
+thread = threading.Thread(target=lambda: print("traced", ctypes.CDLL(None).ptrace(0, 0, 0, 0)))
+thread.start()
+thread.join()
+print("ready", flush=True)
+time.sleep({0 if ended else 1000})
+"""), restart={"policy": "never"}, stop=SHORT))
+    assert "traced 0" in agent.wait_logged("app", "main", "ready")
+    if ended:
+        agent.wait(lambda: Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] == "Z",
+                   "its first thread to end")
+    agent.remove("app.yaml")
+    agent.wait_event("removed", "app")
+    assert not is_alive(pid)

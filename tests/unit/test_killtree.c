@@ -298,6 +298,55 @@ static void the_log_pipe_says_more_than_the_cookie(void **state)
     run_agent(play_log_pipe);
 }
 
+/* As root, or where groups are delegated to a user: who runs as the agent's user can write there.
+ */
+static int play_moved(void)
+{
+    static const char *const args[] = {"-f", "sh", "-c", "echo $$ >\"$0\"; exec sleep 300",
+                                       "@",  NULL};
+    CLEANUP(cgroup_root) struct cgroup_root *root = cgroup_root_open("test-orphan", NULL);
+    CHECK(root != NULL);
+    CLEANUP(close_fd) int group = cgroup_make(root, "app.two", NULL, NULL);
+    struct workload neighbour;
+    struct workload workload;
+    pid_t orphan = 0;
+    struct stat st = {0};
+    int ends[2];
+    CHECK(pipe2(ends, O_CLOEXEC) == 0 && fstat(ends[0], &st) == 0);
+    CLEANUP(free) char *path = xasprintf("/proc/%d/fd/%d", (int) getpid(), ends[1]);
+    CHECK(start_sleeper(&neighbour, "two") == 0);
+    stage_output = path;
+    CHECK(start_workload(&workload, "one", "/usr/bin/setsid", args, -1) == 0);
+    stage_output = "/dev/null";
+    CHECK(EVENTUALLY(read_pids(&workload, &orphan, 1) == 0));
+    (void) await_exit(workload.process.pidfd);
+    CLEANUP(close_fd) int procs = openat(group, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+    CHECK(procs >= 0 && dprintf(procs, "%d", (int) orphan) > 0);
+    workload.target.log_pipe = st.st_ino;
+    neighbour.target.cgroups = root;
+    neighbour.target.cgroup = "app.two";
+    struct killtree_target both[] = {neighbour.target, workload.target};
+    CHECK(find(&neighbour, both, 2, NULL, 0) == 2);
+    CHECK(find(&workload, both, 2, NULL, 0) == 1);
+    workload.target.uid = geteuid() + 1; /* who cannot write to the agent's groups */
+    both[1] = workload.target;
+    CHECK(find(&workload, both, 2, NULL, 0) == 0);
+    (void) close(ends[0]);
+    (void) close(ends[1]);
+    CHECK(clean_up() == 0 && EVENTUALLY(cgroup_remove(root, "app.two")));
+    return 0;
+}
+
+static void a_group_that_it_can_have_moved_to_does_not_hide_whose_it_is(void **state)
+{
+    (void) state;
+    CLEANUP(cgroup_root) struct cgroup_root *root = cgroup_root_open("test-orphan", NULL);
+    if (root == NULL) {
+        skip();
+    }
+    run_agent(play_moved);
+}
+
 static int play_neighbours(void)
 {
     static const char *const args[] = {"2", "@", NULL};
@@ -462,6 +511,7 @@ int main(void)
         cmocka_unit_test(a_cookie_only_chooses_among_possible_makers),
         cmocka_unit_test(a_cgroup_says_more_than_the_cookie),
         cmocka_unit_test(the_log_pipe_says_more_than_the_cookie),
+        cmocka_unit_test(a_group_that_it_can_have_moved_to_does_not_hide_whose_it_is),
         cmocka_unit_test(a_neighbour_is_left_alone),
         cmocka_unit_test(a_child_in_the_agents_own_session_is_nobodys),
         cmocka_unit_test(another_agents_workload_of_the_same_name_is_never_touched),

@@ -3,6 +3,7 @@
 #include "sys_test.h"
 
 #include <pthread.h>
+#include <sys/ptrace.h>
 
 /* A child that runs the function and exits with what it returns. */
 static pid_t start_child(int (*run)(void))
@@ -396,6 +397,74 @@ static void the_status_of_a_strangers_child_is_kept_in_its_pidfd(void **state)
     }
 }
 
+static int run_traced(void)
+{
+    if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0) {
+        return 1;
+    }
+    for (;;) {
+        (void) raise(SIGUSR1); /* it stops for its tracer, which need not be asked to wait for it */
+    }
+}
+
+static bool is_in_trace_stop(pid_t pid)
+{
+    CLEANUP(free) char *path = xasprintf("/proc/%d/stat", (int) pid);
+    CLEANUP(free) char *text = NULL;
+    size_t len = 0;
+    return fd_read_file(AT_FDCWD, path, 4096, &text, &len, NULL) == 0 &&
+           strstr(text, ") t ") != NULL;
+}
+
+static void a_stop_of_who_is_traced_is_no_end(void **state)
+{
+    (void) state;
+    pid_t pid = start_child(run_traced);
+    CLEANUP(close_fd) int pidfd = proc_open_pidfd(pid, NULL);
+    struct proc_exit ended;
+    assert_true(EVENTUALLY(is_in_trace_stop(pid)));
+    assert_int_equal(proc_wait_pidfd(pidfd, false, &ended, NULL), 0);
+    assert_int_equal(proc_wait_pidfd(pidfd, true, &ended, NULL), 0);
+    assert_int_equal(ptrace(PTRACE_CONT, pid, NULL, NULL), 0);
+    assert_true(EVENTUALLY(is_in_trace_stop(pid)));
+    assert_int_equal(proc_reap(pid), 0);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_true(EVENTUALLY(proc_wait_pidfd(pidfd, false, &ended, NULL) == 1));
+    assert_true(ended.signaled && ended.code == SIGKILL);
+    assert_int_equal(proc_reap(pid), 1);
+}
+
+static void *trace_and_end(void *arg)
+{
+    (void) arg;
+    return ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0 ? arg : NULL;
+}
+
+static int run_traced_thread(void)
+{
+    int mark = 0;
+    void *told = NULL;
+    pthread_t thread;
+    bool ok = pthread_create(&thread, NULL, trace_and_end, &mark) == 0 &&
+              pthread_join(thread, &told) == 0 && told == &mark;
+    return ok ? 7 : 1;
+}
+
+static void ended_threads_of_who_is_traced_are_reaped(void **state)
+{
+    (void) state;
+    pid_t pid = start_child(run_traced_thread);
+    CLEANUP(close_fd) int pidfd = proc_open_pidfd(pid, NULL);
+    struct proc_exit ended;
+    struct proc_stat stat = {0};
+    assert_true(EVENTUALLY(proc_read_stat(pid, &stat, NULL) == 0 && stat.state == 'Z'));
+    assert_int_equal(stat.threads, 2);
+    assert_int_equal(proc_wait_pidfd(pidfd, false, &ended, NULL), 0);
+    proc_reap_threads(pid);
+    assert_true(EVENTUALLY(proc_wait_pidfd(pidfd, true, &ended, NULL) == 1));
+    assert_true(!ended.signaled && ended.code == 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -408,6 +477,8 @@ int main(void)
         cmocka_unit_test(an_exit_code_and_a_plain_reap),
         cmocka_unit_test(a_process_whose_main_thread_has_ended_is_not_dead),
         cmocka_unit_test(children_are_listed_with_zombies),
+        cmocka_unit_test(a_stop_of_who_is_traced_is_no_end),
+        cmocka_unit_test(ended_threads_of_who_is_traced_are_reaped),
         cmocka_unit_test(the_uid_is_that_of_the_process_and_not_of_its_folder),
         cmocka_unit_test(the_wait_channel_is_read_or_empty),
         cmocka_unit_test(the_boot_id_is_a_uuid),
