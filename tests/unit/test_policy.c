@@ -87,6 +87,8 @@ static void variables_that_run_something_are_known(void **state)
     assert_true(policy_is_loading_variable("BASH_FUNC_ls%%"));
     assert_true(policy_is_loading_variable("PYTHONWARNINGS"));
     assert_true(policy_is_loading_variable("ENV"));
+    assert_true(policy_is_loading_variable("CDPATH"));
+    assert_true(policy_is_loading_variable("GH_PAGER"));
     assert_false(policy_is_loading_variable("ENVIRONMENT"));
     assert_false(policy_is_loading_variable("PYTHONUNBUFFERED"));
     assert_false(policy_is_loading_variable("GIN_MODE"));
