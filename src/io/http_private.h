@@ -64,14 +64,13 @@ struct http_transfer {
     size_t turn_bytes;             /* taken since it was resumed */
     mono_ms turn_ms;               /* in on_data */
     char *target;                  /* who is asked, for messages */
-    bool is_get, is_check;
+    bool is_get;
     size_t max_bytes;
     http_data_fn on_data;
     void *arg;
     unsigned redirects;
     bool has_begun; /* the answer has */
     bool is_too_big, is_cancelled;
-    bool is_enough;                /* all that a check needs has come */
     const char *refusal;           /* of its headers: "sends …"; NULL: none */
     size_t header_bytes;           /* of all that came, also before a redirect */
     unsigned steps;                /* of libcurl until the request is sent */

@@ -296,32 +296,6 @@ static void a_proxys_answer_is_not_the_servers(void **state)
     assert_int_equal(asked.status, 0);
 }
 
-/* The status of an answer that has no end is all that a check needs. */
-static void a_check_ends_with_the_status(void **state)
-{
-    (void) state;
-    static const char *const heads[] = {
-        "HTTP/1.1 404 No\r\n\r\n",
-        "HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n",
-        "HTTP/1.1 404 No\r\nContent-Encoding: gzip\r\nX: ",
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 No\r\n\r\n",
-    };
-    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
-        struct server server = {.head = heads[i], .times = 1024}; /* 64 MiB */
-        struct asked asked = {0};
-        fill(&server.body, 64UL * 1024);
-        start_server(&server);
-        CLEANUP(free) char *url = xasprintf("http://127.0.0.1:%d/", (int) server.port);
-        struct http_request request = {
-            .url = url, .method = "GET", .is_check = true, .arg = &asked};
-        perform(&server, &asked, &request);
-        assert_int_equal(asked.err.code, 0);
-        assert_int_equal(asked.status, 404);
-        assert_int_equal(asked.got.len, 0);
-        assert_in_range(server.sent, 0, server.times / 2); /* into the sockets' buffers */
-    }
-}
-
 /* Plain records full of HelloRequest, which OpenSSL skips in a handshake. */
 static void a_handshake_without_an_end_is_refused(void **state)
 {
@@ -438,7 +412,6 @@ int main(void)
         cmocka_unit_test(a_proxy_that_answers_without_an_end_is_refused),
         cmocka_unit_test(a_proxys_answer_is_not_the_servers),
         cmocka_unit_test(a_handshake_without_an_end_is_refused),
-        cmocka_unit_test(a_check_ends_with_the_status),
         cmocka_unit_test(bytes_that_are_no_body_are_taken_in_turns),
         cmocka_unit_test(no_header_is_more_than_a_line),
     };
