@@ -45,6 +45,9 @@ const struct http_curl *http_curl_load(struct err *err);
 
 /* Anything but 0: libcurl is too old. The request's strings are borrowed until the next setup. */
 int http_tls_setup(const struct http_curl *lib, CURL *curl, const struct http_request *request);
+/* Says in *err what was refused here where libcurl's sentence (trouble) tells of that, and returns
+ * -1; else 0. */
+int http_tls_explain(const char *target, const char *trouble, struct err *err);
 
 /* What is taken of an answer before others have their turn: so many bytes (and a piece more), or
  * what on_data does in that time. */

@@ -256,7 +256,7 @@ static bool is_loopback(const char *url)
 
 /* A proxy sees every header of plain HTTP, tokens as well, and has nothing to do with what stays on
  * this machine. Where libcurl is not told, https_proxy, all_proxy and no_proxy of the environment
- * count. */
+ * count (http_tls.c refuses one that is itself reached by TLS). */
 static bool goes_straight(const struct http_request *request)
 {
     return strncasecmp(request->url, "https://", 8) != 0 || is_loopback(request->url);
@@ -393,8 +393,8 @@ static int explain(const struct http_transfer *t, CURLcode code, struct err *err
         return err_set(err, ECONNRESET, "'%s' ended the connection%s", t->target,
                        t->has_begun ? " in the middle of its answer" : "");
     }
-    if (strstr(t->trouble, "read bio not set") != NULL) { /* of http_tls.c */
-        return err_set(err, ERR_REMOTE, "'%s' sends a TLS handshake without an end", t->target);
+    if (http_tls_explain(t->target, t->trouble, err) < 0) {
+        return -1;
     }
     return err_set(err, ERR_REMOTE, "'%s': %s", t->target,
                    t->trouble[0] != '\0' ? t->trouble : t->lib->easy_strerror(code));

@@ -741,3 +741,21 @@ def test_another_host_is_asked_through_the_proxy_over_tls_alone(make_agent, prox
         agent.wait(lambda: connects_to(agent.pid, "192.0.2.1", 1) or agent.events("source-lost"),
                    "the agent to turn to the host itself")
         assert not proxy.seen
+
+
+def test_a_proxy_that_is_reached_by_tls_is_refused(make_agent, proxy):
+    """Neither the agent nor --check speaks to it, and both say why, without its password."""
+    agent = make_agent()
+    host = proxy.url.removeprefix("http://")
+    env = {"https_proxy": f"https://name:secret@{host}/"}
+    agent.write_config(controlPlane={"https": {"url": "https://192.0.2.1:1", "pollInterval": "1s"}})
+    agent.start(env=env)
+    reason = agent.wait_event("source-lost")["reason"]
+    check = subprocess.run(
+        [agent_binary(), "--config", agent.config_file, "--check"], capture_output=True, text=True,
+        timeout=DEADLINE, env={**base_environment(agent.account), **env},
+        **agent.account.popen_options())
+    for text in (reason, check.stdout + check.stderr):
+        assert "a proxy must be reached by http://" in text
+        assert f"'https://{host}'" in text and "https_proxy" in text and "secret" not in text
+    assert not any(proxy.seen)
