@@ -74,8 +74,8 @@ static struct {
 } handshake;
 
 /* Without a source to read from, the handshake fails at once, whatever has come already. OpenSSL
- * tells of it by an error that it queues; without one it would look at the source, but only the
- * send of another TLS connection below this one could clear the queue. */
+ * queues an error that says so; without that SSL_get_error() would look at the source. Only what a
+ * TLS connection below this one sends could clear the queue, and there is none. */
 static void on_message(int is_sent, int version, int type, const void *data, size_t len, void *ssl,
                        void *arg)
 {
@@ -125,8 +125,8 @@ static void bound_turns(const struct http_curl *lib, CURL *curl)
  */
 
 /* What neither a cipher nor a file can have as its name. libcurl alone knows whether a proxy counts
- * (no_proxy, the host); it ends the request at the cipher, before it says a word to the proxy, or
- * where its TLS is not OpenSSL's at the file, before it believes one of the proxy. */
+ * (no_proxy, the host); it ends the request at the cipher, before it says a word to the proxy, or,
+ * where its TLS is not OpenSSL's, at the file, before it trusts a certificate of the proxy. */
 #define REFUSED "no-TLS-to-a-proxy"
 
 /* In libcurl's order; it passes over empty ones, as does this. */
