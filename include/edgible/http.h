@@ -37,10 +37,8 @@ struct http_request {
     size_t max_bytes;                 /* of the answer; 0: HTTP_MAX_ANSWER_BYTES */
     mono_ms timeout_ms;               /* of the whole request; 0: none */
     mono_ms wait_ms;                  /* of http_client: until the answer begins; 0: none */
-    bool is_check;   /* of a program on this machine: no proxy, no redirect, a new connection; the
-                        status is all of the answer that is read */
-    bool is_endless; /* of http_client: once it began, it may be silent for long */
-    http_data_fn on_data; /* gets the body of a 2xx answer; NULL: it is kept */
+    bool is_endless;                  /* of http_client: once it began, it may be silent for long */
+    http_data_fn on_data;             /* gets the body of a 2xx answer; NULL: it is kept */
     void *arg;
 };
 

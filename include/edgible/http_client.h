@@ -1,7 +1,7 @@
 /*
  * http_client: HTTP requests that the event loop carries. Names are resolved by a thread, and
  * nothing here waits. Of an answer that is long, or costs on_data or libcurl much, a part is taken,
- * and the rest a little later; of a check the status alone.
+ * and the rest a little later.
  *
  * A connection is kept for the next request. A call belongs to who made it, and is freed by them,
  * while it is under way (which ends it) or later; not from on_data.

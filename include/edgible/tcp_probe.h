@@ -20,4 +20,8 @@ struct tcp_probe *tcp_probe_new(struct loop *loop, uint16_t port, tcp_probe_fn *
                                 struct err *err);
 void tcp_probe_free(struct tcp_probe *probe);
 
+/* Begins a connection to the port at 127.0.0.1, or ::1. What *fd had is closed; the caller closes
+ * the socket, which is -1 where there is none. 0, EINPROGRESS, or the errno of what failed. */
+int tcp_probe_connect(bool is_v6, uint16_t port, int *fd);
+
 #endif

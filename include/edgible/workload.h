@@ -33,11 +33,8 @@ struct stop_times {
     mono_ms sum_ms;
 };
 
-struct http_client;
-
 /* What the health checks of all workloads share. */
 struct health_shared {
-    struct http_client *http; /* made with the first check that needs it */
     size_t under_way, max_under_way;
     int64_t last_number; /* of exec checks, counted over all */
     bool has_ended;      /* one has, and what it left was not looked for yet */

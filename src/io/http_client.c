@@ -29,8 +29,7 @@ struct http_client {
     struct loop_timer *timer; /* libcurl's */
     struct loop_timer *rest;  /* armed while it rests */
     mono_ms rest_until;
-    int64_t worked_ns;  /* since the last rest */
-    bool is_for_checks; /* of which little is read, and which late programs fail: it has no rest */
+    int64_t worked_ns; /* since the last rest */
 };
 
 struct http_call {
@@ -178,7 +177,7 @@ static void end_work(struct http_client *client, int64_t began_ns)
 {
     end_what_is_done(client);
     client->worked_ns += cpu_ns() - began_ns;
-    if (client->worked_ns >= HTTP_TURN_NS && !client->is_for_checks) {
+    if (client->worked_ns >= HTTP_TURN_NS) {
         client->worked_ns = 0;
         client->rest_until = loop_now() + REST_MS;
         loop_io_free(steal_ptr(&client->io));
@@ -328,7 +327,6 @@ struct http_call *http_call_new(struct http_client *client, const struct http_re
     call->transfer.owner = call;
     call->transfer.on_begin = be_patient;
     call->transfer.on_full = on_full;
-    client->is_for_checks = request->is_check;
     call->patience = loop_timer_new(client->loop, on_patience_over, call);
     call->rest = loop_timer_new(client->loop, on_rest_over, call);
     if (http_transfer_init(&call->transfer, client->lib, request, &call->answer, err) < 0) {

@@ -45,6 +45,9 @@ const struct http_curl *http_curl_load(struct err *err);
 
 /* Anything but 0: libcurl is too old. The request's strings are borrowed until the next setup. */
 int http_tls_setup(const struct http_curl *lib, CURL *curl, const struct http_request *request);
+/* Says in *err what was refused here where libcurl's sentence (trouble) tells of that, and returns
+ * -1; else 0. */
+int http_tls_explain(const char *target, const char *trouble, struct err *err);
 
 /* What is taken of an answer before others have their turn: so many bytes (and a piece more), or
  * what on_data does in that time. */
@@ -64,14 +67,13 @@ struct http_transfer {
     size_t turn_bytes;             /* taken since it was resumed */
     mono_ms turn_ms;               /* in on_data */
     char *target;                  /* who is asked, for messages */
-    bool is_get, is_check;
+    bool is_get;
     size_t max_bytes;
     http_data_fn on_data;
     void *arg;
     unsigned redirects;
     bool has_begun; /* the answer has */
     bool is_too_big, is_cancelled;
-    bool is_enough;                /* all that a check needs has come */
     const char *refusal;           /* of its headers: "sends …"; NULL: none */
     size_t header_bytes;           /* of all that came, also before a redirect */
     unsigned steps;                /* of libcurl until the request is sent */

@@ -1,12 +1,13 @@
-/* TLS of a request, to a proxy as to the server, both of which get on_context(). The server chooses
- * much of what its handshake and its messages cost: all of that is done in the loop's thread, so
- * what can take long is not offered. */
+/* TLS of a request. The server chooses much of what its handshake and its messages cost: all of
+ * that is done in the loop's thread, so what can take long is not offered. */
 #include "edgible/dl.h"
 #include "edgible/mem.h"
 #include "http_private.h"
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* Of OpenSSL's <openssl/ssl.h>, whose values are part of its binary interface. */
 #define SSL_MODE_AUTO_RETRY 4UL
@@ -65,13 +66,16 @@ static const struct ssl *load(void)
     return &table;
 }
 
-/* Of the loop's thread, or a command's only one; a single call is about one connection. */
+/* Of the loop's thread, or a command's only one. A single call is about one connection, as there is
+ * no TLS within TLS. */
 static struct {
     const void *last;
     unsigned messages; /* until one of another connection comes, or the handshake is over */
 } handshake;
 
-/* Without a source to read from, the handshake fails at once, whatever has come already. */
+/* Without a source to read from, the handshake fails at once, whatever has come already. OpenSSL
+ * queues an error that says so; without that SSL_get_error() would look at the source. Only what a
+ * TLS connection below this one sends could clear the queue, and there is none. */
 static void on_message(int is_sent, int version, int type, const void *data, size_t len, void *ssl,
                        void *arg)
 {
@@ -114,18 +118,65 @@ static void bound_turns(const struct http_curl *lib, CURL *curl)
     if (ssl != NULL && lib->easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, on_context) == CURLE_OK) {
         (void) lib->easy_setopt(curl, CURLOPT_SSL_CTX_DATA, ssl);
         (void) lib->easy_setopt(curl, CURLOPT_SSL_CIPHER_LIST, CIPHERS);
-        (void) lib->easy_setopt(curl, CURLOPT_PROXY_SSL_CIPHER_LIST, CIPHERS);
     }
 }
+
+/* --- proxies -------------------------------------------------------------------------------------
+ */
+
+/* What neither a cipher nor a file can have as its name. libcurl alone knows whether a proxy counts
+ * (no_proxy, the host); it ends the request at the cipher, before it says a word to the proxy, or,
+ * where its TLS is not OpenSSL's, at the file, before it trusts a certificate of the proxy. */
+#define REFUSED "no-TLS-to-a-proxy"
+
+/* In libcurl's order; it passes over empty ones, as does this. */
+static const char *const proxy_variables[] = {"https_proxy", "HTTPS_PROXY", "all_proxy",
+                                              "ALL_PROXY"};
+
+int http_tls_explain(const char *target, const char *trouble, struct err *err)
+{
+    if (strstr(trouble, "read bio not set") != NULL) { /* of on_message() */
+        return err_set(err, ERR_REMOTE, "'%s' sends a TLS handshake without an end", target);
+    }
+    if (strstr(trouble, REFUSED) == NULL) {
+        return 0;
+    }
+    const char *name = NULL;
+    const char *proxy = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(proxy_variables) && (proxy == NULL || *proxy == '\0'); i++) {
+        name = proxy_variables[i];
+        proxy = getenv(name);
+    }
+    proxy = proxy != NULL ? proxy : "";
+    const char *at = strrchr(proxy, '@'); /* behind a name and a password */
+    const char *start = strstr(proxy, "://");
+    start = at != NULL ? at + 1 : start != NULL ? start + 3 : proxy;
+    return err_set(err, ERR_REMOTE,
+                   "'%s' is not asked: the proxy 'https://%.*s' of the environment (%s) would be "
+                   "reached by TLS; a proxy must be reached by http://, and TLS to the server goes "
+                   "through it end to end",
+                   target, (int) strcspn(start, "/?#"), start, name);
+}
+
+/* TLS within TLS would let a proxy, or what lies behind it, do twice as much, and what bounds a
+ * turn counts for one connection. */
+static int refuse_tls_proxy(const struct http_curl *lib, CURL *curl)
+{
+    (void) lib->easy_setopt(curl, CURLOPT_PROXY_SSL_CIPHER_LIST, REFUSED);
+    return lib->easy_setopt(curl, CURLOPT_PROXY_SSL_VERIFYPEER, 1L) != CURLE_OK ||
+           lib->easy_setopt(curl, CURLOPT_PROXY_CAINFO, "/dev/null/" REFUSED) != CURLE_OK;
+}
+
+/* --- all -----------------------------------------------------------------------------------------
+ */
 
 int http_tls_setup(const struct http_curl *lib, CURL *curl, const struct http_request *request)
 {
     int bad = 0;
     bad |= lib->easy_setopt(curl, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2) != CURLE_OK;
-    /* A libcurl that does not know it connects to no proxy by TLS. */
-    (void) lib->easy_setopt(curl, CURLOPT_PROXY_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
     bad |= lib->easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L) != CURLE_OK;
     bad |= lib->easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L) != CURLE_OK;
+    bad |= refuse_tls_proxy(lib, curl);
     bound_turns(lib, curl);
     if (request->ca_file != NULL) {
         /* That one alone; and no copy of it is kept, as the file may change. */

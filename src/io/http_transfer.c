@@ -147,8 +147,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
     }
     if (len >= 5 && strncmp(line, "HTTP/", 5) == 0) {
         begin_answer(t); /* the one before was 100 Continue */
-        t->is_enough = t->is_check && answer->status >= 200;
-        return t->is_enough ? 0 : len;
+        return len;
     }
     struct {
         const char *name;
@@ -257,11 +256,10 @@ static bool is_loopback(const char *url)
 
 /* A proxy sees every header of plain HTTP, tokens as well, and has nothing to do with what stays on
  * this machine. Where libcurl is not told, https_proxy, all_proxy and no_proxy of the environment
- * count. */
+ * count (http_tls.c refuses one that is itself reached by TLS). */
 static bool goes_straight(const struct http_request *request)
 {
-    return request->is_check || strncasecmp(request->url, "https://", 8) != 0 ||
-           is_loopback(request->url);
+    return strncasecmp(request->url, "https://", 8) != 0 || is_loopback(request->url);
 }
 
 static int set_host(struct http_transfer *t, const struct http_request *request)
@@ -279,10 +277,6 @@ static int set_host(struct http_transfer *t, const struct http_request *request)
     }
     if (goes_straight(request)) {
         bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
-    }
-    if (request->is_check) {
-        bad |= lib->easy_setopt(t->curl, CURLOPT_FRESH_CONNECT, 1L) != CURLE_OK;
-        bad |= lib->easy_setopt(t->curl, CURLOPT_FORBID_REUSE, 1L) != CURLE_OK;
     }
     bad |= lib->easy_setopt(t->curl, CURLOPT_URL, request->url) != CURLE_OK;
     bad |= lib->easy_setopt(t->curl, CURLOPT_PROTOCOLS_STR, "http,https") != CURLE_OK;
@@ -337,7 +331,6 @@ int http_transfer_init(struct http_transfer *t, const struct http_curl *lib,
     t->on_data = request->on_data;
     t->arg = request->arg;
     t->is_get = strcmp(request->method, "GET") == 0;
-    t->is_check = request->is_check;
     t->max_bytes = request->max_bytes != 0 ? request->max_bytes : HTTP_MAX_ANSWER_BYTES;
     t->target = xstrdup(request->socket_path != NULL ? request->socket_path : request->url);
     /* libcurl would say "could not resolve host". */
@@ -400,8 +393,8 @@ static int explain(const struct http_transfer *t, CURLcode code, struct err *err
         return err_set(err, ECONNRESET, "'%s' ended the connection%s", t->target,
                        t->has_begun ? " in the middle of its answer" : "");
     }
-    if (strstr(t->trouble, "read bio not set") != NULL) { /* of http_tls.c */
-        return err_set(err, ERR_REMOTE, "'%s' sends a TLS handshake without an end", t->target);
+    if (http_tls_explain(t->target, t->trouble, err) < 0) {
+        return -1;
     }
     return err_set(err, ERR_REMOTE, "'%s': %s", t->target,
                    t->trouble[0] != '\0' ? t->trouble : t->lib->easy_strerror(code));
@@ -445,7 +438,7 @@ static enum http_end redirect(struct http_transfer *t, struct err *err)
 enum http_end http_transfer_end(struct http_transfer *t, CURLcode code, struct err *err)
 {
     long status = t->answer->status;
-    if (code != CURLE_OK && !t->is_enough) {
+    if (code != CURLE_OK) {
         (void) explain(t, code, err);
         return HTTP_END_FAILED;
     }
@@ -453,7 +446,7 @@ enum http_end http_transfer_end(struct http_transfer *t, CURLcode code, struct e
     curl_off_t length = -1;
     (void) t->lib->easy_getinfo(t->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     t->answer->is_delimited = t->answer->is_delimited || length >= 0 || t->answer->body.len == 0;
-    bool is_redirect = !t->is_check && (status == 307 || status == 308 ||
-                                        (t->is_get && status > 300 && status < 304));
+    bool is_redirect =
+        status == 307 || status == 308 || (t->is_get && status > 300 && status < 304);
     return is_redirect ? redirect(t, err) : HTTP_END_DONE;
 }

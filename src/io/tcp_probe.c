@@ -28,30 +28,27 @@ static void tell(void *arg)
     probe->done(probe->arg, probe->error);
 }
 
-/* 0, EINPROGRESS or an error. */
-static int begin(struct tcp_probe *probe)
+int tcp_probe_connect(bool is_v6, uint16_t port, int *fd)
 {
-    struct sockaddr_in v4 = {.sin_family = AF_INET,
-                             .sin_port = htons(probe->port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6,
-                              .sin6_port = htons(probe->port),
-                              .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    struct sockaddr_in v4 = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in6 v6 = {
+        .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
     const struct sockaddr *address =
-        probe->is_v6 ? (const struct sockaddr *) &v6 : (const struct sockaddr *) &v4;
-    fd_close(&probe->fd);
-    probe->fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
-    if (probe->fd < 0) {
+        is_v6 ? (const struct sockaddr *) &v6 : (const struct sockaddr *) &v4;
+    fd_close(fd);
+    *fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    if (*fd < 0) {
         return errno;
     }
-    return connect(probe->fd, address, probe->is_v6 ? sizeof(v6) : sizeof(v4)) < 0 ? errno : 0;
+    return connect(*fd, address, is_v6 ? sizeof(v6) : sizeof(v4)) < 0 ? errno : 0;
 }
 
 static bool on_connected(void *arg);
 
 static void try_address(struct tcp_probe *probe)
 {
-    int error = begin(probe);
+    int error = tcp_probe_connect(probe->is_v6, probe->port, &probe->fd);
     if (error == EINPROGRESS) {
         probe->io = loop_io_new_for_writing(probe->loop, probe->fd, on_connected, probe);
         return;

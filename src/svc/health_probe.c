@@ -1,7 +1,7 @@
 #include "health_probe.h"
 
 #include "edgible/fd.h"
-#include "edgible/http_client.h"
+#include "edgible/http_probe.h"
 #include "edgible/tcp_probe.h"
 #include "workload_private.h"
 
@@ -26,7 +26,7 @@ struct health_probe {
     struct loop_timer *timer;
     /* One of these three. */
     struct tcp_probe *tcp;
-    struct http_call *http;
+    struct http_probe *http;
     struct {
         struct spawned child;                /* pid 0: none */
         struct loop_io *exit_io, *output_io; /* output_io is NULL at its end and at rest */
@@ -75,7 +75,7 @@ void health_probe_free(struct health_probe *probe)
     if (probe != NULL) {
         loop_timer_free(probe->timer);
         tcp_probe_free(probe->tcp);
-        http_call_free(probe->http);
+        http_probe_free(probe->http);
         end_exec(probe);
         free(probe->refusal);
         free(probe);
@@ -126,7 +126,7 @@ static void add_refusal(const struct health_probe *probe, struct buf *to)
     }
 }
 
-static void on_http(void *arg, const struct http_answer *answer, const struct err *err)
+static void on_http(void *arg, int status, const struct err *err)
 {
     struct health_probe *probe = arg;
     char text[ERR_MSG_MAX];
@@ -134,7 +134,7 @@ static void on_http(void *arg, const struct http_answer *answer, const struct er
         struct err again = {0};
         probe->is_v6 = true;
         probe->refusal = xstrdup(err_text(err, text, sizeof(text)));
-        http_call_free(steal_ptr(&probe->http));
+        http_probe_free(steal_ptr(&probe->http));
         if (ask_http(probe, &again) == 0) {
             return;
         }
@@ -146,34 +146,18 @@ static void on_http(void *arg, const struct http_answer *answer, const struct er
         tell(probe, trouble.data);
         return;
     }
-    bool is_good = answer->status >= 200 && answer->status < 400;
-    (void) snprintf(text, sizeof(text), "'%s' on port %d answered with status %ld",
+    bool is_good = status >= 200 && status < 400;
+    (void) snprintf(text, sizeof(text), "'%s' on port %d answered with status %d",
                     probe->workload->spec.health.path, (int) probe->workload->spec.health.port,
-                    answer->status);
+                    status);
     tell(probe, is_good ? NULL : text);
 }
 
 static int ask_http(struct health_probe *probe, struct err *err)
 {
     const struct health_check *check = &probe->workload->spec.health;
-    struct health_shared *shared = probe->workload->ctx->health;
-    if (shared->http == NULL) {
-        shared->http = http_client_new(probe->workload->ctx->loop, err);
-    }
-    if (shared->http == NULL) {
-        return -1;
-    }
-    CLEANUP(free)
-    char *url = xasprintf("http://%s:%d%s", probe->is_v6 ? "[::1]" : "127.0.0.1", (int) check->port,
-                          check->path);
-    struct http_request request = {
-        .url = url,
-        .method = "GET",
-        .accept = "*/*",
-        .timeout_ms = check->timeout_ms,
-        .is_check = true,
-    };
-    probe->http = http_call_new(shared->http, &request, on_http, probe, err);
+    probe->http = http_probe_new(probe->workload->ctx->loop, probe->is_v6, check->port, check->path,
+                                 on_http, probe, err);
     return probe->http != NULL ? 0 : -1;
 }
 

@@ -2,7 +2,6 @@
 
 #include "edgible/check_mark.h"
 #include "edgible/doc_path.h"
-#include "edgible/http_client.h"
 #include "edgible/log.h"
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
@@ -193,7 +192,6 @@ void supervisor_free(struct supervisor *sup)
         pump_free(sup->pump, 1000);
     }
     loop_async_free(sup->pump_async);
-    http_client_free(sup->health.http);
     map_free(sup->by_key);
     free(sup->device_name);
     free(sup->log_dir);

@@ -22,7 +22,7 @@ sys.path.insert(0, str(SYSTEM))
 from api import Answer, Api, Connection  # noqa: E402
 from conftest import *  # noqa: E402,F401,F403
 from control_plane import Authority, ControlPlane  # noqa: E402
-from harness import SLEEP, helper, is_alive, python, wait_for, workload  # noqa: E402
+from harness import SLEEP, free_port, helper, is_alive, python, wait_for, workload  # noqa: E402
 from stream import EtcdStream  # noqa: E402
 
 pytestmark = pytest.mark.once
@@ -446,6 +446,41 @@ def test_many_processes(agent, how):
     agent.wait_event("removed", "app")
     late.check(f"{PROCESSES} processes, {how}")
     assert not [e for e in agent.events("exited", "other") if e.get("code") != "0"]
+
+
+# What a server can say before the answer: other answers, and header lines.
+BEFORE = {"lines": 'b"HTTP/1.1 103 E\\r\\n" + b"X:\\r\\n" * 60000',
+          "answers": 'b"HTTP/1.1 103 E\\r\\n\\r\\n" * 12000'}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_checks_whose_server_says_everything_but_a_status(agent, name):
+    late = Late(agent)
+    port, asked = free_port(), agent.work / "asked"
+    server = python(f"""
+import socket, threading
+def serve(connection):
+    try:
+        connection.recv(4096)
+        with open({str(asked)!r}, "ab") as file:
+            file.write(b"x")
+        while True:
+            connection.sendall(said)
+    except OSError:
+        connection.close()
+said = {BEFORE[name]}
+listener = socket.create_server(("127.0.0.1", {port}), backlog=100)
+while True:
+    threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+""")
+    agent.run("server", workload("main", server, ports=[{"containerPort": port}]))
+    check = {"http": {"port": port, "path": "/"}, "interval": "100ms", "timeout": "60s",
+             "startPeriod": "1h"}
+    agent.deploy("app", *(workload(f"w{n}", SLEEP, healthCheck=check) for n in range(60)))
+    late.wait(lambda: asked.exists() and asked.stat().st_size >= 300, "300 checks")
+    late.wait(lambda: f"http://127.0.0.1:{port}/" in
+              late.api.workload("app", "w0").get("reason", ""), "a check to have failed")
+    late.check(f"checks, {name}")
 
 
 def test_sandboxes_of_many_deep_folders(make_agent):

@@ -403,36 +403,6 @@ def test_a_server_does_not_choose_what_the_exchange_of_keys_costs(planes, make_a
 
 
 @pytest.mark.once
-def test_a_proxy_does_not_choose_what_the_exchange_of_keys_costs(make_agent):
-    """What the agent offers is told by how the proxy ends: its certificate is not looked at."""
-    agent = make_agent()
-    ca = Authority(agent.folder / "pki")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*map(str, ca.issue("proxy", key=("rsa:2048",))))
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.load_dh_params(ca.parameters())
-
-    def ask(ciphers):
-        context.set_ciphers(ciphers)
-        connection, _ = listener.accept()
-        with connection:
-            connection.settimeout(DEADLINE)
-            try:
-                context.wrap_socket(connection, server_side=True).close()
-            except (ssl.SSLError, OSError) as error:
-                return getattr(error, "reason", None) or str(error)
-        return None
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(DEADLINE)
-        agent.write_config(controlPlane={"https": {
-            "url": "https://192.0.2.1:1", "pollInterval": "1s"}})  # RFC 5737: nobody's
-        agent.start(env={"https_proxy": f"https://127.0.0.1:{listener.getsockname()[1]}"})
-        assert ask("DHE-RSA-AES128-GCM-SHA256") == "NO_SHARED_CIPHER"
-        assert "UNKNOWN_CA" in ask("ECDHE-RSA-AES128-GCM-SHA256")
-
-
-@pytest.mark.once
 def test_a_server_does_not_choose_how_long_its_chain_is(planes, make_agent):
     """Each certificate costs a signature, which its key can make dear."""
     agent = make_agent()
@@ -771,3 +741,21 @@ def test_another_host_is_asked_through_the_proxy_over_tls_alone(make_agent, prox
         agent.wait(lambda: connects_to(agent.pid, "192.0.2.1", 1) or agent.events("source-lost"),
                    "the agent to turn to the host itself")
         assert not proxy.seen
+
+
+def test_a_proxy_that_is_reached_by_tls_is_refused(make_agent, proxy):
+    """Neither the agent nor --check speaks to it, and both say why, without its password."""
+    agent = make_agent()
+    host = proxy.url.removeprefix("http://")
+    env = {"https_proxy": f"https://name:secret@{host}/"}
+    agent.write_config(controlPlane={"https": {"url": "https://192.0.2.1:1", "pollInterval": "1s"}})
+    agent.start(env=env)
+    reason = agent.wait_event("source-lost")["reason"]
+    check = subprocess.run(
+        [agent_binary(), "--config", agent.config_file, "--check"], capture_output=True, text=True,
+        timeout=DEADLINE, env={**base_environment(agent.account), **env},
+        **agent.account.popen_options())
+    for text in (reason, check.stdout + check.stderr):
+        assert "a proxy must be reached by http://" in text
+        assert f"'https://{host}'" in text and "https_proxy" in text and "secret" not in text
+    assert not any(proxy.seen)

@@ -296,30 +296,51 @@ static void a_proxys_answer_is_not_the_servers(void **state)
     assert_int_equal(asked.status, 0);
 }
 
-/* The status of an answer that has no end is all that a check needs. */
-static void a_check_ends_with_the_status(void **state)
+static const char *const proxy_variables[] = {"https_proxy", "HTTPS_PROXY", "all_proxy",
+                                              "ALL_PROXY"};
+
+/* Whatever variable names it, it is told of nothing, not even of TLS. */
+static void a_proxy_that_is_reached_by_tls_is_refused(void **state)
 {
     (void) state;
-    static const char *const heads[] = {
-        "HTTP/1.1 404 No\r\n\r\n",
-        "HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n",
-        "HTTP/1.1 404 No\r\nContent-Encoding: gzip\r\nX: ",
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 No\r\n\r\n",
-    };
-    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
-        struct server server = {.head = heads[i], .times = 1024}; /* 64 MiB */
+    for (size_t i = 0; i < ARRAY_LEN(proxy_variables); i++) {
+        struct server server = {.head = ""};
         struct asked asked = {0};
-        fill(&server.body, 64UL * 1024);
         start_server(&server);
-        CLEANUP(free) char *url = xasprintf("http://127.0.0.1:%d/", (int) server.port);
-        struct http_request request = {
-            .url = url, .method = "GET", .is_check = true, .arg = &asked};
+        CLEANUP(free)
+        char *proxy = xasprintf("%s://user:secret@127.0.0.1:%d/x", i == 0 ? "HTTPS" : "https",
+                                (int) server.port);
+        CLEANUP(free)
+        char *named = xasprintf("'https://127.0.0.1:%d' of the environment (%s)", (int) server.port,
+                                proxy_variables[i]);
+        struct http_request request = {.url = "https://192.0.2.1/", .method = "GET"};
+        assert_int_equal(unsetenv("no_proxy"), 0);
+        assert_int_equal(unsetenv("NO_PROXY"), 0);
+        assert_int_equal(setenv(proxy_variables[i], proxy, 1), 0);
         perform(&server, &asked, &request);
-        assert_int_equal(asked.err.code, 0);
-        assert_int_equal(asked.status, 404);
-        assert_int_equal(asked.got.len, 0);
-        assert_in_range(server.sent, 0, server.times / 2); /* into the sockets' buffers */
+        assert_int_equal(unsetenv(proxy_variables[i]), 0);
+        assert_int_equal(asked.err.code, ERR_REMOTE);
+        assert_non_null(strstr(asked.err.msg, named));
+        assert_non_null(strstr(asked.err.msg, "a proxy must be reached by http://"));
+        assert_null(strstr(asked.err.msg, "secret"));
+        assert_string_equal(server.request, "");
     }
+}
+
+/* The host may answer or not: it is not asked through the proxy. */
+static void a_tls_proxy_that_does_not_count_refuses_nothing(void **state)
+{
+    (void) state;
+    struct err err = {0};
+    struct http_answer answer;
+    struct http_request request = {.url = "https://192.0.2.1/", .method = "GET", .timeout_ms = 100};
+    assert_int_equal(setenv("https_proxy", "https://127.0.0.1:1", 1), 0);
+    assert_int_equal(setenv("no_proxy", "192.0.2.1", 1), 0);
+    assert_int_equal(http_perform(&request, &answer, &err), -1);
+    http_answer_fini(&answer);
+    assert_null(strstr(err.msg, "proxy"));
+    assert_int_equal(unsetenv("https_proxy"), 0);
+    assert_int_equal(unsetenv("no_proxy"), 0);
 }
 
 /* Plain records full of HelloRequest, which OpenSSL skips in a handshake. */
@@ -437,8 +458,9 @@ int main(void)
         cmocka_unit_test(headers_without_an_end_are_refused),
         cmocka_unit_test(a_proxy_that_answers_without_an_end_is_refused),
         cmocka_unit_test(a_proxys_answer_is_not_the_servers),
+        cmocka_unit_test(a_proxy_that_is_reached_by_tls_is_refused),
+        cmocka_unit_test(a_tls_proxy_that_does_not_count_refuses_nothing),
         cmocka_unit_test(a_handshake_without_an_end_is_refused),
-        cmocka_unit_test(a_check_ends_with_the_status),
         cmocka_unit_test(bytes_that_are_no_body_are_taken_in_turns),
         cmocka_unit_test(no_header_is_more_than_a_line),
     };
