@@ -118,9 +118,11 @@ static int make_own_dir(const char *name, const char *path, mode_t mode, struct 
 static int make_dirs(const struct config *config, struct err *err)
 {
     (void) umask(022); /* folders for logs can be entered by the workloads' groups */
+    /* Entered, and not read: who can open a folder can hold its lock, and with it who makes,
+     * renames or removes something there. */
     if (make_own_dir("stateDir", config->state_dir, 0700, err) < 0 ||
-        make_own_dir("runtimeDir", config->runtime_dir, 0755, err) < 0 ||
-        fd_make_dirs(config->log_dir, 0755, err) < 0) {
+        make_own_dir("runtimeDir", config->runtime_dir, 0711, err) < 0 ||
+        fd_make_dirs(config->log_dir, 0711, err) < 0) {
         return -1;
     }
     return 0;
@@ -186,7 +188,7 @@ static int make_socket_dir(const char *socket, struct err *err)
 {
     const char *slash = strrchr(socket, '/');
     CLEANUP(free) char *dir = xstrndup(socket, slash != NULL ? (size_t) (slash - socket) : 0);
-    return dir[0] != '\0' ? fd_make_dirs(dir, 0755, err) : 0;
+    return dir[0] != '\0' ? fd_make_dirs(dir, 0711, err) : 0;
 }
 
 /* Workloads run without it, too: what is wrong with the socket must not keep them down. */

@@ -104,18 +104,23 @@ int fd_set_nonblocking(int fd, struct err *err)
     return 0;
 }
 
+static bool is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static int make_one_dir(const char *path, mode_t mode, struct err *err)
 {
-    if (mkdir(path, mode) == 0) {
+    /* mkdir() waits for the parent's lock also where the directory exists, and who can read the
+     * parent can hold that lock. */
+    if (is_dir(path) || mkdir(path, mode) == 0) {
         return 0;
     }
     int cause = errno;
-    struct stat st;
-    /* A read-only or forbidden parent answers so even where the directory exists. */
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-        return 0;
-    }
-    return err_set(err, cause == EEXIST ? ENOTDIR : cause, "create directory '%s'", path);
+    return is_dir(path) /* made by another meanwhile */
+               ? 0
+               : err_set(err, cause == EEXIST ? ENOTDIR : cause, "create directory '%s'", path);
 }
 
 int fd_make_dirs(const char *path, mode_t mode, struct err *err)

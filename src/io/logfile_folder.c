@@ -67,27 +67,37 @@ static int make_dir(const void *context, const struct doc_path_spot *spot, struc
     if (judge(lf, spot->folder, spot->place, err) < 0) {
         return -1;
     }
-    if (mkdirat(spot->folder, spot->name, 0755) < 0 && errno != EEXIST) {
+    mode_t mode = lf->owner.own_len > 0 ? 0711 : 0755; /* as take_folder() wants it */
+    if (mkdirat(spot->folder, spot->name, mode) < 0 && errno != EEXIST) {
         return err_set(err, errno, "create folder '%s' of '%s'", spot->name, lf->path);
     }
     return 0;
 }
 
-/* A folder below the agent's log folder. Agents before 0.2 gave those to the workload's user; this
- * one takes them back, or a workload could still change names in them. */
+/* The agent's log folder, or one below it. Agents before 0.2 gave those to the workload's user;
+ * this one takes them back, or a workload could still change names in them. Neither do others read
+ * them: who can open a folder can hold its lock for ever. What root gave a group of others stays
+ * theirs. */
 static int take_folder(const struct logfile *lf, const struct doc_path_spot *spot, struct err *err)
 {
     const char *name = spot->name;
     const struct stat *st = spot->st;
-    if (st->st_uid == geteuid() && (st->st_mode & 0022) == 0) {
-        return 0;
-    }
     bool is_top = (size_t) (spot->place - lf->path) + strlen(name) == lf->owner.own_len;
-    if (!is_top && logfile_is_foreign(lf, st)) {
+    bool is_own = st->st_uid == geteuid();
+    bool is_others = st->st_gid != getegid() && st->st_gid != lf->owner.gid;
+    bool is_shared = is_own ? (st->st_mode & (is_others ? 0022 : S_IWOTH)) != 0 : is_others;
+    if (!is_top && (logfile_is_foreign(lf, st) || is_shared)) {
         return err_set(err, ERR_SPEC,
-                       "folder '%s' of '%s' belongs to uid %u, and not to root, the agent or the "
-                       "workload's user",
-                       name, lf->path, (unsigned) st->st_uid);
+                       "folder '%s' of '%s' belongs to uid %u and gid %u with mode %o, and not to "
+                       "root, the agent or the workload's user alone",
+                       name, lf->path, (unsigned) st->st_uid, (unsigned) st->st_gid,
+                       (unsigned) st->st_mode & 07777);
+    }
+    mode_t kept = is_top ? 07755 : is_others ? 07751 : 07711;
+    kept |= is_top && is_own && is_others ? S_IWGRP : 0;
+    mode_t too_open = st->st_mode & 07777 & ~kept;
+    if (is_own && too_open == 0) {
+        return 0;
     }
     CLEANUP(close_fd)
     int fd = openat(spot->folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -95,10 +105,11 @@ static int take_folder(const struct logfile *lf, const struct doc_path_spot *spo
     if (fd < 0 || fstat(fd, &now) < 0 || now.st_ino != st->st_ino || now.st_dev != st->st_dev) {
         return err_set(err, fd < 0 ? errno : ESTALE, "open folder '%s' of '%s'", name, lf->path);
     }
-    if (st->st_uid != geteuid() && fchown(fd, geteuid(), (gid_t) -1) < 0) {
+    if (!is_own && fchown(fd, geteuid(), (gid_t) -1) < 0) {
         return err_set(err, errno, "take over folder '%s' of '%s'", name, lf->path);
     }
-    if (fchmod(fd, st->st_mode & 07755) < 0) { /* not open to more than before */
+    /* Some file systems have no modes: there it may be read. */
+    if (fchmod(fd, st->st_mode & kept) < 0 && (too_open & 0022) != 0) {
         return err_set(err, errno, "set the mode of folder '%s' of '%s'", name, lf->path);
     }
     return 0;

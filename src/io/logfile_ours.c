@@ -68,9 +68,8 @@ bool logfile_is_ours(const struct logfile *lf, int fd, const struct stat *st)
 enum logfile_content logfile_judge(const struct logfile *lf, int fd, const struct stat *st)
 {
     bool is_in_own = lf->owner.own_len > 0;
-    bool is_users = is_in_own && st->st_uid == lf->owner.uid && st->st_uid != geteuid();
-    if ((!lf->is_limited && !lf->owner.is_judged) || is_users) {
-        return LOGFILE_OWN; /* the user's own there is what version 0.1.0 gave it */
+    if (!lf->is_limited && !lf->owner.is_judged) {
+        return LOGFILE_OWN;
     }
     if (!logfile_is_ours(lf, fd, st)) {
         return st->st_size > 0 ? LOGFILE_FOREIGN : LOGFILE_OWN;

@@ -158,6 +158,10 @@ static bool is_plain_name(const char *name)
            strcmp(name, "..") != 0;
 }
 
+/* Others can enter the folders and not open them: they could hold their locks, for which the agent
+ * waits when it makes or removes a group. */
+#define FOLDER_MODE 0711
+
 static int open_folder(int dirfd, const char *name)
 {
     return openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -180,13 +184,17 @@ static int fill_root(struct cgroup_root *root, const char *base, struct err *err
     if (root->parent_fd < 0) {
         return err_set(err, errno, "open '%s'", base);
     }
-    if (mkdirat(root->parent_fd, root->folder, 0755) < 0 && errno != EEXIST) {
-        return err_set(err, errno, "create the cgroup '%s'", root->path);
-    }
     root->fd = open_folder(root->parent_fd, root->folder);
+    if (root->fd < 0 && errno == ENOENT) {
+        if (mkdirat(root->parent_fd, root->folder, FOLDER_MODE) < 0) {
+            return err_set(err, errno, "create the cgroup '%s'", root->path);
+        }
+        root->fd = open_folder(root->parent_fd, root->folder);
+    }
     if (root->fd < 0) {
         return err_set(err, errno, "open '%s'", root->path);
     }
+    (void) !fchmod(root->fd, FOLDER_MODE); /* an earlier agent's can be read */
     return check_writable(root, err);
 }
 
@@ -262,8 +270,9 @@ static void remove_empty_groups(const struct cgroup_root *root)
     }
     const struct dirent *entry = NULL;
     while ((entry = readdir(dir)) != NULL) {
-        if (entry->d_type == DT_DIR && entry->d_name[0] != '.') {
-            (void) unlinkat(root->fd, entry->d_name, AT_REMOVEDIR);
+        if (entry->d_type == DT_DIR && entry->d_name[0] != '.' &&
+            unlinkat(root->fd, entry->d_name, AT_REMOVEDIR) < 0) {
+            (void) !fchmodat(root->fd, entry->d_name, FOLDER_MODE, 0); /* an earlier agent's */
         }
     }
     (void) closedir(dir);
@@ -335,7 +344,7 @@ int cgroup_make(const struct cgroup_root *root, const char *name, bool *ret_is_f
     }
     /* Succeeds where it is there and empty. */
     (void) unlinkat(root->fd, name, AT_REMOVEDIR);
-    bool is_fresh = mkdirat(root->fd, name, 0755) == 0;
+    bool is_fresh = mkdirat(root->fd, name, FOLDER_MODE) == 0;
     if (!is_fresh && errno != EEXIST) {
         return err_set(err, errno, "create the cgroup '%s/%s'", root->path, name);
     }

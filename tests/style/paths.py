@@ -62,7 +62,7 @@ ALLOWED = {
     # --- /proc, /sys and /dev ---
     "src/io/pump_pipe.c": "open",
     "src/sys/census.c": "open openat opendir",
-    "src/sys/cgroup.c": "faccessat fd_read_file getxattr mkdirat open openat unlinkat",
+    "src/sys/cgroup.c": "faccessat fchmod fchmodat fd_read_file getxattr mkdirat open openat unlinkat",
     "src/sys/host.c": "fd_read_file statvfs",
     "src/sys/net_ports.c": "fopen opendir readlinkat stat",
     "src/sys/oom.c": "fd_read_file open",

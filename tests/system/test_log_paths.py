@@ -425,14 +425,13 @@ def test_folders_of_an_older_agent_are_taken_back(make_agent):
     agent.start()
     agent.run("app", workload("main", sh("echo after; exec sleep 1000000"), user=user.name))
     wait_for(lambda: log.read_text() == "before\nafter\n", "the log to go on")
-    assert folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o022
+    assert (folder.stat().st_uid, folder.stat().st_mode & 0o7777) == (0, 0o711)
     assert (log.stat().st_uid, log.stat().st_gid) == (0, user.gid)
 
 
 @pytest.mark.as_root
-@pytest.mark.parametrize("owner", ["workload", "agent"])
-def test_a_log_that_everybody_could_write_is_closed_to_workloads(make_agent, owner):
-    """A workload of version 0.1.0 could set the mode of its log. The folders get no wider."""
+def test_a_log_that_everybody_could_write_is_closed_to_workloads(make_agent):
+    """The folder that a workload of version 0.1.0 opened to others gets no wider."""
     agent = make_agent()
     user = ordinary_account()
     folder = agent.log_dir / "app"
@@ -441,16 +440,37 @@ def test_a_log_that_everybody_could_write_is_closed_to_workloads(make_agent, own
     log.write_text("before\n")
     log.chmod(0o666)
     folder.chmod(0o770)
-    for path in (folder, log) if owner == "workload" else ():
-        os.chown(path, user.uid, user.gid)
-    if owner == "agent":
-        os.chown(log, 0, user.gid)
-        os.setxattr(log, "user.edgible.log", b"1")
+    os.chown(folder, user.uid, user.gid)
+    os.chown(log, 0, user.gid)
+    os.setxattr(log, "user.edgible.log", b"1")
     agent.start()
     agent.run("app", workload("main", sh("echo after; exec sleep 1000000"), user=user.name))
     wait_for(lambda: log.read_text() == "before\nafter\n", "the log to go on")
     assert (log.stat().st_uid, log.stat().st_mode & 0o7777) == (0, 0o640)
-    assert (folder.stat().st_uid, folder.stat().st_mode & 0o7777) == (0, 0o750)
+    assert (folder.stat().st_uid, folder.stat().st_mode & 0o7777) == (0, 0o710)
+
+
+@pytest.mark.as_root
+def test_folders_of_logs_are_not_read_by_others(make_agent):
+    """Who can open one can hold its lock, and the log's next rotation would wait for ever. The
+    workload's group reads its log by its name; a group that root let in still reads the folder."""
+    agent = make_agent()
+    user, third = ordinary_account(), Account("nobody")
+    given = {"older": (0, 0o755), "roots": (0, 0o755), "group": (third.gid, 0o2750)}
+    for name, (gid, mode) in given.items():
+        folder = agent.log_dir / name
+        folder.mkdir(parents=True)
+        os.chown(folder, 0, gid)
+        folder.chmod(mode)
+    agent.start()
+    for name, mode in {**dict.fromkeys(("made", "older", "roots"), 0o711), "group": 0o2750}.items():
+        fields = {} if name == "roots" else {"user": user.name}
+        agent.run(name, workload("main", sh("echo text; exec sleep 1000000"), **fields))
+        log = agent.log_dir / name / "main.log"
+        wait_for(lambda log=log: log.exists() and log.read_text() == "text\n", "the log")
+        assert log.parent.stat().st_mode & 0o7777 == mode
+        assert can_read(log, user) == (name in ("made", "older"))
+        assert logs_of(agent, name) == "text\n"
 
 
 @pytest.mark.as_root
@@ -516,8 +536,70 @@ def test_a_folder_of_another_service_in_the_log_folder_is_not_taken(make_agent):
     agent.deploy("exim4", workload("main", ["/bin/echo", "after"], user=ordinary_account().name,
                                    restart=FAIL_AT_ONCE))
     failed = agent.wait_event("failed", "exim4")["message"]
-    assert f"belongs to uid {third.pw_uid}, and not to root" in failed
+    assert f"belongs to uid {third.pw_uid} and gid {third.pw_gid} with mode 2750" in failed
     assert folder.stat().st_uid == third.pw_uid and os.listdir(folder) == []
+
+
+@pytest.mark.as_root
+def test_a_folder_that_a_group_writes_to_in_the_log_folder_keeps_that(make_agent):
+    """Of root's for a service, of the workload's user for another group, and the log folder itself,
+    as /var/log is on some machines."""
+    agent = make_agent()
+    user, third = ordinary_account(), Account("nobody")
+    folders = {"roots": (0, third.gid, 0o2775), "open": (0, 0, 0o1777),
+               "users": (user.uid, third.gid, 0o755)}
+    agent.log_dir.mkdir()
+    for name, (uid, gid, mode) in {**folders, ".": (0, third.gid, 0o775)}.items():
+        folder = agent.log_dir / name
+        folder.mkdir(exist_ok=True)
+        os.chown(folder, uid, gid)
+        folder.chmod(mode)
+    agent.start()
+    for name, (uid, gid, mode) in folders.items():
+        folder = agent.log_dir / name
+        agent.deploy(name, workload("main", ["/bin/echo", "after"], user=user.name,
+                                    restart=FAIL_AT_ONCE))
+        failed = agent.wait_event("failed", name)["message"]
+        assert f"belongs to uid {uid} and gid {gid} with mode {mode:o}" in failed
+        stat = folder.stat()
+        assert (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777) == (uid, gid, mode)
+        assert os.listdir(folder) == []
+    log = agent.log_dir / "app/main.log"
+    agent.run("app", workload("main", sh("echo text; exec sleep 1000000"), user=user.name))
+    wait_for(lambda: log.exists() and log.read_text() == "text\n", "the log")
+    assert agent.log_dir.stat().st_mode & 0o7777 == 0o775
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize("policy", [True, False])
+def test_a_file_of_the_workloads_user_that_no_agent_wrote_is_no_log(make_agent, policy):
+    """A service's log in the log folder, of the same user. Version 0.1.0 gave a log mode 0640, and
+    the workload's group: that one goes on."""
+    agent = make_agent()
+    user, third = ordinary_account(), Account("nobody")
+    files = {"adm": (third.gid, 0o640), "closed": (user.gid, 0o600), "open": (user.gid, 0o666)}
+    for name, (gid, mode) in {**files, "older": (user.gid, 0o640)}.items():
+        log = agent.log_dir / name / "main.log"
+        log.parent.mkdir(parents=True)
+        log.write_text("precious\n")
+        log.chmod(mode)
+        os.chown(log, user.uid, gid)
+    if policy:
+        with_policy(agent, f"{agent.log_dir}/**")
+    agent.start()
+    fields = {"user": user.name, "restart": FAIL_AT_ONCE}
+    for name, (gid, mode) in files.items():
+        log = agent.log_dir / name / "main.log"
+        agent.deploy(name, workload("main", ["/bin/echo", "after"], **fields))
+        failed = agent.wait_event("failed", name)["message"]
+        assert f"'{log}' has content that the agent did not write" in failed
+        assert "precious" not in logs_of(agent, name)
+        assert log.read_text() == "precious\n"
+        stat = log.stat()
+        assert (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777) == (user.uid, gid, mode)
+    log = agent.log_dir / "older/main.log"
+    agent.run("older", workload("main", sh("echo after; exec sleep 1000000"), **fields))
+    wait_for(lambda: log.read_text() == "precious\nafter\n", "the older log to go on")
 
 
 def can_read(path, account):

@@ -102,6 +102,20 @@ def test_an_agent_takes_folders_that_are_its_own(make_agent, kind):
         agent.stop()
 
 
+def test_no_other_user_can_open_the_folders_of_an_agent(make_agent):
+    """Who can open a folder can hold its lock, and the agent's loop would wait for that."""
+    agent = make_agent()
+    agent.start()
+    agent.run("app", workload("main", SLEEP))
+    tops = (agent.runtime_dir, agent.state_dir)
+    folders = [path for top in tops for path in top.rglob("*") if path.is_dir()]
+    assert folders
+    for folder in (*folders, agent.state_dir):
+        assert folder.stat().st_mode & 0o077 == 0, folder
+    for folder in (agent.runtime_dir, agent.log_dir):
+        assert folder.stat().st_mode & 0o7777 == 0o711, folder
+
+
 @pytest.mark.parametrize("name", [".edgible-deploy.new", ".edgible-deploy"])
 @pytest.mark.parametrize("kind", ["sticky", pytest.param("stranger", marks=[
     needs_root, pytest.mark.as_root])])

@@ -61,6 +61,38 @@ static void groups_are_made_listed_killed_and_removed(void **state)
     (void) waitpid(pid, NULL, 0);
 }
 
+static mode_t mode_of(int fd)
+{
+    struct stat st;
+    assert_int_equal(fstat(fd, &st), 0);
+    return st.st_mode & 07777;
+}
+
+/* Who can open a folder can hold its lock, for which whoever makes a group there waits. */
+static void no_other_user_can_open_the_folders_of_groups(void **state)
+{
+    (void) state;
+    CLEANUP(cgroup_root) struct cgroup_root *root = open_root_or_skip();
+    CLEANUP(close_fd) int group = cgroup_make(root, "app.closed", NULL, NULL);
+    CLEANUP(close_fd) int above = openat(group, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(group >= 0 && above >= 0);
+    pid_t pid = start_in_group(group);
+    assert_true(EVENTUALLY(cgroup_is_populated(root, "app.closed")));
+    for (int turn = 0; turn < 2; turn++) {
+        assert_int_equal(mode_of(group), 0711);
+        assert_int_equal(mode_of(above), 0711);
+        if (turn == 0) { /* as agents before 0.2 made them */
+            assert_int_equal(fchmod(group, 0755), 0);
+            assert_int_equal(fchmod(above, 0755), 0);
+            CLEANUP(cgroup_root) struct cgroup_root *next = open_root_or_skip();
+            assert_non_null(next);
+        }
+    }
+    assert_int_equal(cgroup_kill(root, "app.closed", NULL), 0);
+    (void) waitpid(pid, NULL, 0);
+    assert_true(EVENTUALLY(cgroup_remove(root, "app.closed")));
+}
+
 static void sub_groups_of_the_workload_count_and_go_with_it(void **state)
 {
     (void) state;
@@ -284,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(groups_are_made_listed_killed_and_removed),
         cmocka_unit_test(a_group_that_was_killed_takes_in_the_next_process),
+        cmocka_unit_test(no_other_user_can_open_the_folders_of_groups),
         cmocka_unit_test(sub_groups_of_the_workload_count_and_go_with_it),
         cmocka_unit_test(the_folder_of_an_earlier_agent_is_taken_over_and_goes_when_empty),
         cmocka_unit_test(empty_groups_go_at_the_beginning_and_at_the_end),

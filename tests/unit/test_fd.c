@@ -3,13 +3,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -183,6 +189,47 @@ static void missing_directories_are_made_and_existing_ones_are_fine(void **state
     assert_int_equal(fd_make_dirs("/", 0700, NULL), 0);
 }
 
+static void install_death_by_mkdir(void)
+{
+    struct sock_filter lines[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mkdirat, 1, 0),
+#ifdef SYS_mkdir
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mkdir, 0, 1),
+#else
+        BPF_JUMP(BPF_JMP | BPF_JA, 1, 0, 0),
+#endif
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {.len = ARRAY_LEN(lines), .filter = lines};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0) {
+        _exit(77); /* not here */
+    }
+}
+
+/* To make one waits for the lock of the folder that it is in, which others may hold for ever. */
+static void nothing_is_made_of_directories_that_exist(void **state)
+{
+    CLEANUP(free) char *path = xasprintf("%s/a/b/c", (const char *) *state);
+    assert_int_equal(fd_make_dirs(path, 0700, NULL), 0);
+    for (int missing = 0; missing < 2; missing++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            install_death_by_mkdir();
+            _exit(fd_make_dirs(path, 0700, NULL) == 0 ? 0 : 1);
+        }
+        int status = -1;
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+            skip();
+        }
+        assert_int_equal(missing ? WTERMSIG(status) : status, missing ? SIGSYS : 0);
+        assert_int_equal(rmdir(path), missing ? -1 : 0);
+    }
+}
+
 static void a_file_in_the_way_of_a_directory_is_an_error(void **state)
 {
     CLEANUP(free) char *file = xasprintf("%s/file", (const char *) *state);
@@ -210,6 +257,7 @@ int main(void)
         cmocka_unit_test(a_failed_write_says_its_errno),
         cmocka_unit_test(a_descriptor_becomes_non_blocking),
         WITH_FOLDER(missing_directories_are_made_and_existing_ones_are_fine),
+        WITH_FOLDER(nothing_is_made_of_directories_that_exist),
         WITH_FOLDER(a_file_in_the_way_of_a_directory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
