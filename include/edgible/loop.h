@@ -37,6 +37,13 @@ void loop_stop(struct loop *loop);
 #define LOOP_SHARE_MS 20
 mono_ms loop_now(void);
 
+/* Any process of the agent's user, whatever its sandbox, can take all of the user's epoll watches.
+ * The loop needs none; logs and API, which use epoll, go on without as well, ten times a second. */
+#define LOOP_LACKS_EPOLL                                                                           \
+    "no epoll watch is left to the agent's user, and logs and API are slow: raise "                \
+    "fs.epoll.max_user_watches"
+bool loop_lacks_epoll(void);
+
 #define LOOP_BUCKETS 7
 /* The upper bounds of the buckets. */
 extern const int64_t loop_bucket_ns[LOOP_BUCKETS];

@@ -5,8 +5,9 @@
  * touches a file. What happens comes back as events: `notify` is called from a pump thread when
  * there are some, and the loop's thread then drains them with pump_next_event().
  *
- * Normally there is one thread. When it hangs in a file operation (a frozen file system), the
- * other channels move to a new one within about a second, up to PUMP_MAX_LANES.
+ * Normally there is one thread. When it hangs in a file operation, the other channels move to new
+ * ones within about a second, up to PUMP_MAX_LANES. Those on the same device do so until a second
+ * thread hangs there: then they wait with it, where both logs are not of one other user.
  */
 #ifndef EDGIBLE_PUMP_H
 #define EDGIBLE_PUMP_H
@@ -50,9 +51,11 @@ enum pump_event_type {
     PUMP_EV_STALLED, /* its file system hangs; the workload may come to a halt when its pipe is full
                       */
     PUMP_EV_RESUMED,
-    PUMP_EV_LOST,   /* of no channel: bytes that an earlier pump left could not be written; error
-                       and message say why */
-    PUMP_EV_CLOSED, /* answer to pump_close(); the channel is gone after this event */
+    PUMP_EV_LOST,      /* of no channel: bytes that an earlier pump left could not be written; error
+                          and message say why */
+    PUMP_EV_UNWATCHED, /* of no channel, once: epoll has no room (loop_lacks_epoll()), and pipes are
+                          read ten times a second instead */
+    PUMP_EV_CLOSED,    /* answer to pump_close(); the channel is gone after this event */
 };
 
 struct pump_event {

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -176,8 +177,9 @@ struct loop *loop_new(struct err *err)
         (void) err_set(err, errno, "make a signalfd");
         return NULL;
     }
-    /* Never the default loop: that one reaps every child with waitpid(-1). */
-    loop->ev = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
+    /* Never the default loop: that one reaps every child with waitpid(-1). poll() and not epoll,
+     * whose watches any process of the user can use up (fs.epoll.max_user_watches). */
+    loop->ev = ev_loop_new(EVBACKEND_POLL | EVFLAG_NOENV);
     if (loop->ev == NULL) {
         (void) err_set(err, ERR_HOST, "the event loop cannot be made");
         return NULL;
@@ -198,6 +200,14 @@ void loop_free(struct loop *loop)
     }
     fd_close(&loop->signal_fd);
     free(loop);
+}
+
+bool loop_lacks_epoll(void)
+{
+    CLEANUP(close_fd) int set = epoll_create1(EPOLL_CLOEXEC);
+    CLEANUP(close_fd) int member = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = 0};
+    return epoll_ctl(set, EPOLL_CTL_ADD, member, &event) < 0 && errno == ENOSPC;
 }
 
 const struct loop_turns *loop_turns(const struct loop *loop)

@@ -240,6 +240,7 @@ struct pump_channel *pump_open(struct pump *pump, const struct pump_log *log, vo
     pump_log_copy(&ch->asked, log);
     ch->place = log_place_new();
     logfile_set_place(ch->file, ch->place);
+    ch->uid = log->owner.uid;
     ch->fd = -1;
     ch->wd = -1;
     ch->due_ms = -1;
@@ -250,7 +251,7 @@ struct pump_channel *pump_open(struct pump *pump, const struct pump_log *log, vo
     list_init(&ch->hot);
     list_init(&ch->commands);
     pthread_mutex_lock(&pump->lock);
-    struct pump_lane *lane = pump_lane_find_healthy(pump);
+    struct pump_lane *lane = pump_lane_find_healthy(pump, false, NULL);
     for (size_t i = 0; i < PUMP_MAX_LANES && lane == NULL; i++) {
         /* All hang: the watchdog will move it to a lane of its own if it can. */
         lane = pump->lanes[i].state == PUMP_LANE_RUNNING ? &pump->lanes[i] : NULL;

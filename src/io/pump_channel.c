@@ -174,9 +174,10 @@ static void attach(struct pump_lane *lane, struct pump_channel *ch, struct pump_
     pump_channel_hang_up(lane, ch);
     logfile_begin_run(ch->file, cmd->continues);
     ch->run = cmd->run;
+    pthread_mutex_lock(&lane->pump->lock);
     ch->fd = steal_fd(&cmd->fd);
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = ch};
-    (void) epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, ch->fd, &ev);
+    pump_lane_listen(lane, ch);
+    pthread_mutex_unlock(&lane->pump->lock);
 }
 
 static void answer_tail(struct pump_lane *lane, struct pump_channel *ch)

@@ -23,6 +23,8 @@
 #define COOL_BYTES ((size_t) 4 * 1024)
 /* So long without work, and the buffer is given back. */
 #define IDLE_MS 2000
+/* Between two reads of what epoll has no room for. */
+#define UNWATCHED_MS 100
 
 static int64_t now_us(void)
 {
@@ -51,6 +53,31 @@ void pump_lane_set_timer(struct pump_channel *ch, int64_t due_ms)
     }
 }
 
+/* False: any process of the user can have used up the watches that it may have. */
+static bool watch(struct pump_lane *lane, int fd, void *ptr)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = ptr};
+    if (fd < 0 || epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, fd, &ev) == 0 || errno == EEXIST) {
+        return true;
+    }
+    if (!lane->pump->told_unwatched) {
+        lane->pump->told_unwatched = true;
+        struct pump_queued_event *queued = xcalloc(1, sizeof(*queued));
+        queued->event.type = PUMP_EV_UNWATCHED;
+        pump_post_locked(lane->pump, queued);
+    }
+    return false;
+}
+
+void pump_lane_listen(struct pump_lane *lane, struct pump_channel *ch)
+{
+    ch->is_unwatched = !watch(lane, ch->fd, ch);
+    list_remove(&ch->hot);
+    if (ch->is_unwatched) {
+        list_add_tail(&lane->hot, &ch->hot);
+    }
+}
+
 void pump_lane_add(struct pump_lane *lane, struct pump_channel *ch)
 {
     ch->lane = lane;
@@ -59,10 +86,7 @@ void pump_lane_add(struct pump_lane *lane, struct pump_channel *ch)
     if (!list_is_empty(&ch->commands) || ch->wants_watch) {
         list_add_tail(&lane->todo, &ch->todo);
     }
-    if (ch->fd >= 0) {
-        struct epoll_event ev = {.events = EPOLLIN, .data.ptr = ch};
-        (void) epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, ch->fd, &ev);
-    }
+    pump_lane_listen(lane, ch);
     pump_lane_wake(lane);
 }
 
@@ -78,38 +102,44 @@ void pump_lane_remove(struct pump_channel *ch)
     ch->wd = -1; /* the watch stays behind: others may use it, and a stray one does no harm */
 }
 
-struct pump_lane *pump_lane_find_healthy(struct pump *pump)
+struct pump_lane *pump_lane_find_healthy(struct pump *pump, bool is_trial,
+                                         const struct pump_lane *but)
 {
     for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
         struct pump_lane *lane = &pump->lanes[i];
-        if (lane->state == PUMP_LANE_RUNNING && !lane->stalled) {
+        if (lane != but && lane->state == PUMP_LANE_RUNNING && !lane->stalled &&
+            lane->is_trial == is_trial) {
             return lane;
         }
     }
     return NULL;
 }
 
-/* The stalled lane that hangs on this device, other than `but`. */
-static struct pump_lane *find_stalled_on(struct pump *pump, dev_t device,
-                                         const struct pump_lane *but)
+struct pump_lane *pump_lane_find_hung(struct pump *pump, const struct pump_channel *ch)
 {
-    for (size_t i = 0; i < PUMP_MAX_LANES && device != 0; i++) {
+    const struct pump_channel *first = NULL;
+    for (size_t i = 0; i < PUMP_MAX_LANES && ch->device != 0; i++) {
         struct pump_lane *lane = &pump->lanes[i];
-        if (lane != but && lane->state == PUMP_LANE_RUNNING && lane->stalled &&
-            lane->current != NULL && lane->current->device == device) {
+        const struct pump_channel *at = lane->current;
+        if (lane->state != PUMP_LANE_RUNNING || !lane->stalled || at == NULL ||
+            at->device != ch->device) {
+            continue;
+        }
+        if (first != NULL && (at->uid != first->uid || at->uid == ch->uid)) {
             return lane;
         }
+        first = first != NULL ? first : at;
     }
     return NULL;
 }
 
 /* Called with the lock held, which is released where the channel was taken. Otherwise the channel
- * has gone to the lane that hangs on its device already: one lane a device is enough. */
+ * has gone to a lane that hangs on its device already: two lanes a device are enough. */
 static bool take_channel(struct pump_lane *lane, struct pump_channel *ch)
 {
     struct pump *pump = lane->pump;
     if (pump->stalled_lanes > 0) {
-        struct pump_lane *hung = find_stalled_on(pump, ch->device, lane);
+        struct pump_lane *hung = pump_lane_find_hung(pump, ch);
         if (hung != NULL) {
             pump_lane_remove(ch);
             ch->wants_watch = true;
@@ -131,13 +161,19 @@ static bool take_channel(struct pump_lane *lane, struct pump_channel *ch)
 
 static void end_stall(struct pump_lane *lane)
 {
+    struct pump *pump = lane->pump;
     lane->stalled = false;
-    lane->pump->stalled_lanes--;
+    pump->stalled_lanes--;
+    for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
+        if (pump->lanes[i].state == PUMP_LANE_RUNNING && pump->lanes[i].is_trial) {
+            pump_lane_wake(&pump->lanes[i]); /* it may hand over */
+        }
+    }
     list_each (it, &lane->channels) {
         struct pump_channel *ch = list_entry(it, struct pump_channel, link);
         if (ch->stalled) {
             ch->stalled = false;
-            pump_post_locked(lane->pump, pump_event_new(ch, PUMP_EV_RESUMED));
+            pump_post_locked(pump, pump_event_new(ch, PUMP_EV_RESUMED));
         }
     }
 }
@@ -178,15 +214,16 @@ static void serve_channel(struct pump_lane *lane, struct pump_channel *ch)
     if (!list_is_empty(&ch->commands)) {
         cmd = list_entry(ch->commands.next, struct pump_command, link);
         list_remove(&cmd->link);
+        ch->uid = cmd->type == PUMP_CMD_CONFIGURE ? cmd->log.log.owner.uid : ch->uid;
     }
-    bool watch = ch->wants_watch;
+    bool wants_watch = ch->wants_watch;
     ch->wants_watch = false;
     pthread_mutex_unlock(&lane->pump->lock);
     bool closes = cmd != NULL && cmd->type == PUMP_CMD_CLOSE;
     if (cmd != NULL) {
         pump_channel_do(lane, ch, cmd);
     }
-    if (watch && ch->file != NULL) {
+    if (wants_watch && ch->file != NULL) {
         pump_channel_watch(lane, ch);
     }
     release_channel(lane);
@@ -213,16 +250,13 @@ static void serve_todo(struct pump_lane *lane)
  */
 static void set_hot(struct pump_lane *lane, struct pump_channel *ch, size_t bytes)
 {
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = ch};
     bool is_hot = !list_is_empty(&ch->hot);
+    ch->is_unwatched = ch->is_unwatched && bytes < COOL_BYTES;
     if (!is_hot && bytes >= PAUSE_BYTES && ch->fd >= 0 &&
         epoll_ctl(lane->epoll_fd, EPOLL_CTL_DEL, ch->fd, NULL) == 0) {
         list_add_tail(&lane->hot, &ch->hot);
     } else if (is_hot && bytes < COOL_BYTES) {
-        list_remove(&ch->hot);
-        if (ch->fd >= 0) {
-            (void) epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, ch->fd, &ev);
-        }
+        pump_lane_listen(lane, ch);
     }
 }
 
@@ -242,6 +276,8 @@ static void serve_pipes(struct pump_lane *lane, const struct epoll_event *events
 {
     struct list round;
     list_init(&round);
+    bool looks = pump_now_ms() >= lane->look_ms;
+    lane->look_ms = looks ? pump_now_ms() + UNWATCHED_MS : lane->look_ms;
     while (!list_is_empty(&lane->hot)) {
         struct list *link = lane->hot.next;
         list_remove(link);
@@ -252,7 +288,7 @@ static void serve_pipes(struct pump_lane *lane, const struct epoll_event *events
         struct pump_channel *ch = list_entry(round.next, struct pump_channel, hot);
         list_remove(&ch->hot);
         list_add_tail(&lane->hot, &ch->hot);
-        go_on = go_on && serve_pipe(lane, ch);
+        go_on = go_on && ((ch->is_unwatched && !looks) || serve_pipe(lane, ch));
     }
     for (int i = 0; i < count && go_on; i++) {
         if (events[i].data.ptr != NULL) {
@@ -287,7 +323,12 @@ static void serve_timers(struct pump_lane *lane, int64_t now_ms)
 static int next_timeout(struct pump_lane *lane)
 {
     int64_t now_ms = pump_now_ms();
-    int64_t due = list_is_empty(&lane->hot) ? -1 : now_ms;
+    int64_t due = lane->is_deaf ? now_ms + UNWATCHED_MS : -1;
+    list_each (it, &lane->hot) {
+        bool is_slow = list_entry(it, struct pump_channel, hot)->is_unwatched;
+        int64_t at = is_slow ? lane->look_ms : now_ms;
+        due = due < 0 || at < due ? at : due;
+    }
     list_each (it, &lane->timed) {
         int64_t at = list_entry(it, struct pump_channel, timed)->due_ms;
         due = due < 0 || at < due ? at : due;
@@ -351,17 +392,11 @@ static void drain_all(struct pump_lane *lane)
     }
 }
 
-/* A lane that hung is not needed once it is back: another one took over meanwhile. Normally there
- * is one thread. */
+/* A lane that hung is not needed once it is back: another one took over meanwhile; nor is one on
+ * trial once none hangs. Normally there is one thread. */
 static bool hand_over(struct pump_lane *lane)
 {
-    struct pump_lane *other = NULL;
-    for (size_t i = 0; i < PUMP_MAX_LANES; i++) {
-        struct pump_lane *it = &lane->pump->lanes[i];
-        if (it != lane && it->state == PUMP_LANE_RUNNING && !it->stalled) {
-            other = it;
-        }
-    }
+    struct pump_lane *other = pump_lane_find_healthy(lane->pump, false, lane);
     if (other == NULL) {
         return false;
     }
@@ -394,6 +429,12 @@ static void park(struct pump_lane *lane)
     pump->parked--;
 }
 
+static void hear(struct pump_lane *lane)
+{
+    bool is_woken = watch(lane, lane->wake_fd, lane);
+    lane->is_deaf = !watch(lane, lane->inotify_fd, &lane->inotify_fd) || !is_woken;
+}
+
 /* One round; lock held before and after. False: the thread ends. */
 static bool run_once(struct pump_lane *lane)
 {
@@ -401,6 +442,9 @@ static bool run_once(struct pump_lane *lane)
     struct epoll_event events[MAX_EVENTS];
     if (pump->pausing) {
         park(lane);
+    }
+    if (lane->is_deaf) {
+        hear(lane);
     }
     int timeout = next_timeout(lane);
     pthread_mutex_unlock(&pump->lock);
@@ -423,7 +467,8 @@ static bool run_once(struct pump_lane *lane)
         serve_todo(lane); /* may end channels that are among the events: ask epoll again */
     }
     serve_timers(lane, pump_now_ms());
-    if (lane->moves != moves && hand_over(lane)) {
+    bool is_over = lane->moves != moves || (lane->is_trial && pump->stalled_lanes == 0);
+    if (is_over && hand_over(lane)) {
         return false;
     }
     if (pump->quitting) {
@@ -473,15 +518,10 @@ static int open_lane(struct pump_lane *lane, struct err *err)
     lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     lane->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     lane->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    struct epoll_event wake = {.events = EPOLLIN, .data.ptr = lane};
-    struct epoll_event watch = {.events = EPOLLIN, .data.ptr = &lane->inotify_fd};
-    if (lane->epoll_fd < 0 || lane->wake_fd < 0 ||
-        epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, lane->wake_fd, &wake) < 0) {
+    if (lane->epoll_fd < 0 || lane->wake_fd < 0) {
         return err_set(err, errno, "prepare a log thread");
     }
-    if (lane->inotify_fd >= 0) {
-        (void) epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, lane->inotify_fd, &watch);
-    }
+    hear(lane);
     return 0;
 }
 

@@ -64,9 +64,11 @@ struct pump_channel {
     struct list commands; /* struct pump_command */
     int64_t due_ms;
     dev_t device;    /* that the file is on; 0: not known yet */
+    uid_t uid;       /* the workload's, who can hold the file up */
     unsigned queued; /* a bit for each event type that is queued once at most */
     bool wants_watch;
     bool stalled;
+    bool is_unwatched; /* epoll has no room for its pipe: in lane->hot, but read seldom */
 
     /* used by the lane that holds it; fd and wd also under the lock to change lanes */
     struct log_place *place; /* of whatever file it is */
@@ -102,12 +104,15 @@ struct pump_lane {
     struct list todo;
     struct list timed;
     struct list hot;              /* not in the epoll set, but read each round */
+    int64_t look_ms;              /* when the unwatched ones of `hot` are read */
+    bool is_deaf;                 /* epoll has no room for wake_fd or inotify_fd */
     struct pump_channel *current; /* being worked on, lock released */
     int64_t busy_since_ms;
     unsigned turns;      /* counts how often a channel was taken */
     unsigned seen_turns; /* turns at the watchdog's last look */
     unsigned moves;      /* counts how often channels were taken away by the watchdog */
     bool stalled;
+    bool is_trial; /* for logs on a device that another lane hangs on */
 
     /* the thread's own */
     struct pump_journal journal; /* holds the batch; mapped while there is work */
@@ -136,6 +141,7 @@ struct pump {
     pthread_cond_t unpaused;
     bool drains;   /* of quitting: what the pipes hold is written first */
     bool orphaned; /* pump_free() has given up: threads end as soon as they can and tell nobody */
+    bool told_unwatched; /* that epoll has no room was said */
     unsigned stalled_lanes;
     struct list events; /* struct pump_queued_event */
     struct pump_lane lanes[PUMP_MAX_LANES];
@@ -155,12 +161,18 @@ void pump_report(struct pump_channel *ch, unsigned happened);
 /* pump_lane.c */
 /* Lock held. */
 int pump_lane_start(struct pump *pump, struct pump_lane **ret_lane, struct err *err) MUST_CHECK;
-/* A lane that works, or NULL; lock held. */
-struct pump_lane *pump_lane_find_healthy(struct pump *pump);
+/* A lane that works, other than `but`, or NULL; lock held. */
+struct pump_lane *pump_lane_find_healthy(struct pump *pump, bool is_trial,
+                                         const struct pump_lane *but);
+/* A lane that hangs where this channel would hang, too, or NULL; lock held. One log that hangs may
+ * be held up by its own workload: so two must, of the same user as this one's or of two users. */
+struct pump_lane *pump_lane_find_hung(struct pump *pump, const struct pump_channel *ch);
 void pump_lane_wake(const struct pump_lane *lane);
 /* Puts a new or moved channel on a lane, or takes it off; lock held. */
 void pump_lane_add(struct pump_lane *lane, struct pump_channel *ch);
 void pump_lane_remove(struct pump_channel *ch);
+/* The lane hears of what its pipe holds, which is new to it or streams no more; lock held. */
+void pump_lane_listen(struct pump_lane *lane, struct pump_channel *ch);
 /* A joined or finished lane's slot is made free; lock held. */
 void pump_lane_join(struct pump_lane *lane);
 

@@ -1,35 +1,52 @@
 /*
  * pump: the watchdog, a thread that looks at the lanes while they work and sleeps without a timer
- * while none does. When one hangs in a file, the channels whose files are elsewhere move on.
+ * while none does. When one hangs in a file, the other channels move on, until another lane
+ * hangs on the same device.
  */
 #include "pump_private.h"
 
 #include <time.h>
 
-/* Moves what does not sit on the hung device; what does would only hang the next lane as well. */
+static void set_stalled(struct pump_channel *ch, bool stalled)
+{
+    if (ch->stalled != stalled) {
+        ch->stalled = stalled;
+        pump_post_locked(ch->pump, pump_event_new(ch, stalled ? PUMP_EV_STALLED : PUMP_EV_RESUMED));
+    }
+}
+
+/* Moves all but what would only hang the next lane as well. What is on the device that hangs goes
+ * to a lane of its own, so that it holds nobody else up if all of the device does. */
 static void evacuate(struct pump *pump, struct pump_lane *hung)
 {
     dev_t device = hung->current->device;
-    struct pump_lane *to = pump_lane_find_healthy(pump);
+    struct pump_lane *to[2] = {pump_lane_find_healthy(pump, false, hung),
+                               pump_lane_find_healthy(pump, true, hung)};
+    bool tried[2] = {false, false};
     list_each (it, &hung->channels) {
         struct pump_channel *ch = list_entry(it, struct pump_channel, link);
         if (ch == hung->current) {
             continue;
         }
-        if (device != 0 && ch->device == device) {
-            if (!ch->stalled) {
-                ch->stalled = true;
-                pump_post_locked(pump, pump_event_new(ch, PUMP_EV_STALLED));
-            }
+        if (pump_lane_find_hung(pump, ch) != NULL) {
+            set_stalled(ch, true);
             continue;
         }
-        if (to == NULL && pump_lane_start(pump, &to, NULL) < 0) {
-            return; /* too many hang, or no thread to be had: tried again at the next tick */
+        bool is_trial = device != 0 && ch->device == device;
+        if (to[is_trial] == NULL && !tried[is_trial]) {
+            tried[is_trial] = true;
+            if (pump_lane_start(pump, &to[is_trial], NULL) == 0) {
+                to[is_trial]->is_trial = is_trial;
+            }
+        }
+        if (to[is_trial] == NULL) {
+            continue; /* too many hang, or no thread to be had: tried again at the next tick */
         }
         hung->moves++;
         pump_lane_remove(ch);
         ch->wants_watch = true;
-        pump_lane_add(to, ch);
+        pump_lane_add(to[is_trial], ch);
+        set_stalled(ch, false);
     }
 }
 
@@ -48,8 +65,7 @@ static bool look_at(struct pump *pump, struct pump_lane *lane, int64_t now_ms)
         lane->stalled = true;
         lane->moves++;
         pump->stalled_lanes++;
-        lane->current->stalled = true;
-        pump_post_locked(pump, pump_event_new(lane->current, PUMP_EV_STALLED));
+        set_stalled(lane->current, true);
     }
     evacuate(pump, lane);
     return true;

@@ -9,9 +9,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -26,13 +26,14 @@
 #define IDLE_PAUSE_MS 100
 
 struct server_stream {
-    struct list link; /* in dead_streams */
+    struct list link; /* in dead_streams, or in sleepers */
     struct server *server;
     struct MHD_Connection *mhd;
     struct MHD_Response *response;
     int fd;
     struct server_stream_ops ops;
     void *arg;
+    struct loop_io *gone_io; /* while it sleeps */
     bool sleeps, is_gone;
 };
 
@@ -59,7 +60,7 @@ static void run_waiting(struct server *server)
         list_remove(&request->link);
         request->is_due = true;
         MHD_resume_connection(request->mhd);
-        (void) MHD_run(server->daemon);
+        (void) server_run_mhd(server);
     }
 }
 
@@ -70,20 +71,19 @@ static void run(struct server *server)
     }
     (void) loop_share_lasts(server->params.loop, &server->share); /* it begins */
     MHD_UNSIGNED_LONG_LONG wait_ms = 0;
-    (void) MHD_run(server->daemon);
+    MHD_UNSIGNED_LONG_LONG most_ms = server_run_mhd(server) ? IDLE_PAUSE_MS : INT_MAX;
     run_waiting(server);
     if (!list_is_empty(&server->waiting)) {
         server_run_soon(server);
-    } else if (MHD_get_timeout(server->daemon, &wait_ms) == MHD_YES) {
-        /* It may ask to be called at once for ever, for a connection that it does not bring any
-         * further: found by fuzzing, with 0.9.75. That must not take the CPU. */
-        server->idle_runs = wait_ms == 0 ? server->idle_runs + 1 : 0;
-        wait_ms = server->idle_runs > IDLE_RUNS_MAX ? IDLE_PAUSE_MS : wait_ms;
-        loop_timer_arm(server->run_timer,
-                       loop_now() + (wait_ms < INT_MAX ? (mono_ms) wait_ms : INT_MAX));
-    } else {
-        loop_timer_disarm(server->run_timer);
+        return;
     }
+    wait_ms = MHD_get_timeout(server->daemon, &wait_ms) == MHD_YES ? wait_ms : most_ms;
+    /* It may ask to be called at once for ever, for a connection that it does not bring any
+     * further: found by fuzzing, with 0.9.75. That must not take the CPU. */
+    server->idle_runs = wait_ms == 0 ? server->idle_runs + 1 : 0;
+    wait_ms = server->idle_runs > IDLE_RUNS_MAX ? IDLE_PAUSE_MS : wait_ms;
+    loop_timer_arm(server->run_timer,
+                   loop_now() + (mono_ms) (wait_ms < most_ms ? wait_ms : most_ms));
 }
 
 static bool on_daemon_readable(void *arg)
@@ -154,7 +154,6 @@ void server_take_connection(struct server *server, int take_fd)
     struct connection *c = xcalloc(1, sizeof(*c));
     struct sockaddr_un nobody = {.sun_family = AF_UNIX};
     c->server = server;
-    c->fd = take_fd;
     list_init(&c->link);
     c->refusal =
         server_socket_read_peer(take_fd, &c->peer) < 0 ? 403 : judge(server, take_fd, &c->peer);
@@ -165,6 +164,8 @@ void server_take_connection(struct server *server, int take_fd)
         free(c);
         return;
     }
+    struct MHD_Daemon *daemon = server_choose_mhd(server, &take_fd);
+    c->fd = take_fd;
     /* One of that number was given up without a word. */
     forget_connection(server, find_fresh(server, take_fd));
     c->deadline =
@@ -172,7 +173,7 @@ void server_take_connection(struct server *server, int take_fd)
     server->accepted += c->refusal == 0 ? 1 : 0;
     server->refused += c->refusal != 0 ? 1 : 0;
     list_add_tail(&server->connections, &c->link);
-    if (MHD_add_connection(server->daemon, take_fd, (const struct sockaddr *) &nobody,
+    if (MHD_add_connection(daemon, take_fd, (const struct sockaddr *) &nobody,
                            sizeof(sa_family_t)) != MHD_YES) {
         /* The descriptor is closed by now; whether it told of the end depends on how far it got. */
         forget_connection(server, find_fresh(server, take_fd));
@@ -415,13 +416,26 @@ void server_reply(struct server_request *request, unsigned status, const char *c
     server_respond(request, status, response);
 }
 
-/* Its socket is not polled while it sleeps: that its reader has left is told by epoll, which
- * reports that whatever it was asked for. */
+/* Its reader has left; or it sends, which says nothing, and is not looked at any more. */
+static bool on_stream_readable(void *arg)
+{
+    struct server_stream *stream = arg;
+    struct pollfd state = {.fd = stream->fd};
+    loop_io_free(steal_ptr(&stream->gone_io));
+    if (poll(&state, 1, 0) > 0) {
+        stream->is_gone = true;
+        server_stream_wake(stream);
+    }
+    return true;
+}
+
+/* libmicrohttpd does not look at its socket while it sleeps. */
 static void sleep_stream(struct server_stream *stream)
 {
-    struct epoll_event event = {.events = 0, .data.ptr = stream};
     stream->sleeps = true;
-    (void) epoll_ctl(stream->server->gone_fd, EPOLL_CTL_ADD, stream->fd, &event);
+    list_add_tail(&stream->server->sleepers, &stream->link);
+    stream->gone_io =
+        loop_io_new(stream->server->params.loop, stream->fd, on_stream_readable, stream);
     MHD_suspend_connection(stream->mhd);
 }
 
@@ -444,9 +458,7 @@ static void free_stream(void *cls)
 {
     struct server_stream *stream = cls;
     list_remove(&stream->link);
-    if (stream->sleeps) {
-        (void) epoll_ctl(stream->server->gone_fd, EPOLL_CTL_DEL, stream->fd, NULL);
-    }
+    loop_io_free(stream->gone_io);
     stream->ops.close(stream->arg);
     free(stream);
 }
@@ -455,23 +467,11 @@ void server_stream_wake(struct server_stream *stream)
 {
     if (stream->sleeps) {
         stream->sleeps = false;
-        (void) epoll_ctl(stream->server->gone_fd, EPOLL_CTL_DEL, stream->fd, NULL);
+        list_remove(&stream->link);
+        loop_io_free(steal_ptr(&stream->gone_io));
         MHD_resume_connection(stream->mhd);
         server_run_soon(stream->server);
     }
-}
-
-static bool on_gone(void *arg)
-{
-    const struct server *server = arg;
-    struct epoll_event events[16];
-    int count = epoll_wait(server->gone_fd, events, ARRAY_LEN(events), 0);
-    for (int i = 0; i < count; i++) {
-        struct server_stream *stream = events[i].data.ptr;
-        stream->is_gone = true;
-        server_stream_wake(stream);
-    }
-    return count > 0;
 }
 
 struct server_stream *server_reply_stream(struct server_request *request, const char *content_type,
@@ -503,28 +503,28 @@ struct server_stream *server_reply_stream(struct server_request *request, const 
 /* --- life ----------------------------------------------------------------------------------------
  */
 
-static int start_daemon(struct server *server, struct err *err)
+struct MHD_Daemon *server_start_mhd(struct server *server, unsigned flags)
 {
-    server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-        on_access, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
+    return MHD_start_daemon(
+        flags | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_access,
+        server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, server, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned) (SERVER_MAX_CONNECTIONS + SERVER_ROOT_CONNECTIONS + REFUSED_MAX + 8),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, MHD_OPTION_URI_LOG_CALLBACK,
         server_on_uri, NULL, MHD_OPTION_CONNECTION_TIMEOUT,
         (unsigned) (SERVER_STALL_TIMEOUT_MS / 1000), MHD_OPTION_END);
+}
+
+static int start_daemon(struct server *server, struct err *err)
+{
+    server->daemon = server_start_mhd(server, MHD_USE_EPOLL);
     if (server->daemon == NULL) {
         return err_set(err, ERR_HOST, "libmicrohttpd cannot be started");
     }
     const union MHD_DaemonInfo *info =
         MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    server->gone_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (info == NULL || server->gone_fd < 0) {
-        return err_set(err, errno, "make an epoll");
-    }
     server->daemon_io =
         loop_io_new(server->params.loop, info->epoll_fd, on_daemon_readable, server);
-    server->gone_io = loop_io_new(server->params.loop, server->gone_fd, on_gone, server);
     return 0;
 }
 
@@ -534,9 +534,9 @@ struct server *server_new(const struct server_params *params, struct err *err)
     server->params = *params;
     server->socket = xstrdup(params->socket);
     server->listen_fd = params->listen_fd;
-    server->gone_fd = -1;
     list_init(&server->connections);
     list_init(&server->dead_streams);
+    list_init(&server->sleepers);
     list_init(&server->waiting);
     list_init(&server->later);
     server->run_timer = loop_timer_new(params->loop, on_run_timer, server);
@@ -557,15 +557,19 @@ static void end_all(struct server *server)
     }
     list_each (it, &server->connections) {
         const struct connection *c = list_entry(it, struct connection, link);
-        (void) shutdown(c->fd, SHUT_RDWR); /* a stream that sleeps is told so by epoll */
+        (void) shutdown(c->fd, SHUT_RDWR);
     }
-    while (on_gone(server)) {
+    list_each (it, &server->sleepers) {
+        struct server_stream *stream = list_entry(it, struct server_stream, link);
+        stream->is_gone = true;
+        server_stream_wake(stream);
     }
     server->ends = true;
     run_waiting(server);
     server_resume_all_held(server);
-    (void) MHD_run(server->daemon);
+    (void) server_run_mhd(server);
     MHD_stop_daemon(server->daemon);
+    server_stop_spare(server);
 }
 
 void server_free(struct server *server)
@@ -575,14 +579,12 @@ void server_free(struct server *server)
     }
     loop_io_free(server->listen_io);
     loop_io_free(server->daemon_io);
-    loop_io_free(server->gone_io);
     if (server->daemon != NULL) {
         end_all(server);
     }
     loop_timer_free(server->run_timer);
     loop_timer_free(server->accept_timer);
     loop_timer_free(server->deadline_timer);
-    fd_close(&server->gone_fd);
     server_socket_end(server);
     free(server->socket);
     free(server);

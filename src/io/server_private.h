@@ -20,13 +20,14 @@ struct server {
     int listen_fd;
     bool keeps_socket;
     struct MHD_Daemon *daemon;
-    struct loop_io *listen_io, *daemon_io, *gone_io;
+    struct MHD_Daemon *spare; /* takes connections while epoll has no room; NULL: not yet */
+    struct loop_io *listen_io, *daemon_io;
     struct loop_timer *run_timer;    /* when libmicrohttpd wants to be called */
     struct loop_timer *accept_timer; /* after a pause for want of descriptors */
     struct loop_timer *deadline_timer;
-    int gone_fd; /* epoll of the sockets of streams that sleep */
     struct list connections;
     struct list dead_streams; /* answers that could not be queued */
+    struct list sleepers;     /* streams */
     struct list waiting;      /* requests for a later turn, in their order */
     struct list later;        /* requests that are suspended until they are answered */
     struct loop_share share;  /* for answers */
@@ -78,6 +79,13 @@ const char *server_refusal_detail(unsigned status);
 /* The problem document of such an answer; the caller frees. */
 char *server_problem_text(unsigned status, const char *title, const char *detail);
 
+/* server_spare.c */
+/* Who takes this connection; its descriptor may become another one. */
+struct MHD_Daemon *server_choose_mhd(struct server *server, int *fd);
+/* Runs both; whether there are connections that must be looked at without being told. */
+bool server_run_mhd(struct server *server);
+void server_stop_spare(struct server *server);
+
 /* server_accept.c */
 /* Accepts connections from here on; a timer's function, too. */
 void server_accept(void *server);
@@ -114,6 +122,8 @@ void *server_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd);
 struct connection *server_connection_of(struct MHD_Connection *mhd);
 
 /* server.c */
+/* With these flags and ours; NULL: it cannot be started. */
+struct MHD_Daemon *server_start_mhd(struct server *server, unsigned flags);
 /* libmicrohttpd is called with the loop's next turn. */
 void server_run_soon(struct server *server);
 /* Judges who connected, and serves or refuses it. */

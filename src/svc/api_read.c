@@ -3,6 +3,7 @@
 #include "edgible/buf.h"
 #include "edgible/clock.h"
 #include "edgible/log.h"
+#include "edgible/loop.h"
 #include "edgible/proc_usage.h"
 #include "metrics.h"
 #include "why.h"
@@ -148,6 +149,9 @@ static void collect_reasons(const struct api *api, struct strv *reasons)
         strv_add_take(reasons, xasprintf("records cannot be written, and a reboot would lose what "
                                          "is new: %s",
                                          err_text(&err, text, sizeof(text))));
+    }
+    if (loop_lacks_epoll()) {
+        strv_add(reasons, LOOP_LACKS_EPOLL);
     }
     for (size_t i = 0; i < device.errors.count; i++) {
         strv_add(reasons, device.errors.items[i]);

@@ -1,5 +1,6 @@
 /* What the pump says of a workload's log. */
 #include "edgible/log.h"
+#include "edgible/loop.h"
 #include "workload_private.h"
 
 #include <errno.h>
@@ -97,6 +98,9 @@ void workload_on_pump(const struct pump_event *event)
         break;
     case PUMP_EV_LOST:
         say_lost(event);
+        break;
+    case PUMP_EV_UNWATCHED:
+        log_warn("supervisor", "%s", LOOP_LACKS_EPOLL);
         break;
     }
 }

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from api import Api
 from harness import (FAIL_AT_ONCE, RESTART_AT_ONCE, SLEEP, cpu_seconds, helper, is_alive, python, read_proc,
                      sh, status_of, workload)
 
@@ -251,3 +252,22 @@ def test_an_idle_agent_uses_no_processor(agent):
     before = cpu_seconds(agent.pid)
     subprocess.run(python("import time\nwhile time.process_time() < 2: pass"), check=True)
     assert cpu_seconds(agent.pid) - before < 0.3
+
+
+# --- what the kernel gives a user as a whole ---------------------------------------------------
+
+def test_without_any_epoll_watch_supervision_logs_and_api_go_on(make_agent):
+    """fs.epoll.max_user_watches is one for all processes of a user, sandboxed ones as well."""
+    agent = make_agent().start(prefix=[helper("deny_epoll")])
+    api = Api(agent)
+    [pid] = agent.run("app", workload("main", sh("echo one; sleep 1000"), restart=RESTART_AT_ONCE))
+    follower = api.follow("/v1/applications/app/workloads/main/logs?lines=20&follow=true")
+    assert follower.until("one")
+    os.kill(pid, signal.SIGKILL)
+    agent.wait_started("app", "main", count=2)
+    assert follower.until("one")
+    said = "fs.epoll.max_user_watches"
+    assert any(said in reason for reason in api.get("/v1/health", status=503)["reasons"])
+    assert sum(said in line for line in agent.lines()) == 1
+    agent.stop()  # with a follower that waits
+    follower.close()

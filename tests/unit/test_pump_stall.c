@@ -1,10 +1,16 @@
-/* pump: a file system that hangs, made of a loop-mounted ext4 image that is frozen. */
+/* pump: a file system that hangs, made of a loop-mounted ext4 image that is frozen; and one file
+ * that does. */
 #include "edgible/pump.h"
 #include "test_pump_kit.h"
 
 #include <dirent.h>
 #include <linux/fs.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 
 #define IMAGE_BYTES (16 * 1024 * 1024)
 
@@ -155,7 +161,8 @@ static void a_frozen_disk_holds_up_its_own_logs_only(void **state)
     say(free_fd, "goes on\n");
     assert_true(has_file_size(warm, 8, 1600));
     assert_true(wait_events(pump, frozen, PUMP_EV_STALLED, 3, 2500));
-    assert_int_equal(lane_count(), 2); /* one for the frozen disk, however many logs it has */
+    /* One tells that a log hangs, the next that its disk does, however many logs that has. */
+    assert_int_equal(lane_count(), 3);
     for (int i = 0; i < 20; i++) {
         say(free_fd, "more\n");
         assert_true(has_file_size(warm, 8 + 5 * (i + 1), 200));
@@ -169,7 +176,7 @@ static void a_frozen_disk_holds_up_its_own_logs_only(void **state)
     struct pump_log ice_log = log_of(on_ice);
     struct pump_channel *ice_ch = pump_open(pump, &ice_log, NULL);
     assert_true(wait_events(pump, &ice_ch, PUMP_EV_STALLED, 1, 2500));
-    assert_int_equal(lane_count(), 2);
+    assert_int_equal(lane_count(), 3);
     pump_close(frozen[0]);
     assert_false(wait_events(pump, frozen, PUMP_EV_CLOSED, 1, 200));
 
@@ -186,6 +193,106 @@ static void a_frozen_disk_holds_up_its_own_logs_only(void **state)
     assert_int_equal(access(on_ice, F_OK), 0);
     for (int i = 0; i < 3; i++) {
         fd_close(&fds[i]);
+    }
+    pump_free(pump, 2000);
+}
+
+/* --- a log that is held up by its own workload: a write from memory whose pages never come -------
+ */
+
+struct hold {
+    int file;
+    int pages_fd;
+    char *page;
+    pthread_t writer;
+};
+
+static void *write_page(void *arg)
+{
+    const struct hold *hold = arg;
+    assert_int_equal(pwrite(hold->file, hold->page, 1, 0), 1);
+    return NULL;
+}
+
+/* From here on the lock of the file is held. */
+static void hold_up(struct hold *hold, const char *path)
+{
+    struct uffdio_api api = {.api = UFFD_API};
+    hold->pages_fd = (int) syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+    hold->file = open(path, O_WRONLY | O_CLOEXEC);
+    hold->page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct uffdio_register range = {
+        .range = {.start = (uintptr_t) hold->page, .len = 4096},
+        .mode = UFFDIO_REGISTER_MODE_MISSING
+    };
+    if (hold->pages_fd < 0 || ioctl(hold->pages_fd, UFFDIO_API, &api) < 0) {
+        print_message("no userfaultfd here (needs root)\n");
+        skip();
+    }
+    assert_int_equal(ioctl(hold->pages_fd, UFFDIO_REGISTER, &range), 0);
+    assert_true(hold->file >= 0);
+    assert_int_equal(pthread_create(&hold->writer, NULL, write_page, hold), 0);
+    struct pollfd asked = {.fd = hold->pages_fd, .events = POLLIN};
+    assert_int_equal(poll(&asked, 1, 5000), 1);
+}
+
+static void let_go(struct hold *hold)
+{
+    struct uffdio_zeropage zero = {
+        .range = {.start = (uintptr_t) hold->page, .len = 4096}
+    };
+    assert_int_equal(ioctl(hold->pages_fd, UFFDIO_ZEROPAGE, &zero), 0);
+    assert_int_equal(pthread_join(hold->writer, NULL), 0);
+    (void) munmap(hold->page, 4096);
+    fd_close(&hold->pages_fd);
+    fd_close(&hold->file);
+}
+
+/* Two logs of one user that hold their lane up, another of it and two of others, on one disk. */
+static void a_log_that_is_held_up_holds_up_no_other_user(void **state)
+{
+    (void) state;
+    static const uid_t uids[5] = {1000, 1000, 1000, 2000, (uid_t) -1};
+    char *paths[5];
+    struct pump_channel *channels[5];
+    int fds[5];
+    struct pump *pump = pump_new(NULL, NULL, on_notify, NULL, NULL);
+    for (int i = 0; i < 5; i++) {
+        paths[i] = in_scratch("held-%d.log", i);
+        struct pump_log log = log_of(paths[i]);
+        log.owner.uid = uids[i];
+        channels[i] = pump_open(pump, &log, NULL);
+        fds[i] = attach(channels[i]);
+    }
+    assert_true(wait_events(pump, channels, PUMP_EV_OPENED, 5, 3000));
+    struct hold holds[2];
+    hold_up(&holds[0], paths[0]);
+    say(fds[0], "held up\n");
+    assert_true(wait_events(pump, channels, PUMP_EV_STALLED, 1, 5000));
+    for (int i = 1; i < 5; i++) {
+        say(fds[i], "goes on\n");
+        assert_true(has_file_size(paths[i], 8, 5000));
+    }
+    hold_up(&holds[1], paths[1]);
+    say(fds[1], "held up\n");
+    assert_true(wait_events(pump, &channels[1], PUMP_EV_STALLED, 1, 5000));
+    for (int i = 3; i < 5; i++) {
+        say(fds[i], "goes on\n");
+        assert_true(has_file_size(paths[i], 16, 5000));
+    }
+    let_go(&holds[0]);
+    let_go(&holds[1]);
+    say(fds[2], "goes on\n");
+    assert_true(has_file_size(paths[0], 1 + 8, 5000)); /* and what the lock was held for */
+    assert_true(has_file_size(paths[1], 16, 5000));
+    assert_true(has_file_size(paths[2], 16, 5000));
+    for (int i = 0; i < 1000 && lane_count() > 1; i++) {
+        sleep_ms(10);
+    }
+    assert_int_equal(lane_count(), 1);
+    for (int i = 0; i < 5; i++) {
+        fd_close(&fds[i]);
+        free(paths[i]);
     }
     pump_free(pump, 2000);
 }
@@ -229,6 +336,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_frozen_disk_holds_up_its_own_logs_only, thaw),
+        cmocka_unit_test(a_log_that_is_held_up_holds_up_no_other_user),
         cmocka_unit_test_teardown(free_gives_up_on_a_frozen_disk, thaw),
     };
     return cmocka_run_group_tests(tests, mount_image, unmount_image);
