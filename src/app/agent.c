@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -369,6 +370,7 @@ static void keep_needed_capabilities(void)
 int agent_run(const char *argv0, const char *config_path)
 {
     agent_hold_signals();
+    (void) mallopt(M_ARENA_MAX, 1); /* threads allocate too little for heaps of their own */
     CLEANUP(diag) struct diag diag = {0};
     struct err err = {0};
     struct agent agent = {.config_path = config_path,

@@ -6,7 +6,6 @@
 struct waiting {
     struct list link; /* in api.asking, then in api.asked */
     struct api_call call;
-    unsigned what;
     api_fn *run;
 };
 
@@ -41,14 +40,12 @@ static const char *only_application(const struct api *api)
 static void begin(struct api *api)
 {
     const char *application = only_application(api);
-    unsigned what = 0;
     while (!list_is_empty(&api->asking)) {
         struct waiting *w = first_of(&api->asking);
-        what |= w->what;
         list_remove(&w->link);
         list_add_tail(&api->asked, &w->link);
     }
-    probe_start(&api->probe, api->params.supervisor, application, what, on_seen, api);
+    probe_start(&api->probe, api->params.supervisor, application, on_seen, api);
 }
 
 /* One answer a turn. */
@@ -70,12 +67,11 @@ static void on_timer(void *arg)
     }
 }
 
-void api_look(struct api *api, const struct api_call *call, unsigned what, api_fn *run)
+void api_look(struct api *api, const struct api_call *call, api_fn *run)
 {
     struct waiting *w = xcalloc(1, sizeof(*w));
     w->call.request = call->request;
     w->call.args[0] = xstrdup_or_null(call->args[0]);
-    w->what = what;
     w->run = run;
     list_add_tail(&api->asking, &w->link);
     server_hold(call->request);

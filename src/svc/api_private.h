@@ -40,8 +40,8 @@ struct api_call {
 typedef void api_fn(struct api *api, const struct api_call *call);
 
 /* api_look.c */
-/* Answers by run(), once the system was looked at for it (PROBE_PORTS, PROBE_RESOURCES). */
-void api_look(struct api *api, const struct api_call *call, unsigned what, api_fn *run);
+/* Answers by run(), once the system was looked at for it. */
+void api_look(struct api *api, const struct api_call *call, api_fn *run);
 void api_looks_init(struct api *api);
 /* The server has ended. */
 void api_looks_fini(struct api *api);

@@ -239,7 +239,7 @@ static void reply_applications(struct api *api, const struct api_call *call)
 
 void api_get_applications(struct api *api, const struct api_call *call)
 {
-    api_look(api, call, PROBE_PORTS | PROBE_RESOURCES, reply_applications);
+    api_look(api, call, reply_applications);
 }
 
 static void reply_application(struct api *api, const struct api_call *call)
@@ -253,7 +253,7 @@ static void reply_application(struct api *api, const struct api_call *call)
 
 void api_get_application(struct api *api, const struct api_call *call)
 {
-    api_look(api, call, PROBE_PORTS | PROBE_RESOURCES, reply_application);
+    api_look(api, call, reply_application);
 }
 
 static void reply_why(struct api *api, const struct api_call *call)
@@ -267,7 +267,7 @@ static void reply_why(struct api *api, const struct api_call *call)
 
 void api_get_why(struct api *api, const struct api_call *call)
 {
-    api_look(api, call, PROBE_PORTS, reply_why);
+    api_look(api, call, reply_why);
 }
 
 static void reply_metrics(struct api *api, const struct api_call *call)
@@ -292,5 +292,5 @@ static void reply_metrics(struct api *api, const struct api_call *call)
 
 void api_get_metrics(struct api *api, const struct api_call *call)
 {
-    api_look(api, call, PROBE_RESOURCES, reply_metrics);
+    api_look(api, call, reply_metrics);
 }

@@ -31,7 +31,6 @@ struct seen {
 /* What the thread works on. */
 struct look {
     struct probe *probe; /* for the loop's thread */
-    unsigned what;
     struct sweep_targets targets;
     struct map *seen;      /* "application/workload" → struct seen; owned */
     struct census *census; /* taken when first needed, as are the ports */
@@ -109,10 +108,8 @@ static void look_at(struct look *look, struct seen *seen)
     const struct killtree_target *target = &look->targets.items[seen->target];
     CLEANUP(free) pid_t *pids = xcalloc(PIDS_MAX, sizeof(*pids));
     size_t count = find_pids(look, target, pids);
-    if ((look->what & PROBE_RESOURCES) != 0) {
-        seen->usage = measure(target, pids, count);
-        seen->has_usage = true;
-    }
+    seen->usage = measure(target, pids, count);
+    seen->has_usage = true;
     if (seen->port_count > 0) {
         ask_ports(look, target, pids, count, seen);
     }
@@ -167,8 +164,8 @@ static void add_workload(void *arg, const struct workload *w)
     struct look *look = arg;
     const struct workload_spec *spec = workload_spec(w);
     size_t target = find_target(look, w);
-    size_t ports = (look->what & PROBE_PORTS) != 0 ? spec->port_count : 0;
-    if (target == look->targets.count || (ports == 0 && (look->what & PROBE_RESOURCES) == 0)) {
+    size_t ports = spec->port_count;
+    if (target == look->targets.count) {
         return;
     }
     struct seen *seen = xcalloc(1, sizeof(*seen) + ports * sizeof(*seen->ports));
@@ -184,7 +181,7 @@ static void add_workload(void *arg, const struct workload *w)
 }
 
 void probe_start(struct probe **slot, const struct supervisor *sup, const char *application,
-                 unsigned what, probe_fn *done, void *arg)
+                 probe_fn *done, void *arg)
 {
     struct look *look = xcalloc(1, sizeof(*look));
     struct probe *probe = xcalloc(1, sizeof(*probe));
@@ -193,7 +190,6 @@ void probe_start(struct probe **slot, const struct supervisor *sup, const char *
     probe->arg = arg;
     probe->look = look;
     look->probe = probe;
-    look->what = what;
     look->seen = map_new();
     sweep_collect_for_thread(sup, &look->targets);
     supervisor_each(sup, application, add_workload, look);

@@ -9,8 +9,6 @@
 #include "edgible/report.h"
 #include "edgible/supervisor.h"
 
-enum { PROBE_PORTS = 1 << 0, PROBE_RESOURCES = 1 << 1 };
-
 struct probe;
 typedef void probe_fn(void *arg);
 
@@ -20,7 +18,7 @@ typedef void probe_fn(void *arg);
  * the most, and tells nothing of the rest.
  */
 void probe_start(struct probe **slot, const struct supervisor *sup, const char *application,
-                 unsigned what, probe_fn *done, void *arg);
+                 probe_fn *done, void *arg);
 /* At any time, also in done(), which is not called after it. */
 void probe_free(struct probe *probe);
 /* After done(). Adds what was seen of the workload; nothing where it has another process by now. */

@@ -207,8 +207,7 @@ static void on_timer(void *arg)
     r->is_dirty = false;
     r->sent_at = loop_now();
     r->due = -1;
-    probe_start(&r->probe, r->params.source->supervisor, NULL, PROBE_PORTS | PROBE_RESOURCES,
-                on_seen, r);
+    probe_start(&r->probe, r->params.source->supervisor, NULL, on_seen, r);
 }
 
 static bool is_held_back(const struct reporter *r)
