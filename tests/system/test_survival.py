@@ -610,7 +610,7 @@ def test_no_line_is_lost_over_a_hundred_kills(agent):
     size, kills = 20, 100
     script = f"{helper('flood')} 100000000 {size} & while [ ! -e {go} ]; do sleep 0.1; done; kill $!"
     agent.run("app", workload("main", sh(script), restart={"policy": "never"},
-                              logs={"maxSize": "4MiB", "maxFiles": 500}))
+                              logs={"maxSize": "5MiB", "maxFiles": 100}))
     for kill in range(kills):
         time.sleep(0.001 * (kill * 7919 % 60))
         kill_agent(agent)
