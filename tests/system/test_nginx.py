@@ -105,7 +105,8 @@ def test_files_behind_nginx_run_change_and_go(nginx):
     (folder / "job.yaml").unlink()
     agent.wait_event("removed", "job")
     wait_for(lambda: " 304 " in (nginx.folder / "access.log").read_text(), "an answer 304")
-    assert is_alive(pid) and source(agent)["mode"] == "poll"
+    wait_for(lambda: source(agent).get("mode") == "poll", "it to see that the server does not wait")
+    assert is_alive(pid)
     report = wait_for(lambda: (p := nginx.files / agent.device / "report.json").exists() and
                       (r := json.loads(p.read_text()))["applications"] and r, "a report")
     assert report["device"]["name"] == agent.device

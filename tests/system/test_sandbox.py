@@ -323,12 +323,10 @@ def test_documents_have_read_what_the_policy_lets_them(reading):
         assert reason in told and "policy.readPaths" in told, told
 
 
-def test_sandboxes_of_many_paths_are_judged_at_the_launch(reading):
+def test_sandboxes_of_many_paths_are_judged_at_the_launch(make_agent):
     """Of a document 512 paths are judged when it comes; a launch judges all of its workload."""
-    agent, good, bad = reading, ["/usr"], "/etc"
-    agent.stop()
-    agent.write_config(policy={"readPaths": good})
-    agent.start()
+    good, bad = ["/usr"], "/etc"
+    agent = make_agent(policy={"readPaths": good}).start()
 
     def deploy(name, count):
         agent.deploy(name, workload("first", SLEEP, sandbox={"read": good * 250}),
