@@ -16,11 +16,16 @@ static cJSON *node_of(struct json *json)
 }
 
 /* NULL is out of memory: small allocations abort, as xmalloc() does. */
+static _Noreturn void end_out_of_memory(void)
+{
+    (void) fputs("edgible-agent: out of memory\n", stderr);
+    abort();
+}
+
 static cJSON *checked(cJSON *node)
 {
     if (node == NULL) {
-        (void) fputs("edgible-agent: out of memory\n", stderr);
-        abort();
+        end_out_of_memory();
     }
     return node;
 }
@@ -48,14 +53,14 @@ void json_free(struct json *json)
 static void set_node(struct json *object, const char *key, cJSON *take_node)
 {
     if (!cJSON_AddItemToObject(node_of(object), key, checked(take_node))) {
-        (void) checked(NULL);
+        end_out_of_memory();
     }
 }
 
 static void add_node(struct json *array, cJSON *take_node)
 {
     if (!cJSON_AddItemToArray(node_of(array), checked(take_node))) {
-        (void) checked(NULL);
+        end_out_of_memory();
     }
 }
 
@@ -150,7 +155,7 @@ char *json_text(const struct json *json)
 {
     char *printed = cJSON_PrintUnformatted((const cJSON *) (const void *) json);
     if (printed == NULL) {
-        (void) checked(NULL);
+        end_out_of_memory();
     }
     /* It can have megabytes, for which printf() would take several times as long. */
     size_t len = strlen(printed);
