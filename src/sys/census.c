@@ -222,6 +222,14 @@ bool census_is_descendant(const struct census *census, size_t position)
     return details->descends;
 }
 
+/* Of a process that was seen, and not of another one that has its number by now. */
+static bool is_same(const struct census *census, const struct proc_stat *seen)
+{
+    struct proc_stat now;
+    return proc_stat_at(census->proc_fd, seen->pid, &now) == 0 &&
+           now.start_ticks == seen->start_ticks;
+}
+
 /* The start of a file below /proc/PID as a string with NULs inside; NULL where it cannot be read.
  * Only of the process the census saw: its start time is compared after the read. */
 static char *read_proc_file(const struct census *census, size_t position, const char *name,
@@ -230,24 +238,8 @@ static char *read_proc_file(const struct census *census, size_t position, const 
     const struct proc_stat *seen = &census->procs[position];
     char path[64];
     (void) snprintf(path, sizeof(path), "%d/%s", (int) seen->pid, name);
-    CLEANUP(close_fd) int fd = openat(census->proc_fd, path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return NULL;
-    }
-    CLEANUP(free) char *data = xmalloc(max + 1);
-    size_t len = 0;
-    ssize_t n = 0;
-    while (len < max && (n = read(fd, data + len, max - len)) > 0) {
-        len += (size_t) n;
-    }
-    struct proc_stat now;
-    if (n < 0 || proc_stat_at(census->proc_fd, seen->pid, &now) < 0 ||
-        now.start_ticks != seen->start_ticks) {
-        return NULL;
-    }
-    data[len] = '\0';
-    *ret_len = len;
-    return steal_ptr(&data);
+    CLEANUP(free) char *data = proc_read_head(census->proc_fd, path, max, ret_len);
+    return data != NULL && is_same(census, seen) ? steal_ptr(&data) : NULL;
 }
 
 /* The value where the entry is "name=value", else NULL. */
@@ -289,12 +281,10 @@ const struct census_cookie *census_cookie(const struct census *census, size_t po
         size_t len = 0;
         CLEANUP(free) char *data = NULL;
         const struct proc_stat *seen = &census->procs[position];
-        struct proc_stat now;
         if (seen->state != 'D') { /* it may hold the lock */
             data = proc_read_environ(seen->pid, census->environ_wait_ms, &len);
         }
-        if (data != NULL && proc_stat_at(census->proc_fd, seen->pid, &now) == 0 &&
-            now.start_ticks == seen->start_ticks) {
+        if (data != NULL && is_same(census, seen)) {
             parse_cookie(data, len, &details->cookie);
             details->cookie_state = KNOWN;
         }
@@ -327,12 +317,9 @@ uint64_t census_log_pipe(const struct census *census, size_t position)
     struct census_details *details = &census->details[position];
     if (details->pipe_state == NOT_ASKED) {
         const struct proc_stat *seen = &census->procs[position];
-        struct proc_stat now;
         uint64_t pipe = read_log_pipe(census, seen->pid, 1);
         pipe = pipe != 0 ? pipe : read_log_pipe(census, seen->pid, 2);
-        bool is_same = proc_stat_at(census->proc_fd, seen->pid, &now) == 0 &&
-                       now.start_ticks == seen->start_ticks;
-        details->log_pipe = is_same ? pipe : 0;
+        details->log_pipe = is_same(census, seen) ? pipe : 0;
         details->pipe_state = KNOWN;
     }
     return details->log_pipe;

@@ -123,6 +123,23 @@ static int read_stat_once(int proc_fd, pid_t pid, struct proc_stat *ret)
     return 0;
 }
 
+char *proc_read_head(int dirfd, const char *path, size_t max, size_t *ret_len)
+{
+    CLEANUP(close_fd) int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return NULL;
+    }
+    CLEANUP(free) char *data = xmalloc(max + 1);
+    size_t len = 0;
+    ssize_t n = 0;
+    while (len < max && (n = read(fd, data + len, max - len)) > 0) {
+        len += (size_t) n;
+    }
+    data[len] = '\0';
+    *ret_len = len;
+    return n < 0 ? NULL : steal_ptr(&data);
+}
+
 int proc_stat_at(int proc_fd, pid_t pid, struct proc_stat *ret)
 {
     for (int i = 0; i < STAT_READS_MAX; i++) {

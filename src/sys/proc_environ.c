@@ -1,4 +1,3 @@
-#include "edgible/fd.h"
 #include "edgible/mem.h"
 #include "edgible/thread.h"
 #include "proc_priv.h"
@@ -7,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 /* More than ARG_MAX is usual for an environment; what is looked for stands near its start. */
 #define ENVIRON_MAX ((size_t) 256 * 1024)
@@ -60,30 +58,18 @@ static bool is_hopeless(pid_t pid)
     return left >= LEFT_MAX;
 }
 
-static char *read_start(pid_t pid, size_t *ret_len)
+static char *read_environ(pid_t pid, size_t *ret_len)
 {
     char path[32];
     (void) snprintf(path, sizeof(path), "/proc/%d/environ", (int) pid);
-    CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return NULL;
-    }
-    CLEANUP(free) char *data = xmalloc(ENVIRON_MAX + 1);
-    size_t len = 0;
-    ssize_t n = 0;
-    while (len < ENVIRON_MAX && (n = read(fd, data + len, ENVIRON_MAX - len)) > 0) {
-        len += (size_t) n;
-    }
-    data[len] = '\0';
-    *ret_len = len;
-    return n < 0 ? NULL : steal_ptr(&data);
+    return proc_read_head(AT_FDCWD, path, ENVIRON_MAX, ret_len);
 }
 
 static void *read_main(void *arg)
 {
     struct reading *reading = arg;
     size_t len = 0;
-    char *data = read_start(reading->pid, &len);
+    char *data = read_environ(reading->pid, &len);
     (void) pthread_mutex_lock(&lock);
     reading->data = data;
     reading->len = len;
@@ -127,7 +113,7 @@ char *proc_read_environ(pid_t pid, int64_t *wait_ms, size_t *ret_len)
         if (thread_start_detached(THREAD_STACK_BYTES, read_main, reading, NULL) == 0) {
             data = wait_for(reading, began + *wait_ms, ret_len);
         } else {
-            data = read_start(pid, ret_len);
+            data = read_environ(pid, ret_len);
             free_reading(reading);
         }
     }

@@ -21,6 +21,10 @@ static inline bool proc_stat_is_dead(const struct proc_stat *stat)
     return stat->state == 'X' || stat->state == 'x' || (stat->state == 'Z' && stat->threads <= 1);
 }
 
+/* The first bytes of a file, `max` at the most, and a NUL behind; the caller frees. NULL where it
+ * cannot be read. */
+char *proc_read_head(int dirfd, const char *path, size_t max, size_t *ret_len);
+
 /*
  * The start of its environment, with NULs inside and one behind; the caller frees. NULL where it
  * cannot be read.

@@ -68,7 +68,6 @@ ALLOWED = {
     "src/sys/oom.c": "fd_read_file open",
     "src/sys/peer.c": "fd_read_file",
     "src/sys/proc.c": "fd_read_file open openat opendir",
-    "src/sys/proc_environ.c": "open",
     "src/sys/proc_known.c": "fd_read_file open openat opendir readlinkat stat",
     "src/sys/proc_usage.c": "fd_read_file open opendir",
     "src/sys/spawn.c": "fd_read_file",
