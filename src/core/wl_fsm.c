@@ -134,7 +134,8 @@ static unsigned restart_or_fail(const struct step *s)
     if (fsm->delay_n < 62) {
         fsm->delay_n++;
     }
-    return enter_backoff(s, delay);
+    /* What chance takes from the delay, it does not take from the policy's. */
+    return enter_backoff(s, delay > s->restart->min_delay_ms ? delay : s->restart->min_delay_ms);
 }
 
 static unsigned retry_host_fault(const struct step *s)

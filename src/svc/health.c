@@ -41,6 +41,13 @@ static mono_ms spread(struct health *health, int64_t parts)
     return interval - width + (width > 0 ? (mono_ms) (random % (uint64_t) (2 * width + 1)) : 0);
 }
 
+/* Of a check that runs a program, as the policy has it. */
+static mono_ms shortest(const struct health *health)
+{
+    mono_ms least = health->workload->ctx->policy->min_restart_delay_ms;
+    return check_of(health)->kind == HEALTH_EXEC && least != UNSET ? least : 0;
+}
+
 static void plan_next(struct health *health)
 {
     mono_ms delay = 0;
@@ -52,6 +59,7 @@ static void plan_next(struct health *health)
     } else {
         delay = spread(health, 10);
     }
+    delay = delay > shortest(health) ? delay : shortest(health);
     loop_timer_arm(health->timer, loop_now() + delay);
 }
 

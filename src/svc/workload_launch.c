@@ -156,6 +156,7 @@ static int judge_launch(const struct workload *w, struct err *err);
 void workload_launch(struct workload *w)
 {
     forget_last_run(w);
+    workload_save_unit(w); /* with it the next agent goes on counting, also where no start worked */
     workload_save_state(w);
     FAULT_POINT("launching");
     struct err err = {0};

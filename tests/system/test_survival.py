@@ -75,6 +75,19 @@ def test_counters_are_kept(agent):
     assert "4 rapid failures of 100" in event["reason"]
 
 
+def test_counters_of_a_start_that_never_worked_are_kept(agent):
+    """No process was ever made: its user is not there, or is another than the agent's."""
+    user = "nosuchuser" if agent.account.is_root else "root"
+    agent.deploy("app", workload("main", SLEEP, user=user, restart={
+        "policy": "always", "initialDelay": "300ms", "maxDelay": "1h", "maxRapidFailures": 1000}))
+    agent.wait_event("backoff", "app", "main", count=3)
+    kill_agent(agent)
+    before = run_state(agent, "app", "main")["machine"]
+    since = next_agent(agent)
+    event = agent.wait_event("backoff", "app", "main", since)
+    assert f"{before['rapidFailures'] + 1} rapid failures of 1000" in event["reason"]
+
+
 @pytest.mark.parametrize("script, field, value", [
     ("sleep 0.3; exit 7", "code", "7"), ("sleep 0.3; exit 0", "code", "0"),
     ("sleep 0.3; kill -USR1 $$", "signal", "SIGUSR1")])

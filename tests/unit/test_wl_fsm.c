@@ -584,6 +584,26 @@ static void every_start_waits_for_the_smallest_delay_since_the_last(void **state
     }
 }
 
+static void chance_makes_no_delay_shorter_than_the_smallest(void **state)
+{
+    (void) state;
+    struct rig rig = new_rig();
+    rig.restart.initial_delay_ms = 1000;
+    rig.restart.max_delay_ms = 1000;
+    rig.restart.min_delay_ms = 1000;
+    rig.restart.max_rapid_failures = 0;
+    bool any_longer = false;
+    bring_up(&rig);
+    for (int i = 0; i < 100; i++) {
+        end_run(&rig, 0, WL_END_ERROR);
+        assert_int_equal(rig.fsm.state, WL_BACKOFF);
+        assert_true(rig.fsm.deadline - rig.now >= 1000);
+        any_longer = any_longer || rig.fsm.deadline - rig.now > 1000;
+        to_next_start(&rig);
+    }
+    assert_true(any_longer);
+}
+
 static void a_stop_cancels_a_start_that_waits(void **state)
 {
     (void) state;
@@ -712,6 +732,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_stop_during_backoff_cancels_the_next_start),
         cmocka_unit_test(a_restart_by_hand_forgives_and_does_not_count),
         cmocka_unit_test(every_start_waits_for_the_smallest_delay_since_the_last),
+        cmocka_unit_test(chance_makes_no_delay_shorter_than_the_smallest),
         cmocka_unit_test(a_stop_cancels_a_start_that_waits),
         cmocka_unit_test(a_new_generation_gives_a_failed_one_another_chance),
         cmocka_unit_test(a_failed_one_is_tried_again_where_that_is_wanted),
