@@ -29,6 +29,8 @@ bool parse_is_dns_label(const char *s);
 /* A DNS name of labels with dots, up to 253 characters; letters of either case. */
 bool parse_is_hostname(const char *s);
 
+/* `word` is not the name, but at most two letters away from it, or the same but for its case. */
+bool parse_is_typo(const char *word, const char *name);
 /* The name nearest to `word` among the count names by edit distance, NULL where none is near. */
 const char *parse_nearest(const char *word, const char *const *names, size_t count);
 

@@ -27,6 +27,7 @@ struct watching {
     mono_ms began, until;
     bool any_broken, any_waits;
     char *broken_app, *broken_workload; /* the first one */
+    char *not_run; /* the first one that this agent does not run, and its type; NULL: none */
 };
 
 static const char *or_empty(const char *text)
@@ -80,6 +81,10 @@ static void take_workload(struct watching *watch, const char *app, const struct 
         watch->any_broken = true;
         watch->broken_app = xstrdup(app);
         watch->broken_workload = xstrdup(or_empty(json_string(w, "name")));
+    }
+    if (watch->not_run == NULL && strcmp(or_empty(json_string(w, "status")), "unsupported") == 0) {
+        watch->not_run = xasprintf("%s/%s is of type '%s'", app, or_empty(json_string(w, "name")),
+                                   or_empty(json_string(w, "type")));
     }
     if (!watch->options->json) {
         show_line(watch, app, w);
@@ -202,6 +207,17 @@ static int check_rolled_back(const struct watching *watch)
     return EXIT_OK;
 }
 
+/* All that can run is up. */
+static int check_not_run(const struct watching *watch)
+{
+    if (watch->not_run == NULL) {
+        return EXIT_OK;
+    }
+    CLEANUP(free) char *clean = client_clean(watch->not_run);
+    return client_fail(EXIT_NOT_OK,
+                       "%s, which this agent does not run: it runs managed-process only", clean);
+}
+
 static int wait_until_up(struct watching *watch)
 {
     for (unsigned looks = 1;; looks++) {
@@ -213,7 +229,8 @@ static int wait_until_up(struct watching *watch)
             return fail_broken(watch);
         }
         if (!watch->any_waits) {
-            return check_rolled_back(watch);
+            code = check_rolled_back(watch);
+            return code == EXIT_OK ? check_not_run(watch) : code;
         }
         if (stack_now() >= watch->until) {
             return client_fail(EXIT_NOT_OK,
@@ -263,6 +280,7 @@ static int watch_deploy(const struct command_options *options, const struct stac
     strv_fini(&watch.said);
     free(watch.broken_app);
     free(watch.broken_workload);
+    free(watch.not_run);
     return code;
 }
 

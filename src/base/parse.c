@@ -217,6 +217,7 @@ bool parse_is_hostname(const char *s)
 }
 
 #define NEAREST_MAX_LEN 64
+#define TYPO_EDITS 2
 
 static size_t min_size(size_t a, size_t b)
 {
@@ -252,6 +253,12 @@ static size_t edit_distance(const char *a, const char *b)
         row = spare;
     }
     return above[b_len];
+}
+
+bool parse_is_typo(const char *word, const char *name)
+{
+    return strnlen(word, NEAREST_MAX_LEN + 1) <= NEAREST_MAX_LEN && strcmp(word, name) != 0 &&
+           edit_distance(word, name) <= TYPO_EDITS;
 }
 
 const char *parse_nearest(const char *word, const char *const *names, size_t count)

@@ -1,5 +1,6 @@
 #include "edgible/appspec_read.h"
 #include "edgible/map.h"
+#include "edgible/parse.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -229,6 +230,30 @@ void appspec_read_sandbox(struct doc_reader *reader, const struct doc_spot *spot
     docread_mapping(reader, spot, fields, target);
 }
 
+#define OWN_TYPE "managed-process"
+
+/* Another than those of v3 is accepted, as it may be a later version's. */
+static void read_type(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    static const char *const known[] = {OWN_TYPE, "pre-existing"};
+    const char *type = spot->node->kind == DOC_SCALAR ? spot->node->value : "";
+    for (size_t i = 0; i < ARRAY_LEN(known) && !reader->is_record; i++) {
+        if (parse_is_typo(type, known[i])) {
+            docread_error(reader, spot, "unknown type '%s', did you mean '%s'?", type, known[i]);
+            return;
+        }
+    }
+    docread_string(reader, spot, target);
+}
+
+/* Where the type is missing, unreadable or a slip the rest is checked as for our own. */
+static bool is_of_other_type(const struct doc_reader *reader, const struct doc_node *type)
+{
+    return type != NULL && type->kind == DOC_SCALAR && !doc_node_is_null(type) &&
+           *type->value != '\0' && strcmp(type->value, OWN_TYPE) != 0 &&
+           (reader->is_record || !parse_is_typo(type->value, OWN_TYPE));
+}
+
 /* Of a type that is not ours only what it is called: the rest of its keys are another's. */
 static void read_unsupported(struct doc_reader *reader, const struct doc_spot *spot,
                              struct workload_spec *workload)
@@ -243,7 +268,7 @@ static void read_unsupported(struct doc_reader *reader, const struct doc_spot *s
         } else if (i == 0) {
             docread_label(reader, &at, &workload->name);
         } else {
-            docread_string(reader, &at, &workload->type);
+            read_type(reader, &at, &workload->type);
         }
     }
 }
@@ -253,7 +278,7 @@ static void read_supported(struct doc_reader *reader, const struct doc_spot *spo
 {
     static const struct doc_field fields[] = {
         DOC_FIELD(struct workload_spec, name, "name", docread_label, .is_required = true),
-        DOC_FIELD(struct workload_spec, type, "type", docread_string, .is_required = true),
+        DOC_FIELD(struct workload_spec, type, "type", read_type, .is_required = true),
         DOC_FIELD(struct workload_spec, command, "command", appspec_read_command,
                   .is_required = true),
         DOC_FIELD(struct workload_spec, working_dir, "workingDir", docread_doc_path),
@@ -283,10 +308,7 @@ void appspec_read_workload(struct doc_reader *reader, const struct doc_spot *spo
         docread_mismatch(reader, spot, "a mapping");
         return;
     }
-    const struct doc_node *type = doc_node_get(spot->node, "type");
-    /* Where the type is missing or unreadable the rest is checked as for our own. */
-    bool is_other = type != NULL && type->kind == DOC_SCALAR && !doc_node_is_null(type) &&
-                    *type->value != '\0' && strcmp(type->value, "managed-process") != 0;
+    bool is_other = is_of_other_type(reader, doc_node_get(spot->node, "type"));
     workload->supported = !is_other;
     if (is_other) {
         read_unsupported(reader, spot, workload);

@@ -222,6 +222,14 @@ def test_a_deploy_that_does_not_come_up_shows_why(agent, edgible):
     assert "not waited for" in edgible("stack", "deploy", "-f", slow, "--no-wait").stdout
 
 
+def test_a_deploy_of_what_is_not_run_here_is_no_success(agent, edgible):
+    file = stack_file(agent, agent.app("web", workload("main", SLEEP),
+                                       {"name": "vm", "type": "virtual-machine"}))
+    error = edgible("stack", "deploy", "-f", file, code=1).stderr
+    assert "web/vm is of type 'virtual-machine', which this agent does not run" in error
+    assert agent.events("started", "web", "main")
+
+
 def test_what_is_invalid_is_not_sent(agent, edgible):
     file = stack_file(agent, agent.app("good", workload("main", SLEEP)),
                       agent.app("bad", workload("main", {"no": "command"})))
