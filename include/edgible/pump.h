@@ -122,12 +122,13 @@ struct pump_counters pump_channel_counters(const struct pump_channel *channel);
 /* The next event; false where there is none. */
 bool pump_next_event(struct pump *pump, struct pump_event *ret);
 
-/*
- * A pipe for one run: *ret_read non-blocking for pump_attach(), *ret_write for the workload,
- * opened for reading and writing, so that an agent that is gone means back-pressure and not
- * SIGPIPE. PUMP_PIPE_BYTES large, or as large as the user's pipe quota allows. Both are the
- * caller's.
- */
-int pump_make_pipe(int *ret_read, int *ret_write, struct err *err) MUST_CHECK;
+/* A pipe for one run: its reading end, non-blocking, for pump_attach(). PUMP_PIPE_BYTES large, or
+ * as large as the user's pipe quota allows. The caller closes. */
+int pump_make_pipe(int *ret_read, struct err *err) MUST_CHECK;
+/* The workload's end of that pipe, or -1. Where no other process holds the reading end (is_held),
+ * it is open for reading as well, so that an agent that is gone means back-pressure and not
+ * SIGPIPE. The pipe becomes the user's (-1: it does not), who can then open /dev/stdout by that
+ * name. The caller closes. */
+int pump_open_pipe_end(int read_end, bool is_held, uid_t user, struct err *err) MUST_CHECK;
 
 #endif

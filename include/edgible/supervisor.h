@@ -58,6 +58,8 @@ DEFINE_CLEANUP(supervisor, struct supervisor, supervisor_free)
  */
 void supervisor_adopt(struct supervisor *sup, const struct unit *unit,
                       const struct run_state *state);
+/* All that an earlier agent left has been adopted. */
+void supervisor_end_adoption(struct supervisor *sup);
 
 /*
  * Makes the application run as the spec says, which must be complete (defaults applied): starts

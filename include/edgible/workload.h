@@ -46,6 +46,7 @@ struct workload_ctx {
     struct pump *pump;
     struct events *events;
     struct persist *persist;
+    struct log_keeper *log_keeper;
     const char *boot_id;
     const struct cgroup_root *cgroups; /* NULL: none */
     const struct creds *own_creds;     /* the agent's user; NULL: could not be looked up yet */

@@ -154,6 +154,7 @@ void restore_all(struct persist *persist, struct reconcile *reconcile,
     persist_each(persist, "applications", on_application, &r);
     persist_each(persist, "units", on_unit, &r);
     adopt_all(&r, supervisor);
+    supervisor_end_adoption(supervisor);
     reconcile_resume(reconcile);
     for (size_t i = 0; i < r.count; i++) {
         cleanup_unit(&r.found[i].unit);

@@ -5,6 +5,7 @@
 #include "edgible/log.h"
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
+#include "log_keeper.h"
 #include "supervisor_private.h"
 
 #include <assert.h>
@@ -147,11 +148,13 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
     sweep_init(sup);
     gate_init(sup);
     stop_order_init(sup);
+    sup->log_keeper = log_keeper_new(params->loop, params->persist);
     sup->ctx = (struct workload_ctx){
         .loop = params->loop,
         .pump = sup->pump,
         .events = params->events,
         .persist = params->persist,
+        .log_keeper = sup->log_keeper,
         .boot_id = sup->boot_id,
         .cgroups = params->cgroups,
         .own_creds = sup->own_creds,
@@ -178,8 +181,11 @@ void supervisor_free(struct supervisor *sup)
     if (sup == NULL) {
         return;
     }
-    if (sup->empty_said) {
+    if (sup->empty_said && !list_is_empty(&sup->members)) {
         supervisor_abandon(sup); /* those that were given up */
+    }
+    if (sup->log_keeper != NULL && !sup->is_abandoned) {
+        log_keeper_end(sup->log_keeper);
     }
     assert(list_is_empty(&sup->members));
     work_free(sup->old_marks);
@@ -191,6 +197,7 @@ void supervisor_free(struct supervisor *sup)
     if (sup->pump != NULL) {
         pump_free(sup->pump, 1000);
     }
+    log_keeper_free(sup->log_keeper);
     loop_async_free(sup->pump_async);
     map_free(sup->by_key);
     free(sup->device_name);
@@ -525,6 +532,11 @@ void supervisor_adopt(struct supervisor *sup, const struct unit *unit,
     }
 }
 
+void supervisor_end_adoption(struct supervisor *sup)
+{
+    log_keeper_end_earlier(sup->log_keeper);
+}
+
 /* --- going on without this process
  * -----------------------------------------------------------------
  */
@@ -548,6 +560,7 @@ void supervisor_hand_over(struct supervisor *sup, bool keep)
 
 void supervisor_abandon(struct supervisor *sup)
 {
+    sup->is_abandoned = true;
     pump_leave(sup->pump);
     list_each (it, &sup->members) {
         struct member *m = list_entry(it, struct member, link);

@@ -70,10 +70,12 @@ struct supervisor {
     struct map *by_key;
     struct map *app_nodes; /* application → its first member, while ranks are made */
     struct pump *pump;
+    struct log_keeper *log_keeper;
     struct loop_async *pump_async;
     struct loop_timer *bury_timer;
     size_t leaving_count;
     bool shutting_down, empty_said;
+    bool is_abandoned; /* workloads go on without this agent */
     bool had_sandbox; /* some workload has one, or had one */
     struct sandboxed sandboxed;
     bool is_short_of_fds; /* some workload was refused for want of descriptors */

@@ -9,6 +9,7 @@
 #include "edgible/fd.h"
 #include "edgible/sandbox.h"
 #include "limits.h"
+#include "log_keeper.h"
 #include "workload_private.h"
 
 #include <errno.h>
@@ -498,14 +499,26 @@ void workload_apply_limits(struct workload *w)
 }
 
 /* Everything that says who the process is, before it is let go on to its program. */
-static void note_identity(struct workload *w, int pipe_fd)
+static void note_identity(struct workload *w)
 {
-    struct stat st;
     w->start_ticks = proc_read_start_ticks(w->pid);
     w->pidfd_inode = proc_read_pidfd_inode(w->pidfd);
-    w->pipe_inode = fstat(pipe_fd, &st) == 0 ? st.st_ino : 0;
     w->run++;
     workload_save_identity(w);
+}
+
+/* The reading end goes to the agent's keeper, too. Returns the end for the workload, or -1. */
+static int make_pipe(struct workload *w, int *ret_read, struct err *err)
+{
+    struct stat st;
+    if (pump_make_pipe(ret_read, err) < 0) {
+        return -1;
+    }
+    uint64_t inode = fstat(*ret_read, &st) == 0 ? st.st_ino : 0;
+    bool is_held = log_keeper_hold(w->ctx->log_keeper, *ret_read, inode, w->pipe_inode);
+    w->pipe_inode = inode;
+    uid_t user = w->creds->change ? w->creds->uid : (uid_t) -1;
+    return pump_open_pipe_end(*ret_read, is_held, user, err);
 }
 
 /* What of the specification kept it from starting. */
@@ -518,8 +531,8 @@ void workload_launch_with_log(struct workload *w)
 {
     struct err err = {0};
     CLEANUP(close_fd) int read_fd = -1;
-    CLEANUP(close_fd) int write_fd = -1;
-    if (pump_make_pipe(&read_fd, &write_fd, &err) < 0) {
+    CLEANUP(close_fd) int write_fd = make_pipe(w, &read_fd, &err);
+    if (write_fd < 0) {
         launch_failed_with(w, "pipe", &err);
         return;
     }
@@ -529,7 +542,7 @@ void workload_launch_with_log(struct workload *w)
         return;
     }
     FAULT_POINT("forked");
-    note_identity(w, read_fd);
+    note_identity(w);
     FAULT_POINT("identity-written");
     spawn_release(w->handshake_fd);
     FAULT_POINT("released");

@@ -1,6 +1,7 @@
 /* What the pump says of a workload's log. */
 #include "edgible/log.h"
 #include "edgible/loop.h"
+#include "log_keeper.h"
 #include "workload_private.h"
 
 #include <errno.h>
@@ -75,6 +76,7 @@ void workload_on_pump(const struct pump_event *event)
         on_tail(w, event);
         break;
     case PUMP_EV_CLOSED:
+        log_keeper_drop(w->ctx->log_keeper, w->pipe_inode);
         w->channel = NULL;
         w->log = LOG_CLOSED;
         if (w->wants_spawn) {

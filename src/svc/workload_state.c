@@ -3,6 +3,7 @@
 #include "edgible/fd.h"
 #include "edgible/log.h"
 #include "health.h"
+#include "log_keeper.h"
 #include "workload_private.h"
 
 #include <errno.h>
@@ -273,7 +274,8 @@ static void take_process(struct workload *w, const struct run_state *state)
     workload_apply_limits(w);
 }
 
-/* The pipe's read end: the one that outlived a re-exec, or a new one. */
+/* The pipe's read end: the one that outlived a re-exec, the keeper's, or a new one of the
+ * process's own. */
 static int open_pipe(const struct workload *w, const struct run_state *state, struct err *err)
 {
     struct stat st;
@@ -283,7 +285,8 @@ static int open_pipe(const struct workload *w, const struct run_state *state, st
         (void) fcntl(fd, F_SETFD, FD_CLOEXEC);
         return fd;
     }
-    return proc_reopen_pipe(w->pid, w->pipe_inode, err);
+    int kept = log_keeper_find(w->ctx->log_keeper, w->pipe_inode);
+    return kept >= 0 ? kept : proc_reopen_pipe(w->pid, w->pipe_inode, err);
 }
 
 static void adopt_log(struct workload *w, const struct run_state *state)
@@ -300,6 +303,7 @@ static void adopt_log(struct workload *w, const struct run_state *state)
     w->channel = pump_open(w->ctx->pump, &log, w);
     w->log = LOG_OPENING;
     if (fd >= 0) {
+        (void) log_keeper_hold(w->ctx->log_keeper, fd, w->pipe_inode, 0);
         pump_attach(w->channel, fd, w->run, true);
     }
 }

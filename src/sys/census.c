@@ -292,7 +292,14 @@ const struct census_cookie *census_cookie(const struct census *census, size_t po
     return details->cookie_state == KNOWN ? &details->cookie : NULL;
 }
 
-/* The inode where descriptor `number` is a pipe open for both; 0 else. */
+/* Log pipes are opened so (pump_open_pipe_end()), and no others; before version 0.2 for both. */
+static bool is_opened_for_log(unsigned long flags)
+{
+    return (flags & O_ACCMODE) == O_RDWR ||
+           ((flags & O_ACCMODE) == O_WRONLY && (flags & O_DSYNC) != 0);
+}
+
+/* The inode where descriptor `number` is a log pipe; 0 else. */
 static uint64_t read_log_pipe(const struct census *census, pid_t pid, int number)
 {
     char path[64];
@@ -307,9 +314,8 @@ static uint64_t read_log_pipe(const struct census *census, pid_t pid, int number
     CLEANUP(close_fd) int fd = openat(census->proc_fd, path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd >= 0 ? read(fd, info, sizeof(info) - 1) : -1;
     const char *flags = n > 0 ? strstr(info, "flags:") : NULL;
-    bool is_both =
-        flags != NULL && (strtoul(flags + strlen("flags:"), NULL, 8) & O_ACCMODE) == O_RDWR;
-    return is_both ? pipe : 0;
+    bool is_log = flags != NULL && is_opened_for_log(strtoul(flags + strlen("flags:"), NULL, 8));
+    return is_log ? pipe : 0;
 }
 
 uint64_t census_log_pipe(const struct census *census, size_t position)

@@ -230,8 +230,7 @@ static bool is_below_an_agent(const struct search *search, size_t position)
     return false;
 }
 
-/* Whether it prints to a log pipe, which alone are pipes opened for reading and writing, of another
- * agent: as an adopted leader does. */
+/* Whether it prints to a log pipe of another agent, as an adopted leader does. */
 static bool prints_for_another(const struct search *search, size_t position)
 {
     uint64_t pipe = census_log_pipe(search->census, position);

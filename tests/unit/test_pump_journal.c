@@ -139,7 +139,7 @@ static void no_kill_loses_doubles_or_tears_a_line(void **state)
     CLEANUP(free) char *journal = in_scratch("journal");
     unsigned max_files = 100000;
     assert_int_equal(mkdir(journal, 0700), 0);
-    assert_int_equal(pump_make_pipe(&pipe_ends[0], &pipe_ends[1], NULL), 0);
+    assert_int_equal(make_pipe(&pipe_ends[0], &pipe_ends[1]), 0);
     atomic_store(&shared->stop, 0);
     pid_t writer = start(write_lines);
     kill_pumps(file, journal, max_files, KILLS);
@@ -224,7 +224,7 @@ static void every_byte_of_a_batch_comes_back(void **state)
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         int ends[2];
         int held = 0;
-        assert_int_equal(pump_make_pipe(&ends[0], &ends[1], NULL), 0);
+        assert_int_equal(make_pipe(&ends[0], &ends[1]), 0);
         assert_int_equal(fd_write_all(ends[1], texts[i], strlen(texts[i]), NULL), 0);
         leave_batch(dir, &log, ends[0], false);
         pump_journal_recover(dir, NULL, on_refused, NULL);
@@ -249,7 +249,7 @@ static void what_was_left_is_judged_by_todays_policy(void **state)
     CLEANUP(free) char *file = xasprintf("%s/judged.log", real);
     const struct pump_log log = {.file = file, .max_size_bytes = 1000, .max_files = 1, NOBODY_ELSE};
     int ends[2];
-    assert_int_equal(pump_make_pipe(&ends[0], &ends[1], NULL), 0);
+    assert_int_equal(make_pipe(&ends[0], &ends[1]), 0);
     const char *const patterns[] = {"/nowhere/**", file};
     for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
         CLEANUP(strv) struct strv allowed = {0};

@@ -40,6 +40,16 @@ __attribute__((unused)) static void sleep_ms(long ms)
     (void) nanosleep(&ts, NULL);
 }
 
+/* A pipe as a workload has it that no other process holds. */
+__attribute__((unused)) static int make_pipe(int *ret_read, int *ret_write)
+{
+    if (pump_make_pipe(ret_read, NULL) < 0) {
+        return -1;
+    }
+    *ret_write = pump_open_pipe_end(*ret_read, false, (uid_t) -1, NULL);
+    return *ret_write >= 0 ? 0 : -1;
+}
+
 __attribute__((unused)) static int make_scratch(void **state)
 {
     (void) state;

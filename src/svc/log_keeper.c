@@ -1,0 +1,246 @@
+#include "log_keeper.h"
+
+#include "edgible/buf.h"
+#include "edgible/fd.h"
+#include "edgible/keeper.h"
+#include "edgible/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A record of this boot: a line for each keeper, its PID and when it began. */
+#define RECORD "keepers"
+#define EARLIER_MAX 8
+#define AGAIN_MS 1000
+
+struct log_keeper {
+    struct loop *loop;
+    struct persist *persist;
+    struct keeper now;
+    struct loop_io *io;
+    struct loop_timer *again; /* the process is made anew, not too often */
+    uint64_t *inodes;         /* of what is held, by slot; 0: nothing */
+    size_t slot_count;
+    struct keeper_pipes earlier[EARLIER_MAX];
+    size_t earlier_count;
+};
+
+/* --- the record ----------------------------------------------------------------------------------
+ */
+
+static void save(const struct log_keeper *k)
+{
+    CLEANUP(buf) struct buf text = {0};
+    for (size_t i = 0; i < k->earlier_count; i++) {
+        buf_printf(&text, "%d %" PRIu64 "\n", (int) k->earlier[i].pid, k->earlier[i].start_ticks);
+    }
+    if (k->now.pid > 0) {
+        buf_printf(&text, "%d %" PRIu64 "\n", (int) k->now.pid, k->now.start_ticks);
+    }
+    persist_put_volatile(k->persist, RECORD, buf_str(&text));
+}
+
+static void look_at_earlier(struct log_keeper *k, const char *line)
+{
+    char *rest = NULL;
+    char text[ERR_MSG_MAX];
+    struct err err = {0};
+    pid_t pid = (pid_t) strtol(line, &rest, 10);
+    uint64_t ticks = strtoull(rest, NULL, 10);
+    if (pid <= 0 || k->earlier_count == EARLIER_MAX) {
+        return;
+    }
+    if (keeper_look(pid, ticks, &k->earlier[k->earlier_count], &err) == 0) {
+        k->earlier_count++;
+    } else if (err.code != ESRCH && err.code != ENOENT) {
+        log_warn("supervisor", "%s", err_text(&err, text, sizeof(text)));
+    }
+}
+
+static void read_record(struct log_keeper *k)
+{
+    size_t len = 0;
+    CLEANUP(free) char *text = persist_read_volatile(k->persist, RECORD, &len, NULL);
+    char *rest = NULL;
+    for (char *line = text != NULL ? strtok_r(text, "\n", &rest) : NULL; line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        look_at_earlier(k, line);
+    }
+}
+
+/* --- this agent's --------------------------------------------------------------------------------
+ */
+
+static bool on_gone(void *arg);
+
+static int start(struct log_keeper *k)
+{
+    char text[ERR_MSG_MAX];
+    struct err err = {0};
+    if (keeper_start(&k->now, &err) < 0) {
+        log_warn("supervisor", "%s: a workload that prints while no agent runs may end of it",
+                 err_text(&err, text, sizeof(text)));
+        return -1;
+    }
+    k->io = loop_io_new(k->loop, k->now.socket, on_gone, k);
+    save(k);
+    return 0;
+}
+
+static void lose(struct log_keeper *k)
+{
+    loop_io_free(steal_ptr(&k->io));
+    keeper_end(&k->now);
+}
+
+static size_t slot_of(const struct log_keeper *k, uint64_t inode)
+{
+    size_t slot = 0;
+    while (slot < k->slot_count && k->inodes[slot] != inode) {
+        slot++;
+    }
+    return slot;
+}
+
+/* This process's own reading ends, whose descriptors belong to the log threads. */
+static void hold_own(struct log_keeper *k, const struct keeper_pipes *own)
+{
+    for (size_t slot = 0; slot < k->slot_count; slot++) {
+        CLEANUP(close_fd)
+        int fd = k->inodes[slot] != 0 ? keeper_open_pipe(own, k->inodes[slot]) : -1;
+        if (fd >= 0) {
+            (void) !keeper_hold(&k->now, (unsigned) slot, fd, NULL);
+        }
+    }
+}
+
+static void start_again(void *arg)
+{
+    struct log_keeper *k = arg;
+    struct keeper_pipes own = {0};
+    if (keeper_look_at_own(&own, NULL) < 0 || start(k) < 0) {
+        loop_timer_arm(k->again, loop_now() + AGAIN_MS);
+    } else {
+        hold_own(k, &own);
+    }
+    keeper_pipes_fini(&own);
+}
+
+/* It says nothing: what is readable is its end. */
+static bool on_gone(void *arg)
+{
+    struct log_keeper *k = arg;
+    log_warn("supervisor", "the keeper of log pipes (PID %d) was killed; another one is made",
+             (int) k->now.pid);
+    lose(k);
+    loop_timer_arm(k->again, loop_now());
+    return true;
+}
+
+bool log_keeper_hold(struct log_keeper *k, int read_end, uint64_t inode, uint64_t instead)
+{
+    size_t slot = slot_of(k, instead);
+    if (slot == KEEPER_SLOTS || inode == 0 || loop_timer_is_armed(k->again) ||
+        (k->now.pid == 0 && start(k) < 0)) {
+        return false;
+    }
+    if (slot == k->slot_count) {
+        k->inodes = xrealloc(k->inodes, ++k->slot_count, sizeof(*k->inodes));
+    }
+    k->inodes[slot] = inode;
+    if (keeper_hold(&k->now, (unsigned) slot, read_end, NULL) == 0) {
+        return true;
+    }
+    /* It is stopped, or just dying: the new one holds it. */
+    lose(k);
+    start_again(k);
+    return false;
+}
+
+void log_keeper_drop(struct log_keeper *k, uint64_t inode)
+{
+    size_t slot = inode != 0 ? slot_of(k, inode) : k->slot_count;
+    if (slot < k->slot_count) {
+        k->inodes[slot] = 0;
+        if (k->now.pid > 0) {
+            (void) !keeper_hold(&k->now, (unsigned) slot, -1, NULL);
+        }
+    }
+}
+
+int log_keeper_find(const struct log_keeper *k, uint64_t inode)
+{
+    int fd = -1;
+    for (size_t i = 0; i < k->earlier_count && fd < 0 && inode != 0; i++) {
+        fd = keeper_open_pipe(&k->earlier[i], inode);
+    }
+    return fd;
+}
+
+/* Whether this agent's keeper holds all that the earlier one holds by now. */
+static bool has_taken_over(const struct log_keeper *k, const struct keeper_pipes *earlier)
+{
+    struct keeper_pipes now = {0};
+    struct err err = {0};
+    bool has_all = true;
+    if (keeper_look(earlier->pid, earlier->start_ticks, &now, &err) < 0) {
+        return err.code == ESRCH;
+    }
+    for (size_t i = 0; i < now.count && has_all; i++) {
+        has_all = slot_of(k, now.items[i].inode) < k->slot_count;
+    }
+    keeper_pipes_fini(&now);
+    return has_all;
+}
+
+void log_keeper_end_earlier(struct log_keeper *k)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < k->earlier_count; i++) {
+        struct keeper_pipes *earlier = &k->earlier[i];
+        if (has_taken_over(k, earlier)) {
+            keeper_end_earlier(earlier);
+            keeper_pipes_fini(earlier);
+        } else {
+            k->earlier[left++] = *earlier;
+        }
+    }
+    bool any = left < k->earlier_count;
+    k->earlier_count = left;
+    if (any) {
+        save(k);
+    }
+}
+
+struct log_keeper *log_keeper_new(struct loop *loop, struct persist *persist)
+{
+    struct log_keeper *k = xcalloc(1, sizeof(*k));
+    k->loop = loop;
+    k->persist = persist;
+    k->again = loop_timer_new(loop, start_again, k);
+    read_record(k);
+    return k;
+}
+
+void log_keeper_end(struct log_keeper *k)
+{
+    lose(k);
+    persist_remove_volatile(k->persist, RECORD);
+}
+
+void log_keeper_free(struct log_keeper *k)
+{
+    if (k == NULL) {
+        return;
+    }
+    loop_io_free(k->io);
+    loop_timer_free(k->again);
+    keeper_leave(&k->now);
+    for (size_t i = 0; i < k->earlier_count; i++) {
+        keeper_pipes_fini(&k->earlier[i]);
+    }
+    free(k->inodes);
+    free(k);
+}

@@ -1,0 +1,226 @@
+#include "edgible/keeper.h"
+
+#include "edgible/fd.h"
+#include "edgible/mem.h"
+#include "edgible/proc.h"
+#include "keeper_child.h"
+#include "proc_priv.h"
+#include "spawn_block.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* --- this agent's --------------------------------------------------------------------------------
+ */
+
+/* Where the arguments of this process stand in its memory, which the child's `ps` shows;
+ * proc_pid_stat(5): fields 48 and 49. */
+static void find_arguments(struct keeper_plan *plan)
+{
+    CLEANUP(free) char *text = NULL;
+    size_t len = 0;
+    if (fd_read_file(AT_FDCWD, "/proc/self/stat", 4096, &text, &len, NULL) < 0) {
+        return;
+    }
+    char *at = strrchr(text, ')');
+    for (int field = 2; at != NULL && field < 48; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    if (at != NULL) {
+        plan->arguments = (char *) (uintptr_t) strtoull(at, &at, 10);
+        plan->arguments_end = (char *) (uintptr_t) strtoull(at, NULL, 10);
+    }
+}
+
+/* As spawn() makes processes, for the same reasons; any kernel and filter has this system call. */
+static pid_t fork_keeper(const struct keeper_plan *plan)
+{
+    sigset_t all;
+    sigset_t before;
+    (void) sigfillset(&all);
+    (void) pthread_sigmask(SIG_SETMASK, &all, &before);
+    spawn_hide_heap();
+    long pid = syscall(SYS_clone, (unsigned long) SIGCHLD, 0UL, NULL, 0UL, 0UL);
+    if (pid == 0) {
+        keeper_child_run(plan);
+    }
+    int error = errno;
+    spawn_show_heap();
+    (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return (pid_t) pid;
+}
+
+int keeper_start(struct keeper *ret, struct err *err)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+        return err_set(err, ERR_HOST, "make a socket for the keeper of log pipes: %m");
+    }
+    CLEANUP(close_fd) int own = ends[0];
+    CLEANUP(close_fd) int its = ends[1];
+    if (fd_set_nonblocking(own, err) < 0) {
+        return -1;
+    }
+    struct keeper_plan plan = {.socket = its};
+    find_arguments(&plan);
+    pid_t pid = fork_keeper(&plan);
+    if (pid < 0) {
+        return err_set(err, ERR_HOST, "make the keeper of log pipes: %m");
+    }
+    *ret = (struct keeper){.pid = pid,
+                           .start_ticks = proc_read_start_ticks(pid),
+                           .pidfd = proc_open_pidfd(pid, NULL),
+                           .socket = steal_fd(&own)};
+    return 0;
+}
+
+int keeper_hold(const struct keeper *keeper, unsigned slot, int fd, struct err *err)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec data = {.iov_base = &slot, .iov_len = sizeof(slot)};
+    struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
+    if (fd >= 0) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof(control);
+        control.header = (struct cmsghdr){
+            .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+    }
+    ssize_t n = 0;
+    do {
+        n = sendmsg(keeper->socket, &message, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    return n < 0 ? err_set(err, errno, "tell the keeper of log pipes") : 0;
+}
+
+void keeper_end(struct keeper *keeper)
+{
+    if (keeper->pid > 0) {
+        proc_signal(keeper->pidfd, keeper->pid, SIGKILL);
+        (void) waitpid(keeper->pid, NULL, 0); /* nothing that it does can hang */
+    }
+    keeper_leave(keeper);
+}
+
+void keeper_leave(struct keeper *keeper)
+{
+    if (keeper->pid > 0) {
+        fd_close(&keeper->socket);
+        fd_close(&keeper->pidfd);
+    }
+    keeper->pid = 0;
+}
+
+/* --- an earlier agent's --------------------------------------------------------------------------
+ */
+
+static int compare_pipes(const void *a, const void *b)
+{
+    const struct keeper_pipe *x = a, *y = b;
+    return x->inode < y->inode ? -1 : x->inode > y->inode;
+}
+
+/* One that has another name is another process, whatever a record says. */
+static bool is_keeper(pid_t pid)
+{
+    char path[32];
+    (void) snprintf(path, sizeof(path), "/proc/%d/comm", (int) pid);
+    CLEANUP(free) char *name = NULL;
+    size_t len = 0;
+    return fd_read_file(AT_FDCWD, path, 64, &name, &len, NULL) == 0 &&
+           strcmp(name, KEEPER_NAME "\n") == 0;
+}
+
+static int list_pipes(pid_t pid, struct keeper_pipes *ret, struct err *err)
+{
+    char path[32];
+    (void) snprintf(path, sizeof(path), "/proc/%d/fd", (int) pid);
+    DIR *dir = opendir(path);
+    if (dir == NULL) {
+        return err_set(err, errno, "look at the log pipes that process %d holds", (int) pid);
+    }
+    *ret = (struct keeper_pipes){.pid = pid};
+    const struct dirent *entry = NULL;
+    size_t size = 0;
+    while (ret->count < KEEPER_SLOTS && (entry = readdir(dir)) != NULL) {
+        uint64_t inode = proc_link_to_pipe(dirfd(dir), entry->d_name);
+        if (inode == 0) {
+            continue;
+        }
+        if (ret->count == size) {
+            size = size * 2 + 16;
+            ret->items = xrealloc(ret->items, size, sizeof(*ret->items));
+        }
+        int number = (int) strtol(entry->d_name, NULL, 10);
+        ret->items[ret->count++] = (struct keeper_pipe){inode, number};
+    }
+    (void) closedir(dir);
+    if (ret->count > 0) {
+        qsort(ret->items, ret->count, sizeof(*ret->items), compare_pipes);
+    }
+    return 0;
+}
+
+int keeper_look(pid_t pid, uint64_t start_ticks, struct keeper_pipes *ret, struct err *err)
+{
+    CLEANUP(close_fd) int pidfd = proc_open_known(pid, start_ticks, 0, err);
+    if (pidfd < 0) {
+        return -1;
+    }
+    if (!is_keeper(pid)) {
+        return err_set(err, ESRCH, "process %d is no keeper of log pipes", (int) pid);
+    }
+    int rc = list_pipes(pid, ret, err);
+    ret->start_ticks = start_ticks;
+    return rc;
+}
+
+int keeper_look_at_own(struct keeper_pipes *ret, struct err *err)
+{
+    return list_pipes(getpid(), ret, err);
+}
+
+int keeper_open_pipe(const struct keeper_pipes *pipes, uint64_t inode)
+{
+    const struct keeper_pipe key = {.inode = inode};
+    const struct keeper_pipe *found =
+        pipes->count > 0 ? bsearch(&key, pipes->items, pipes->count, sizeof(key), compare_pipes)
+                         : NULL;
+    char path[48];
+    struct stat st;
+    if (found == NULL) {
+        return -1;
+    }
+    (void) snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int) pipes->pid, found->number);
+    CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    bool is_it = fd >= 0 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) && st.st_ino == inode;
+    return is_it ? steal_fd(&fd) : -1;
+}
+
+void keeper_end_earlier(const struct keeper_pipes *pipes)
+{
+    CLEANUP(close_fd) int pidfd = proc_open_known(pipes->pid, pipes->start_ticks, 0, NULL);
+    if (pidfd >= 0) {
+        proc_signal(pidfd, pipes->pid, SIGKILL);
+    }
+}
+
+void keeper_pipes_fini(struct keeper_pipes *pipes)
+{
+    free(steal_ptr(&pipes->items));
+    pipes->count = 0;
+}

@@ -1,0 +1,161 @@
+#include "keeper_child.h"
+
+#include "edgible/keeper.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Where the socket is, behind stdin and output. */
+#define SOCKET_FD 3
+/* How long output that nobody has read is kept after its writers. */
+#define REST_MS 60000
+
+/* One entry a slot; fd NOTHING: it is free; another below 0: nobody can write to that one. */
+static struct pollfd *held;
+static unsigned used;
+#define NOTHING (-1)
+
+_Noreturn static void end(void)
+{
+    for (;;) {
+        (void) syscall(SYS_exit_group, 0);
+    }
+}
+
+/* Without rights beyond its user's, so that any agent of that user may look into it. */
+static void give_up_rights(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+    (void) syscall(SYS_capset, &header, none);
+    (void) prctl(PR_SET_DUMPABLE, 1UL, 0UL, 0UL, 0UL);
+}
+
+/* So that who ends all agents by name does not end what they leave behind. */
+static void take_name(const struct keeper_plan *plan)
+{
+    (void) prctl(PR_SET_NAME, KEEPER_NAME, 0UL, 0UL, 0UL);
+    size_t size = plan->arguments != NULL ? (size_t) (plan->arguments_end - plan->arguments) : 0;
+    if (size > 0) {
+        memset(plan->arguments, 0, size);
+        memcpy(plan->arguments, KEEPER_NAME,
+               size > sizeof(KEEPER_NAME) ? sizeof(KEEPER_NAME) - 1 : size - 1);
+    }
+}
+
+/* The agent's own descriptors must not outlive it here. */
+static bool keep_socket_alone(int socket)
+{
+    if (dup2(socket, SOCKET_FD) < 0) {
+        return false;
+    }
+    int null_fd = open("/dev/null", O_RDWR);
+    for (int fd = 0; fd < SOCKET_FD; fd++) {
+        if (null_fd >= 0) {
+            (void) dup2(null_fd, fd);
+        }
+    }
+    if (syscall(SYS_close_range, SOCKET_FD + 1U, ~0U, 0U) == 0) {
+        return null_fd >= 0;
+    }
+    for (int fd = SOCKET_FD + 1; fd < (int) sysconf(_SC_OPEN_MAX); fd++) {
+        (void) close(fd);
+    }
+    return null_fd >= 0;
+}
+
+static void put(unsigned slot, int fd)
+{
+    if (slot >= KEEPER_SLOTS) {
+        end();
+    }
+    for (; used <= slot; used++) {
+        held[used].fd = NOTHING;
+    }
+    if (held[slot].fd != NOTHING) {
+        (void) close(held[slot].fd);
+    }
+    held[slot].fd = fd;
+}
+
+/* False once the agent is gone. */
+static bool take_message(void)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    unsigned slot = KEEPER_SLOTS;
+    struct iovec data = {.iov_base = &slot, .iov_len = sizeof(slot)};
+    struct msghdr message = {.msg_iov = &data,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control)};
+    int fd = NOTHING;
+    ssize_t n = recvmsg(SOCKET_FD, &message, 0);
+    const struct cmsghdr *part = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (part != NULL && part->cmsg_type == SCM_RIGHTS) {
+        memcpy(&fd, CMSG_DATA(part), sizeof(fd));
+    }
+    if (n == sizeof(slot)) {
+        put(slot, fd);
+    }
+    return n > 0;
+}
+
+/* Lets go of what is empty and has no writer. True while any pipe has one. */
+static bool look_for_writers(bool *ret_has_rest)
+{
+    bool any = false;
+    for (unsigned slot = 0; slot < used; slot++) {
+        struct pollfd *pipe = &held[slot];
+        int bytes = 0;
+        if (pipe->fd > 0 && (pipe->revents & (POLLHUP | POLLERR)) != 0) {
+            bool has_rest = ioctl(pipe->fd, FIONREAD, &bytes) == 0 && bytes > 0;
+            *ret_has_rest = *ret_has_rest || has_rest;
+            if (!has_rest) {
+                (void) close(pipe->fd);
+            }
+            pipe->fd = has_rest ? -pipe->fd : NOTHING;
+        }
+        any = any || pipe->fd > 0;
+    }
+    return any;
+}
+
+_Noreturn static void go_on_alone(void)
+{
+    bool has_rest = false;
+    (void) close(SOCKET_FD);
+    do { /* no events: that there is no writer is told in any case */
+        (void) poll(held, used, 0);
+    } while (look_for_writers(&has_rest) && poll(held, used, -1) >= 0);
+    if (has_rest) {
+        (void) poll(NULL, 0, REST_MS);
+    }
+    end();
+}
+
+void keeper_child_run(const struct keeper_plan *plan)
+{
+    take_name(plan);
+    (void) setpgid(0, 0);
+    give_up_rights();
+    held = mmap(NULL, KEEPER_SLOTS * sizeof(*held), PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (held == MAP_FAILED || !keep_socket_alone(plan->socket) || chdir("/") < 0) {
+        end();
+    }
+    while (take_message()) {
+    }
+    go_on_alone();
+}

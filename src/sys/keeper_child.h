@@ -1,0 +1,15 @@
+/* The keeper's own side: system calls only, since it has no heap. */
+#ifndef EDGIBLE_KEEPER_CHILD_H
+#define EDGIBLE_KEEPER_CHILD_H
+
+#define KEEPER_NAME "edgible-keeper"
+
+struct keeper_plan {
+    int socket;                      /* the keeper's end */
+    char *arguments, *arguments_end; /* NULL: not known */
+};
+
+/* For a process just made; does not return. */
+_Noreturn void keeper_child_run(const struct keeper_plan *plan);
+
+#endif
