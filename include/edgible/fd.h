@@ -45,6 +45,9 @@ int fd_set_nonblocking(int fd, struct err *err) MUST_CHECK;
 /* Marks every descriptor from this one on close-on-exec, those of libraries too. */
 void fd_close_all_on_exec(int from);
 
+/* Whether errno's value says that a disk takes nothing just now: full, read-only, or failing. */
+bool fd_is_disk_refusal(int error);
+
 /* mkdir -p with mode for what is missing; an existing directory is fine. */
 int fd_make_dirs(const char *path, mode_t mode, struct err *err) MUST_CHECK;
 

@@ -48,6 +48,8 @@ char *persist_read_volatile(struct persist *persist, const char *name, size_t *r
 
 /* True where records do not get to the disk just now, with the latest reason. */
 bool persist_has_trouble(struct persist *persist, struct err *ret);
+/* The same of records of this boot, in runtimeDir. */
+bool persist_has_volatile_trouble(const struct persist *persist, struct err *ret);
 
 /* Waits until all is durable, max_wait_ms at most. */
 int persist_flush(struct persist *persist, int max_wait_ms, struct err *err) MUST_CHECK;

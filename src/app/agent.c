@@ -106,14 +106,29 @@ static void open_cgroups(struct agent *agent)
     }
 }
 
+/* On a disk that takes nothing the agent runs what it can read: 0 then, and it is said. */
+static int go_on_without(const char *what, struct err *err)
+{
+    char text[ERR_MSG_MAX];
+    if (!fd_is_disk_refusal(err->code)) {
+        return -1;
+    }
+    log_warn("agent", "%s: %s; the agent runs all the same", what,
+             err_text(err, text, sizeof(text)));
+    *err = (struct err){0};
+    return 0;
+}
+
 /* What is in these folders is relied on: records of what ran, and the socket. */
 static int make_own_dir(const char *name, const char *path, mode_t mode, struct err *err)
 {
-    if (trusted_check_way(path, err) < 0 || fd_make_dirs(path, mode, err) < 0 ||
-        trusted_check_folder(path, err) < 0) {
+    if (trusted_check_way(path, err) < 0) {
         return err_prefix(err, "%s", name);
     }
-    return 0;
+    if (fd_make_dirs(path, mode, err) < 0) {
+        return go_on_without(name, err) == 0 ? 0 : err_prefix(err, "%s", name);
+    }
+    return trusted_check_folder(path, err) == 0 ? 0 : err_prefix(err, "%s", name);
 }
 
 static int make_dirs(const struct config *config, struct err *err)
@@ -122,18 +137,20 @@ static int make_dirs(const struct config *config, struct err *err)
     /* Entered, and not read: who can open a folder can hold its lock, and with it who makes,
      * renames or removes something there. */
     if (make_own_dir("stateDir", config->state_dir, 0700, err) < 0 ||
-        make_own_dir("runtimeDir", config->runtime_dir, 0711, err) < 0 ||
-        fd_make_dirs(config->log_dir, 0711, err) < 0) {
+        make_own_dir("runtimeDir", config->runtime_dir, 0711, err) < 0) {
         return -1;
     }
-    return 0;
+    return fd_make_dirs(config->log_dir, 0711, err) == 0 ? 0 : go_on_without("logDir", err);
 }
 
 static int open_supervisor(struct agent *agent, struct err *err)
 {
     CLEANUP(free) char *journal_dir = xasprintf("%s/logs", agent->config->runtime_dir);
     if (fd_make_dirs(journal_dir, 0700, err) < 0) {
-        return -1;
+        if (go_on_without("runtimeDir", err) < 0) {
+            return -1;
+        }
+        free(steal_ptr(&journal_dir));
     }
     struct supervisor_params params = {
         .loop = agent->loop,
@@ -238,6 +255,17 @@ static bool is_same_dir(const char *a, const char *b)
     return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+static int lock_dir(const char *name, const char *dir, int *ret_lock, struct err *err)
+{
+    *ret_lock = statedir_lock(dir, err);
+    if (*ret_lock >= 0 || go_on_without(name, err) == 0) {
+        return 0;
+    }
+    /* The sentence says it all: "Device or resource busy" would only confuse. */
+    err->code = err->code == EBUSY ? ERR_HOST : err->code;
+    return -1;
+}
+
 /* One agent a state directory, and one a runtime directory. */
 static int lock_dirs(struct agent *agent, struct err *err)
 {
@@ -245,17 +273,12 @@ static int lock_dirs(struct agent *agent, struct err *err)
     if (agent_take_locks(agent)) {
         return 0;
     }
-    agent->state_lock = statedir_lock(config->state_dir, err);
-    if (agent->state_lock >= 0 && !is_same_dir(config->state_dir, config->runtime_dir)) {
-        agent->runtime_lock = statedir_lock(config->runtime_dir, err);
-    }
-    if (agent->state_lock < 0 ||
-        (agent->runtime_lock < 0 && !is_same_dir(config->state_dir, config->runtime_dir))) {
-        /* The sentence says it all: "Device or resource busy" would only confuse. */
-        err->code = err->code == EBUSY ? ERR_HOST : err->code;
+    if (lock_dir("stateDir", config->state_dir, &agent->state_lock, err) < 0) {
         return -1;
     }
-    return 0;
+    return is_same_dir(config->state_dir, config->runtime_dir)
+               ? 0
+               : lock_dir("runtimeDir", config->runtime_dir, &agent->runtime_lock, err);
 }
 
 static int open_persist(struct agent *agent, struct err *err)

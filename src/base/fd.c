@@ -138,6 +138,11 @@ int fd_make_dirs(const char *path, mode_t mode, struct err *err)
 }
 
 /* Linux before 5.11 has no such call, or not the flag. */
+bool fd_is_disk_refusal(int error)
+{
+    return error == ENOSPC || error == EROFS || error == EDQUOT || error == EIO;
+}
+
 void fd_close_all_on_exec(int from)
 {
     if (close_range((unsigned) from, UINT_MAX, CLOSE_RANGE_CLOEXEC) == 0) {

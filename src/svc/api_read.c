@@ -150,6 +150,12 @@ static void collect_reasons(const struct api *api, struct strv *reasons)
                                          "is new: %s",
                                          err_text(&err, text, sizeof(text))));
     }
+    if (persist_has_volatile_trouble(api->params.persist, &err)) {
+        strv_add_take(reasons,
+                      xasprintf("records of this boot cannot be written, and an agent that "
+                                "is killed leaves an older state behind: %s",
+                                err_text(&err, text, sizeof(text))));
+    }
     if (loop_lacks_epoll()) {
         strv_add(reasons, LOOP_LACKS_EPOLL);
     }
@@ -280,6 +286,7 @@ static void reply_metrics(struct api *api, const struct api_call *call)
         .device = &device,
         .supervisor = api->params.supervisor,
         .events = api->params.events,
+        .persist = api->params.persist,
         .source = api->source,
         .started_unix_ms = api->started_unix_ms,
     };

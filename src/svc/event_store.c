@@ -127,20 +127,22 @@ static void load_all(struct event_store *store)
 
 struct event_store *event_store_open(const char *dir, struct err *err)
 {
-    if (fd_make_dirs(dir, 0700, err) < 0) {
+    /* On a disk that takes nothing there is no store until it does. */
+    if (fd_make_dirs(dir, 0700, err) < 0 && !fd_is_disk_refusal(err->code)) {
         return NULL;
     }
     CLEANUP(event_store) struct event_store *store = xcalloc(1, sizeof(*store));
     store->dir = xstrdup(dir);
     store->fd = -1;
     DIR *handle = opendir(dir);
-    if (handle == NULL) {
+    if (handle != NULL) {
+        list_segments(store, handle);
+        (void) closedir(handle);
+        load_all(store);
+    } else if (errno != ENOENT) {
         (void) err_set(err, errno, "open '%s'", dir);
         return NULL;
     }
-    list_segments(store, handle);
-    (void) closedir(handle);
-    load_all(store);
     return steal_ptr(&store);
 }
 
@@ -213,6 +215,9 @@ static int open_newest(struct event_store *store, uint64_t seq, off_t bytes, str
     CLEANUP(free) char *path = segment_path(store, first);
     int flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (begin ? O_TRUNC : 0);
     store->fd = open(path, flags, 0600);
+    if (store->fd < 0 && errno == ENOENT && fd_make_dirs(store->dir, 0700, err) == 0) {
+        store->fd = open(path, flags, 0600);
+    }
     if (store->fd < 0) {
         return err_set(err, errno, "open '%s'", path);
     }

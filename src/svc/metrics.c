@@ -275,6 +275,17 @@ static void print_events(const struct events *events, struct buf *out)
     buf_printf(out, "edgible_events_lost_total %" PRIu64 "\n", events_lost(events));
 }
 
+static void print_records(struct persist *persist, struct buf *out)
+{
+    struct err unused;
+    add_family(out, "edgible_records_writable", "gauge",
+               "1 while the agent's records can be written.");
+    buf_printf(out, "edgible_records_writable{folder=\"stateDir\"} %d\n",
+               persist_has_trouble(persist, &unused) ? 0 : 1);
+    buf_printf(out, "edgible_records_writable{folder=\"runtimeDir\"} %d\n",
+               persist_has_volatile_trouble(persist, &unused) ? 0 : 1);
+}
+
 static void print_source(const struct source *source, struct buf *out)
 {
     struct source_state state = {.last_contact = -1};
@@ -335,6 +346,7 @@ void metrics_print(const struct metrics_params *params, struct buf *out)
 {
     print_agent(params, out);
     print_loop(loop_turns(params->loop), out);
+    print_records(params->persist, out);
     print_source(params->source, out);
     print_applications(params->device, out);
     print_workloads(params->device, out);

@@ -9,12 +9,14 @@
 #include "edgible/events.h"
 #include "edgible/loop.h"
 #include "edgible/overview.h"
+#include "edgible/persist.h"
 
 struct metrics_params {
     struct loop *loop;
     const struct device_report *device; /* with resources */
     const struct supervisor *supervisor;
     const struct events *events;
+    struct persist *persist;
     const struct source *source; /* NULL: none */
     int64_t started_unix_ms;
 };

@@ -57,6 +57,9 @@ static int write_now(const char *dir, const char *name, const char *text, struct
 /* Said once, until it works again. */
 static void say_volatile(struct persist *persist, int rc, const struct err *err)
 {
+    if (rc < 0) {
+        persist->volatile_failure = *err;
+    }
     char text[ERR_MSG_MAX];
     if (rc < 0 && !persist->volatile_failed) {
         log_error("state",
@@ -132,6 +135,13 @@ char *persist_read_volatile(struct persist *persist, const char *name, size_t *r
 /* --- durable records -----------------------------------------------------------------------------
  */
 
+static int open_pending(struct persist *persist, struct err *err)
+{
+    int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
+    persist->pending_fd = open(persist->pending_path, flags, 0600);
+    return persist->pending_fd >= 0 ? 0 : err_set(err, errno, "open '%s'", persist->pending_path);
+}
+
 /* Appended in one write each: "<name> <bytes>\n", the text; -1 bytes say that the record is
  * removed. What an agent's death cut off is the last one, and nothing was done about that yet. */
 static void put_pending(struct persist *persist, const char *name, const char *text)
@@ -141,7 +151,9 @@ static void put_pending(struct persist *persist, const char *name, const char *t
     buf_printf(&entry, "%s %d\n", name, text != NULL ? (int) strlen(text) : -1);
     buf_add_str(&entry, text != NULL ? text : "");
     int rc = -1;
-    if (persist->pending_bytes + entry.len > PENDING_MAX) {
+    if (persist->pending_fd < 0 && open_pending(persist, &err) < 0) {
+        /* That failed before, too. */
+    } else if (persist->pending_bytes + entry.len > PENDING_MAX) {
         (void) err_set(&err, EFBIG, "append to '%s'", persist->pending_path);
     } else {
         rc = fd_write_all(persist->pending_fd, entry.data, entry.len, &err);
@@ -336,7 +348,8 @@ static int read_pending(struct persist *persist, struct err *err)
         persist->pending_bytes = (size_t) (at - data);
     }
     /* What is cut off would take the next entries for its own text. */
-    return ftruncate(persist->pending_fd, (off_t) persist->pending_bytes) == 0
+    return persist->pending_fd < 0 ||
+                   ftruncate(persist->pending_fd, (off_t) persist->pending_bytes) == 0
                ? 0
                : err_set(err, errno, "shorten '%s'", persist->pending_path);
 }
@@ -380,8 +393,20 @@ static void remove_all(const char *dir, const char *folder)
     }
 }
 
+/* What the disk refuses just now is tried again. 0, or -1 where it is something else. */
+static int go_on_without(struct persist *persist, struct err *err)
+{
+    if (!fd_is_disk_refusal(err->code)) {
+        return -1;
+    }
+    say_volatile(persist, -1, err);
+    loop_timer_arm(persist->retry, loop_now() + RETRY_MS);
+    *err = (struct err){0};
+    return 0;
+}
+
 /* A runtimeDir that is not in memory outlives a reboot; what is in it does not count then. */
-static int check_boot(const struct persist *persist, const char *boot_id, struct err *err)
+static int check_boot(struct persist *persist, const char *boot_id, struct err *err)
 {
     CLEANUP(free) char *path = xasprintf("%s/boot-id", persist->runtime_dir);
     CLEANUP(free) char *found = NULL;
@@ -391,7 +416,11 @@ static int check_boot(const struct persist *persist, const char *boot_id, struct
     }
     remove_all(persist->runtime_dir, "units");
     (void) unlink(persist->pending_path);
-    return write_now(persist->runtime_dir, "boot-id", boot_id, err);
+    if (write_now(persist->runtime_dir, "boot-id", boot_id, err) == 0) {
+        return 0;
+    }
+    map_put(persist->unwritten, "boot-id", xstrdup(boot_id));
+    return go_on_without(persist, err);
 }
 
 static int make_folders(const struct persist *persist, struct err *err)
@@ -405,21 +434,23 @@ static int make_folders(const struct persist *persist, struct err *err)
     };
     for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
         CLEANUP(free) char *path = xasprintf("%s/%s", folders[i].dir, folders[i].name);
-        if (fd_make_dirs(path, 0700, err) < 0) {
+        /* Who writes a record makes its folder, too. */
+        if (fd_make_dirs(path, 0700, err) < 0 && !fd_is_disk_refusal(err->code)) {
             return -1;
         }
     }
+    *err = (struct err){0};
     return 0;
 }
 
-static int open_pending(struct persist *persist, struct err *err)
+/* What an earlier agent left is read, also where nothing can be added. */
+static int take_pending(struct persist *persist, struct err *err)
 {
-    int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
-    persist->pending_fd = open(persist->pending_path, flags, 0600);
-    if (persist->pending_fd < 0) {
-        return err_set(err, errno, "open '%s'", persist->pending_path);
+    if (open_pending(persist, err) < 0 && go_on_without(persist, err) < 0) {
+        return -1;
     }
-    return read_pending(persist, err);
+    int rc = read_pending(persist, err);
+    return rc == 0 || persist->pending_fd >= 0 || err->code != ENOENT ? rc : 0;
 }
 
 struct persist *persist_new(const struct persist_params *params, struct err *err)
@@ -445,7 +476,7 @@ struct persist *persist_new(const struct persist_params *params, struct err *err
     (void) pthread_condattr_destroy(&attr);
     persist->progress = loop_async_new(params->loop, on_progress, persist);
     if (make_folders(persist, err) < 0 || check_boot(persist, params->boot_id, err) < 0 ||
-        open_pending(persist, err) < 0 ||
+        take_pending(persist, err) < 0 ||
         thread_start(&persist->thread, "edgible-state", persist_disk_main, persist, err) < 0) {
         return NULL;
     }
@@ -508,6 +539,14 @@ void persist_free(struct persist *persist)
     fd_close(&persist->pending_fd);
     free(persist->pending_path);
     free(persist);
+}
+
+bool persist_has_volatile_trouble(const struct persist *persist, struct err *ret)
+{
+    if (persist->volatile_failed) {
+        *ret = persist->volatile_failure;
+    }
+    return persist->volatile_failed;
 }
 
 bool persist_has_trouble(struct persist *persist, struct err *ret)

@@ -28,7 +28,8 @@ struct persist {
     struct map *left;   /* name → text of what an earlier agent left pending; "": to be removed */
     struct map *latest; /* name → number of its latest job, while that is not durable */
     unsigned long last_number;
-    bool volatile_failed;  /* said, and not said again until it works */
+    bool volatile_failed;        /* said, and not said again until it works */
+    struct err volatile_failure; /* the latest */
     struct map *unwritten; /* name → text of a record of this boot that found no room; owned */
     struct loop_timer *retry;
     struct loop_async *progress;

@@ -41,13 +41,29 @@ static int report_holder(int fd, const char *dir, struct err *err)
     return err_set(err, EBUSY, "'%s' is in use by the agent with PID %d", dir, (int) holder);
 }
 
+/* On a disk that takes nothing the file of an agent before is locked for reading alone: that keeps
+ * out who can write, and who has locked it for writing keeps us out. */
+static int open_lock(const char *path, short *ret_kind)
+{
+    int flags = O_CLOEXEC | O_NOFOLLOW;
+    int fd = open(path, O_RDWR | O_CREAT | flags, 0600);
+    *ret_kind = F_WRLCK;
+    if (fd < 0 && fd_is_disk_refusal(errno)) {
+        int error = errno;
+        *ret_kind = F_RDLCK;
+        fd = open(path, O_RDONLY | flags);
+        errno = error;
+    }
+    return fd;
+}
+
 /* An agent that was killed between fork and exec has a child that holds its lock, too, until that
  * sees its end: a dead holder is waited for. */
-static int take_lock(int fd)
+static int take_lock(int fd, short kind)
 {
     /* An OFD lock, not flock(): it works on NFS too; not F_SETLK: that one is lost as soon as any
      * descriptor of the file is closed anywhere in the process (fcntl(2)). */
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct flock lock = {.l_type = kind, .l_whence = SEEK_SET};
     int rc = fcntl(fd, F_OFD_SETLK, &lock);
     for (int waited_ms = 0; rc < 0 && waited_ms < LOCK_WAIT_MS; waited_ms++) {
         pid_t holder = read_holder(fd);
@@ -81,11 +97,12 @@ int statedir_lock(const char *dir, struct err *err)
         return -1;
     }
     CLEANUP(free) char *path = xasprintf("%s/%s", dir, LOCK_NAME);
-    CLEANUP(close_fd) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    short kind = F_WRLCK;
+    CLEANUP(close_fd) int fd = open_lock(path, &kind);
     if (fd < 0) {
         return err_set(err, errno, "open '%s'", path);
     }
-    if (take_lock(fd) < 0) {
+    if (take_lock(fd, kind) < 0) {
         if (errno == EAGAIN || errno == EACCES) {
             return report_holder(fd, dir, err);
         }

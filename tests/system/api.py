@@ -84,8 +84,8 @@ def connect(path, timeout=DEADLINE):
 
 
 class Api:
-    def __init__(self, agent):
-        self.socket = agent.runtime_dir / "agent.sock"
+    def __init__(self, agent, path=None):
+        self.socket = path or agent.runtime_dir / "agent.sock"
         agent.wait(self.is_up, "the API's socket")
 
     def is_up(self):
