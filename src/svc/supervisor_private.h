@@ -76,7 +76,7 @@ struct supervisor {
     size_t leaving_count;
     bool shutting_down, empty_said;
     bool is_abandoned; /* workloads go on without this agent */
-    bool had_sandbox; /* some workload has one, or had one */
+    bool had_sandbox;  /* some workload has one, or had one */
     struct sandboxed sandboxed;
     bool is_short_of_fds; /* some workload was refused for want of descriptors */
 
