@@ -13,8 +13,8 @@
 /*
  * Takes <dir>/agent.lock for this process (OFD lock, so it ends with the process) and writes the
  * PID into it; the directory is made where it is missing (0700). Returns the descriptor to hold,
- * or -1: EBUSY with the message "… is in use by the agent with PID n", or errno's code where the disk
- * takes nothing (fd_is_disk_refusal()) and has no such file.
+ * or -1: EBUSY with the message "… is in use by the agent with PID n", or errno's code where the
+ * disk takes nothing (fd_is_disk_refusal()) and has no such file.
  */
 int statedir_lock(const char *dir, struct err *err) MUST_CHECK;
 
