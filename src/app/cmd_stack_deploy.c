@@ -284,6 +284,51 @@ static int watch_deploy(const struct command_options *options, const struct stac
     return code;
 }
 
+/* --- what failed before --------------------------------------------------------------------------
+ */
+
+static int start_again(const struct command_options *options, const char *app, const char *workload)
+{
+    CLEANUP(free) char *path = client_app_path(app, "/restart");
+    CLEANUP(json) struct json *wanted = json_object();
+    json_set_string(wanted, "workload", workload);
+    CLEANUP(free) char *text = json_text(wanted);
+    CLEANUP(buf) struct buf body = {0};
+    buf_add_str(&body, text);
+    int code = client_call(options, "POST", path, &body, 0, NULL);
+    if (code == EXIT_OK && !options->json) {
+        (void) printf("  %s had failed, and is started again\n", workload);
+    }
+    return code;
+}
+
+/* Who deploys a document again that failed has mended something beside it. */
+static int start_failed_again(const struct command_options *options, const char *name)
+{
+    CLEANUP(free) char *path = client_app_path(name, "");
+    CLEANUP(json) struct json *app = NULL;
+    int code = client_get(options, path, &app);
+    for (const struct json *w = json_first(json_get(app, "workloads"));
+         w != NULL && code == EXIT_OK; w = json_next(w)) {
+        if (strcmp(or_empty(json_string(w, "status")), "failed") == 0) {
+            code = start_again(options, name, or_empty(json_string(w, "name")));
+        }
+    }
+    return code;
+}
+
+static int start_unchanged_again(const struct command_options *options, const struct json *plan)
+{
+    int code = EXIT_OK;
+    for (const struct json *app = json_first(plan); app != NULL && code == EXIT_OK;
+         app = json_next(app)) {
+        if (strcmp(or_empty(json_string(app, "action")), "unchanged") == 0) {
+            code = start_failed_again(options, or_empty(json_string(app, "name")));
+        }
+    }
+    return code;
+}
+
 int cmd_stack_deploy(const struct command_options *options)
 {
     CLEANUP(stack) struct stack stack = {0};
@@ -297,7 +342,11 @@ int cmd_stack_deploy(const struct command_options *options)
     }
     if (!options->json) {
         stack_print_plan(plan);
-        (void) fflush(stdout);
+    }
+    code = options->plane == NULL ? start_unchanged_again(options, plan) : EXIT_OK;
+    (void) fflush(stdout);
+    if (code != EXIT_OK) {
+        return code;
     }
     return watch_deploy(options, &stack);
 }

@@ -222,6 +222,19 @@ def test_a_deploy_that_does_not_come_up_shows_why(agent, edgible):
     assert "not waited for" in edgible("stack", "deploy", "-f", slow, "--no-wait").stdout
 
 
+def test_a_deploy_starts_again_what_failed(agent, edgible):
+    """What was missing is there now; the document is the same."""
+    program = agent.work / "program"
+    file = stack_file(agent, agent.app("web", workload("main", [str(program)],
+                                                       restart=FAIL_AT_ONCE)))
+    edgible("stack", "deploy", "-f", file, code=1)
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+    out = edgible("stack", "deploy", "-f", file).stdout
+    assert "web: unchanged\n  main had failed, and is started again\n" in out
+    assert agent.events("started", "web", "main")
+
+
 def test_a_deploy_of_what_is_not_run_here_is_no_success(agent, edgible):
     file = stack_file(agent, agent.app("web", workload("main", SLEEP),
                                        {"name": "vm", "type": "virtual-machine"}))
