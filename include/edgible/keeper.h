@@ -55,9 +55,9 @@ int keeper_look(pid_t pid, uint64_t start_ticks, struct keeper_pipes *ret,
                 struct err *err) MUST_CHECK;
 /* The pipes that this process itself has open. */
 int keeper_look_at_own(struct keeper_pipes *ret, struct err *err) MUST_CHECK;
-/* A new reading end, non-blocking, of the pipe with that inode; the caller closes. -1: it does not
- * hold it. */
-int keeper_open_pipe(const struct keeper_pipes *pipes, uint64_t inode);
+/* A copy of the reading end, non-blocking, of the pipe with that inode; the caller closes. -1: it
+ * is not among them any more. */
+int keeper_copy_pipe(const struct keeper_pipes *pipes, uint64_t inode);
 /* Ends that keeper. */
 void keeper_end_earlier(const struct keeper_pipes *pipes);
 void keeper_pipes_fini(struct keeper_pipes *pipes);

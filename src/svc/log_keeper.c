@@ -109,7 +109,7 @@ static void hold_own(struct log_keeper *k, const struct keeper_pipes *own)
 {
     for (size_t slot = 0; slot < k->slot_count; slot++) {
         CLEANUP(close_fd)
-        int fd = k->inodes[slot] != 0 ? keeper_open_pipe(own, k->inodes[slot]) : -1;
+        int fd = k->inodes[slot] != 0 ? keeper_copy_pipe(own, k->inodes[slot]) : -1;
         if (fd >= 0) {
             (void) !keeper_hold(&k->now, (unsigned) slot, fd, NULL);
         }
@@ -174,7 +174,7 @@ int log_keeper_find(const struct log_keeper *k, uint64_t inode)
 {
     int fd = -1;
     for (size_t i = 0; i < k->earlier_count && fd < 0 && inode != 0; i++) {
-        fd = keeper_open_pipe(&k->earlier[i], inode);
+        fd = keeper_copy_pipe(&k->earlier[i], inode);
     }
     return fd;
 }

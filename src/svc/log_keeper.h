@@ -27,7 +27,7 @@ bool log_keeper_hold(struct log_keeper *keeper, int read_end, uint64_t inode, ui
 /* Lets go of it. */
 void log_keeper_drop(struct log_keeper *keeper, uint64_t inode);
 
-/* A new reading end, non-blocking, of a pipe that an earlier keeper holds; the caller closes. -1:
+/* A copy of the reading end, non-blocking, of a pipe that an earlier keeper holds; the caller closes. -1:
  * none does. */
 int log_keeper_find(const struct log_keeper *keeper, uint64_t inode);
 /* All workloads of earlier agents are adopted. Their keepers are ended, but for one that holds a

@@ -194,19 +194,31 @@ int keeper_look_at_own(struct keeper_pipes *ret, struct err *err)
     return list_pipes(getpid(), ret, err);
 }
 
-int keeper_open_pipe(const struct keeper_pipes *pipes, uint64_t inode)
+/* Not opened anew: to open a pipe takes its lock, which a process that writes to it can hold for
+ * ever. Before Linux 5.6 there is no other way. */
+static int copy_fd(const struct keeper_pipes *pipes, int number)
+{
+    char path[48];
+    if (pipes->pid == getpid()) {
+        return fcntl(number, F_DUPFD_CLOEXEC, 0);
+    }
+    CLEANUP(close_fd) int pidfd = proc_open_known(pipes->pid, pipes->start_ticks, 0, NULL);
+    int fd = pidfd >= 0 ? (int) syscall(SYS_pidfd_getfd, pidfd, number, 0U) : -1;
+    if (fd < 0 && pidfd >= 0 && (errno == ENOSYS || errno == EPERM)) {
+        (void) snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int) pipes->pid, number);
+        fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    }
+    return fd;
+}
+
+int keeper_copy_pipe(const struct keeper_pipes *pipes, uint64_t inode)
 {
     const struct keeper_pipe key = {.inode = inode};
     const struct keeper_pipe *found =
         pipes->count > 0 ? bsearch(&key, pipes->items, pipes->count, sizeof(key), compare_pipes)
                          : NULL;
-    char path[48];
     struct stat st;
-    if (found == NULL) {
-        return -1;
-    }
-    (void) snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int) pipes->pid, found->number);
-    CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    CLEANUP(close_fd) int fd = found != NULL ? copy_fd(pipes, found->number) : -1;
     bool is_it = fd >= 0 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) && st.st_ino == inode;
     return is_it ? steal_fd(&fd) : -1;
 }

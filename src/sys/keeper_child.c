@@ -38,6 +38,7 @@ static void give_up_rights(void)
     struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
     (void) syscall(SYS_capset, &header, none);
     (void) prctl(PR_SET_DUMPABLE, 1UL, 0UL, 0UL, 0UL);
+    (void) prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0UL, 0UL, 0UL);
 }
 
 /* So that who ends all agents by name does not end what they leave behind. */

@@ -92,7 +92,8 @@ def test_output_is_write_only_and_no_other_descriptor_is_given(agent):
     pid, = agent.run("app", workload("main", sh("echo ready; exec sleep 1000")))
     agent.wait_logged("app", "main", "ready")
     assert open_mode(pid, 1) == open_mode(pid, 2) == os.O_WRONLY
-    assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"]
+    wait_for(lambda: sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"],
+             "its own files to be closed")
     keeper, = keepers(agent)
     assert process(keeper).ppid == agent.pid
     assert b"edgible-agent" not in read_proc(keeper, "cmdline")
