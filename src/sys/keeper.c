@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +18,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
+
+#define END_WAIT_MS 50
 
 /* --- this agent's --------------------------------------------------------------------------------
  */
@@ -111,7 +113,10 @@ void keeper_end(struct keeper *keeper)
 {
     if (keeper->pid > 0) {
         proc_signal(keeper->pidfd, keeper->pid, SIGKILL);
-        (void) waitpid(keeper->pid, NULL, 0); /* nothing that it does can hang */
+        /* To close a pipe takes its lock as well, so it need not end: then it is left behind. */
+        struct pollfd end = {.fd = keeper->pidfd, .events = POLLIN};
+        (void) poll(&end, 1, END_WAIT_MS);
+        (void) proc_reap(keeper->pid);
     }
     keeper_leave(keeper);
 }
