@@ -9,8 +9,9 @@
 
 struct health_probe;
 
-/* trouble is NULL where it passed, else a sentence; borrowed. The probe may be freed here. */
-typedef void health_probe_fn(void *arg, const char *trouble);
+/* trouble is NULL where it passed, else a sentence; borrowed. err: it could not be made after all;
+ * else NULL. The probe may be freed here. */
+typedef void health_probe_fn(void *arg, const char *trouble, const struct err *err);
 
 /* done is called once, from the loop, at the latest after the check's timeout, unless the probe is
  * freed before. NULL where it cannot be made now: the machine's fault, or the specification's

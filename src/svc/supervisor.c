@@ -5,6 +5,7 @@
 #include "edgible/log.h"
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
+#include "look.h"
 #include "supervisor_private.h"
 
 #include <assert.h>
@@ -531,6 +532,9 @@ void supervisor_adopt(struct supervisor *sup, const struct unit *unit,
 
 int supervisor_pause(struct supervisor *sup, struct err *err)
 {
+    if (look_any_hangs()) {
+        return err_set(err, ERR_HOST, "a path of a workload is being looked up, and hangs");
+    }
     return pump_pause(sup->pump, PAUSE_MS, err);
 }
 
