@@ -33,8 +33,8 @@ static void done(void *arg)
 static void free_look(void *arg)
 {
     struct look *look = arg;
-    look->params.free_arg(look->params.arg);
     atomic_store(look->slot, 0);
+    look->params.free_arg(look->params.arg);
     free(look);
 }
 
