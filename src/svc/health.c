@@ -183,6 +183,14 @@ void health_free(struct health *health)
     }
 }
 
+void health_follow_policy(struct health *health)
+{
+    if (health->probe != NULL && health_probe_looks(health->probe)) {
+        end_probe(health);
+        plan_next(health);
+    }
+}
+
 bool health_is_healthy(const struct health *health)
 {
     return health->state == HEALTH_PASSES;

@@ -90,6 +90,11 @@ pid_t health_probe_pid(const struct health_probe *probe)
     return probe->exec.child.pid;
 }
 
+bool health_probe_looks(const struct health_probe *probe)
+{
+    return probe->exec.launch != NULL;
+}
+
 int64_t health_probe_number(const struct health_probe *probe)
 {
     return probe->exec.child.pid != 0 ? probe->exec.number : -1;

@@ -19,6 +19,8 @@ typedef void health_probe_fn(void *arg, const char *trouble, const struct err *e
 struct health_probe *health_probe_new(const struct workload *workload, health_probe_fn *done,
                                       void *arg, struct err *err);
 void health_probe_free(struct health_probe *probe);
+/* What it is to run is being looked up, and judged by the policy of its beginning. */
+bool health_probe_looks(const struct health_probe *probe);
 /* The process of one that runs a command; 0: none. */
 pid_t health_probe_pid(const struct health_probe *probe);
 /* Its number where it is a command that runs; else -1. */

@@ -571,6 +571,9 @@ void workload_update(struct workload *w, const struct workload_spec *spec,
 void workload_follow_policy(struct workload *w)
 {
     workload_look_again(w);
+    if (w->health != NULL) {
+        health_follow_policy(w->health);
+    }
     workload_configure_log(w);
 }
 

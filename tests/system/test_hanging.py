@@ -112,6 +112,17 @@ def test_who_starts_while_a_path_hangs_follows_its_document(agent_with_policy, h
     agent.stop()
 
 
+def test_who_starts_while_a_path_hangs_follows_the_policy(agent_with_policy, hangs):
+    agent = agent_with_policy.start()
+    agent.deploy("app", workload("main", SLEEP, workingDir=f"{hangs}/sub"))
+    agent.wait_event("starting", "app", "main")
+    agent.write_config(policy={"commands": ["/no/such"], "writePaths": ["/**"]})
+    agent.send(signal.SIGHUP)
+    refused = agent.wait_event("backoff", "app", "main")
+    assert refused["stage"] == "policy"
+    assert "not among the policy.commands" in refused["reason"]
+
+
 def test_an_agent_that_is_killed_meanwhile_leaves_nothing(agent_with_policy, hangs):
     agent = agent_with_policy.start()
     agent.deploy("app", workload("main", SLEEP, workingDir=f"{hangs}/sub"))
