@@ -24,9 +24,8 @@ static void destroy(struct work *work)
     free(work);
 }
 
-static void *work_main(void *arg)
+static void run_work(struct work *work)
 {
-    struct work *work = arg;
     work->params.run(work->params.arg);
     (void) pthread_mutex_lock(&work->lock);
     work->is_over = true;
@@ -38,6 +37,51 @@ static void *work_main(void *arg)
     (void) pthread_mutex_unlock(&work->lock);
     if (is_left_behind) {
         destroy(work);
+    }
+}
+
+/* One thread is kept, without waking up, for the next work: to make one takes as long as most works
+ * do. */
+struct worker {
+    pthread_cond_t wake;
+    struct work *next;
+};
+static pthread_mutex_t parking = PTHREAD_MUTEX_INITIALIZER;
+static struct worker *parked;
+
+/* NULL: another one is kept already. */
+static struct work *park(struct worker *self)
+{
+    (void) pthread_mutex_lock(&parking);
+    self->next = NULL;
+    if (parked == NULL) {
+        parked = self;
+        while (self->next == NULL) {
+            (void) pthread_cond_wait(&self->wake, &parking);
+        }
+    }
+    (void) pthread_mutex_unlock(&parking);
+    return self->next;
+}
+
+static bool give_to_parked(struct work *work)
+{
+    (void) pthread_mutex_lock(&parking);
+    bool is_given = parked != NULL;
+    if (is_given) {
+        parked->next = work;
+        (void) pthread_cond_signal(&parked->wake);
+        parked = NULL;
+    }
+    (void) pthread_mutex_unlock(&parking);
+    return is_given;
+}
+
+static void *work_main(void *arg)
+{
+    struct worker self = {.wake = PTHREAD_COND_INITIALIZER, .next = arg};
+    for (struct work *work = arg; work != NULL; work = park(&self)) {
+        run_work(work);
     }
     return NULL;
 }
@@ -59,7 +103,7 @@ struct work *work_start(const struct work_params *params, struct err *err)
     (void) pthread_mutex_init(&work->lock, NULL);
     work->params = *params;
     work->async = params->loop != NULL ? loop_async_new(params->loop, on_over, work) : NULL;
-    if (thread_start_detached(STACK_BYTES, work_main, work, err) == 0) {
+    if (give_to_parked(work) || thread_start_detached(STACK_BYTES, work_main, work, err) == 0) {
         return work;
     }
     loop_async_free(work->async);
