@@ -155,12 +155,12 @@ static char *guess_program(struct job *job)
 }
 
 /* Best effort: where the kernel has no Landlock the workload runs without, which is reported. */
-static int open_sandbox(struct job *job)
+static void open_sandbox(struct job *job)
 {
     const struct sandbox_spec *spec = &job->spec.sandbox;
     struct launch_found *found = &job->found;
     if (!spec->present || sandbox_version() == 0) {
-        return 0;
+        return;
     }
     CLEANUP(free) char *program = guess_program(job);
     struct sandbox_request request = {
@@ -175,13 +175,31 @@ static int open_sandbox(struct job *job)
     found->has_filter = syscall_filter_is_available();
     syscall_filter_make(&found->filter, request.limit_connect);
     found->sandbox_fd = sandbox_open(&request, &job->err);
-    return found->sandbox_fd >= 0 ? 0 : -1;
 }
 
-static int begin(struct job *job, const char *field)
+/* Where it hangs, the loop tells of this field. */
+static void note(struct job *job, const char *field)
 {
     atomic_store(&job->field, field);
-    return 0;
+}
+
+static int judge(struct job *job)
+{
+    const struct policy_config *policy = &job->policy;
+    note(job, "a path of its sandbox or PATH");
+    if (refuse(job, admission_start_refusal(policy, &job->spec, job->own_user)) < 0) {
+        return -1;
+    }
+    note(job, job->is_check ? "its healthCheck's program" : "its program");
+    if (policy->has_commands && check_program(job) < 0) {
+        return -1;
+    }
+    note(job, "its workingDir");
+    if (policy->has_write_paths && check_folder(job) < 0) {
+        return -1;
+    }
+    note(job, "its logFile");
+    return policy->has_write_paths ? check_log(job) : 0;
 }
 
 static void run(void *arg)
@@ -189,16 +207,9 @@ static void run(void *arg)
     struct job *job = arg;
     const struct strv *command = job->is_check ? &job->spec.health.command : &job->spec.command;
     spawn_find_paths(command->items[0], admission_search_path(&job->spec), &job->found.paths);
-    bool is_refused =
-        begin(job, "a path of its sandbox or PATH") < 0 ||
-        refuse(job, admission_start_refusal(&job->policy, &job->spec, job->own_user)) < 0 ||
-        begin(job, job->is_check ? "its healthCheck's program" : "its program") < 0 ||
-        (job->policy.has_commands && check_program(job) < 0) || begin(job, "its workingDir") < 0 ||
-        (job->policy.has_write_paths && check_folder(job) < 0) || begin(job, "its logFile") < 0 ||
-        (job->policy.has_write_paths && check_log(job) < 0);
-    if (!is_refused) {
-        (void) begin(job, "a path of its sandbox, or its program");
-        (void) !open_sandbox(job);
+    if (judge(job) == 0) {
+        note(job, "its program, or a path of its sandbox");
+        open_sandbox(job);
     }
 }
 
