@@ -37,9 +37,15 @@ void admission_join_load(struct admission_load *load, const struct admission_loa
 /* NULL where the policy allows it, else the sentence that refuses it, with the rule. app is
  * complete; own_user is who the agent is; others is the load of all other applications. Where its
  * paths lead through thousands of folders, or its sandboxes have hundreds of paths, those of its
- * last workloads are judged at their launches alone. The caller frees. */
-char *admission_policy_refusal(const struct config *config, const struct app_spec *app,
-                               const char *own_user, const struct admission_load *others);
+ * last workloads are judged at their launches alone; without judges_paths, all are. The caller
+ * frees. */
+char *admission_policy_refusal(const struct policy_config *policy, const struct app_spec *app,
+                               const char *own_user, const struct admission_load *others,
+                               bool judges_paths);
+/* The same, in the loop: its paths are looked up on a thread, and judged at its launches alone
+ * where that takes too long. The caller frees. */
+char *admission_refusal_in_time(const struct policy_config *policy, const struct app_spec *app,
+                                const char *own_user, const struct admission_load *others);
 
 /*
  * NULL where each application that it depends on is among the known, and no circle leads back to
@@ -61,6 +67,8 @@ char *admission_log_refusal(const char *log_dir, const struct app_spec *app, str
  * may start. The caller frees. */
 char *admission_start_refusal(const struct policy_config *policy,
                               const struct workload_spec *workload, const char *own_user);
+/* Where its programs with bare names are looked for; borrowed. */
+const char *admission_search_path(const struct workload_spec *workload);
 /* What was asked for, as far as the policy lets it, and its limits where nothing was. */
 struct limits_spec admission_start_limits(const struct policy_config *policy,
                                           const struct limits_spec *asked);

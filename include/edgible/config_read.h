@@ -13,6 +13,8 @@ doc_read_fn config_read_policy;        /* struct policy_config, after config_ini
 /* The defaults of a policy, also where the file has none. */
 void config_init_policy(struct policy_config *policy);
 void config_fini_policy(struct policy_config *policy);
+/* *to is overwritten, and config_fini_policy() frees it. */
+void config_copy_policy(struct policy_config *to, const struct policy_config *from);
 
 /* The members that are paths are resolved from the folder that `file` stands in. */
 void config_resolve_paths(struct config *config);

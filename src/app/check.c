@@ -70,8 +70,8 @@ static int check_app(struct checking *checking, const struct app_spec *app)
     CLEANUP(app_spec) struct app_spec *complete = admission_complete(config, app);
     CLEANUP(creds) struct creds *self = creds_lookup(NULL, NULL, NULL);
     CLEANUP(free)
-    char *refusal =
-        admission_policy_refusal(config, complete, self != NULL ? self->user : "", &checking->load);
+    char *refusal = admission_policy_refusal(&config->policy, complete,
+                                             self != NULL ? self->user : "", &checking->load, true);
     if (refusal != NULL) {
         (void) fprintf(stderr, "application %s: refused: %s\n", app->name, refusal);
         return 1;

@@ -2,6 +2,7 @@
 #include "edgible/config_read.h"
 #include "edgible/parse.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #define MAX_LIST 1000
@@ -170,15 +171,32 @@ void config_init_policy(struct policy_config *policy)
     strv_add(&policy->remote_actions, "events");
 }
 
+static const size_t lists[] = {
+    offsetof(struct policy_config, commands),       offsetof(struct policy_config, env),
+    offsetof(struct policy_config, users),          offsetof(struct policy_config, groups),
+    offsetof(struct policy_config, write_paths),    offsetof(struct policy_config, read_paths),
+    offsetof(struct policy_config, hostnames),      offsetof(struct policy_config, auth_modes),
+    offsetof(struct policy_config, remote_actions),
+};
+
+static struct strv *list_of(struct policy_config *policy, size_t i)
+{
+    return (struct strv *) (void *) ((char *) policy + lists[i]);
+}
+
 void config_fini_policy(struct policy_config *policy)
 {
-    strv_fini(&policy->commands);
-    strv_fini(&policy->env);
-    strv_fini(&policy->users);
-    strv_fini(&policy->groups);
-    strv_fini(&policy->write_paths);
-    strv_fini(&policy->read_paths);
-    strv_fini(&policy->hostnames);
-    strv_fini(&policy->auth_modes);
-    strv_fini(&policy->remote_actions);
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        strv_fini(list_of(policy, i));
+    }
+}
+
+void config_copy_policy(struct policy_config *to, const struct policy_config *from)
+{
+    *to = *from;
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        struct strv *list = list_of(to, i);
+        const struct strv was = *list;
+        strv_copy(list, &was);
+    }
 }

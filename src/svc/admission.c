@@ -132,7 +132,7 @@ static void refuse_path(struct asked *a, const char *field, const char *given, c
     }
 }
 
-static const char *own_path(const struct workload_spec *w)
+const char *admission_search_path(const struct workload_spec *w)
 {
     for (size_t i = 0; i < w->env.count; i++) {
         if (strncmp(w->env.items[i], "PATH=", 5) == 0) {
@@ -162,7 +162,7 @@ static void check_program(struct asked *a, const char *field, const char *progra
 {
     const char *folder = a->workload->working_dir != NULL ? a->workload->working_dir : "/";
     CLEANUP(strv) struct strv candidates = {0};
-    spawn_find_paths(program, own_path(a->workload), &candidates);
+    spawn_find_paths(program, admission_search_path(a->workload), &candidates);
     for (size_t i = 0; i < candidates.count && a->why->len == 0; i++) {
         const char *item = candidates.items[i];
         struct err err = {0};
@@ -511,10 +511,10 @@ static char *load_refusal(const struct policy_config *policy, const struct app_s
     return NULL;
 }
 
-char *admission_policy_refusal(const struct config *config, const struct app_spec *app,
-                               const char *own_user, const struct admission_load *others)
+char *admission_policy_refusal(const struct policy_config *policy, const struct app_spec *app,
+                               const char *own_user, const struct admission_load *others,
+                               bool judges_paths)
 {
-    const struct policy_config *policy = &config->policy;
     if (!policy->present) {
         return NULL;
     }
@@ -535,7 +535,7 @@ char *admission_policy_refusal(const struct config *config, const struct app_spe
         if (!app->workloads[i].supported) {
             continue;
         }
-        check_workload(&a, left >= ADMISSION_STEPS_MAX);
+        check_workload(&a, judges_paths && left >= ADMISSION_STEPS_MAX);
         left -= ADMISSION_STEPS_MAX - a.steps_left;
         if (why.len > 0) {
             return xasprintf("spec.workloads[%zu] ('%s').%s", i, app->workloads[i].name, why.data);

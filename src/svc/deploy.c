@@ -89,8 +89,8 @@ static bool is_acceptable(const struct deploy *deploy, const struct overview *vi
     struct admission_load besides = load_besides(deploy, others, doc);
     CLEANUP(free)
     char *against =
-        admission_policy_refusal(view->config, deploy->complete[doc],
-                                 others->self != NULL ? others->self->user : "", &besides);
+        admission_refusal_in_time(&view->config->policy, deploy->complete[doc],
+                                  others->self != NULL ? others->self->user : "", &besides);
     if (against != NULL) {
         deploy_refuse(refusal, 403, "application '%s' is against this device's policy: %s",
                       app->name, against);

@@ -111,12 +111,28 @@ static void failed(struct health *health, const char *trouble)
     }
 }
 
-static void on_probe(void *arg, const char *trouble)
+/* The machine's fault says nothing of the workload, nor does a policy that has become stricter:
+ * that stops nothing that runs. */
+static void could_not_check(struct health *health, const struct err *err)
+{
+    char text[ERR_MSG_MAX];
+    if (err->code == ERR_SPEC && health->state != HEALTH_PASSES) {
+        failed(health, err->msg);
+        return;
+    }
+    log_warn("health", "%s/%s cannot be checked, and is later: %s", health->workload->application,
+             health->workload->spec.name, err_text(err, text, sizeof(text)));
+    loop_timer_arm(health->timer, loop_now() + spread(health, 10));
+}
+
+static void on_probe(void *arg, const char *trouble, const struct err *err)
 {
     struct health *health = arg;
     CLEANUP(free) char *copy = xstrdup_or_null(trouble);
     end_probe(health);
-    if (copy == NULL) {
+    if (err != NULL) {
+        could_not_check(health, err);
+    } else if (copy == NULL) {
         passed(health);
     } else {
         failed(health, copy);
@@ -128,7 +144,6 @@ static void on_due(void *arg)
     struct health *health = arg;
     struct health_shared *shared = health->workload->ctx->health;
     struct err err = {0};
-    char text[ERR_MSG_MAX];
     if (shared->under_way >= shared->max_under_way) {
         mono_ms more = (mono_ms) (backoff_random(&health->random) % POSTPONE_MS);
         loop_timer_arm(health->timer, loop_now() + POSTPONE_MS + more);
@@ -143,15 +158,8 @@ static void on_due(void *arg)
     health->probe = health_probe_new(health->workload, on_probe, health, &err);
     if (health->probe != NULL) {
         shared->under_way++;
-    } else if (err.code == ERR_SPEC && health->state != HEALTH_PASSES) {
-        failed(health, err.msg);
     } else {
-        /* The machine's fault says nothing of the workload, nor does a policy that has become
-         * stricter: that stops nothing that runs. */
-        log_warn("health", "%s/%s cannot be checked, and is later: %s",
-                 health->workload->application, health->workload->spec.name,
-                 err_text(&err, text, sizeof(text)));
-        loop_timer_arm(health->timer, loop_now() + spread(health, 10));
+        could_not_check(health, &err);
     }
 }
 
@@ -180,6 +188,14 @@ void health_free(struct health *health)
         loop_timer_free(health->timer);
         free(health->trouble);
         free(health);
+    }
+}
+
+void health_follow_policy(struct health *health)
+{
+    if (health->probe != NULL && health_probe_looks(health->probe)) {
+        end_probe(health);
+        plan_next(health);
     }
 }
 

@@ -14,6 +14,8 @@ struct health *health_new(struct workload *workload, bool was_healthy);
 /* A check that is under way is ended; NULL is fine. */
 void health_free(struct health *health);
 
+/* The policy is another one: a program that was not started yet is judged anew. */
+void health_follow_policy(struct health *health);
 bool health_is_healthy(const struct health *health);
 bool health_is_unhealthy(const struct health *health);
 /* Checks that failed, in a row. */

@@ -3,6 +3,7 @@
 #include "edgible/fd.h"
 #include "edgible/http_probe.h"
 #include "edgible/tcp_probe.h"
+#include "launch.h"
 #include "workload_private.h"
 
 #include <errno.h>
@@ -28,6 +29,7 @@ struct health_probe {
     struct tcp_probe *tcp;
     struct http_probe *http;
     struct {
+        struct launch *launch;               /* it is being looked up; NULL: it runs */
         struct spawned child;                /* pid 0: none */
         struct loop_io *exit_io, *output_io; /* output_io is NULL at its end and at rest */
         struct loop_timer *rest;             /* armed at rest */
@@ -61,6 +63,7 @@ static void end_exec(struct health_probe *probe)
     if (probe->exec.cgroup != NULL) {
         (void) cgroup_remove(cgroups, probe->exec.cgroup);
     }
+    launch_free(steal_ptr(&probe->exec.launch));
     loop_io_free(steal_ptr(&probe->exec.exit_io));
     loop_io_free(steal_ptr(&probe->exec.output_io));
     loop_timer_free(steal_ptr(&probe->exec.rest));
@@ -87,6 +90,11 @@ pid_t health_probe_pid(const struct health_probe *probe)
     return probe->exec.child.pid;
 }
 
+bool health_probe_looks(const struct health_probe *probe)
+{
+    return probe->exec.launch != NULL;
+}
+
 int64_t health_probe_number(const struct health_probe *probe)
 {
     return probe->exec.child.pid != 0 ? probe->exec.number : -1;
@@ -94,7 +102,7 @@ int64_t health_probe_number(const struct health_probe *probe)
 
 static void tell(struct health_probe *probe, const char *trouble)
 {
-    probe->done(probe->arg, trouble);
+    probe->done(probe->arg, trouble, NULL);
 }
 
 /* --- tcp ---------------------------------------------------------------------------------------
@@ -273,8 +281,10 @@ static int run_command(struct health_probe *probe, struct err *err)
     struct process_group group = {.fd = cgroup_fd, .is_fresh = is_fresh};
     enum limit_state states[LIMIT_COUNT];
     probe->exec.number = ++w->ctx->health->last_number;
-    if (workload_spawn(w, &w->spec.health.command, write_fd, group, states, &probe->exec.child,
-                       err) < 0) {
+    int rc =
+        workload_spawn(w, probe->exec.launch, write_fd, group, states, &probe->exec.child, err);
+    launch_free(steal_ptr(&probe->exec.launch));
+    if (rc < 0) {
         probe->exec.child = (struct spawned){.pidfd = -1, .handshake_fd = -1};
         return -1;
     }
@@ -284,6 +294,24 @@ static int run_command(struct health_probe *probe, struct err *err)
     probe->exec.output_io = loop_io_new(w->ctx->loop, probe->exec.output_fd, on_output, probe);
     probe->exec.rest = loop_timer_new(w->ctx->loop, on_rest_over, probe);
     return 0;
+}
+
+static void on_looked(void *arg)
+{
+    struct health_probe *probe = arg;
+    struct err err = {0};
+    if (run_command(probe, &err) < 0) {
+        probe->done(probe->arg, NULL, &err);
+    }
+}
+
+static int look_up_command(struct health_probe *probe, struct err *err)
+{
+    probe->exec.launch = launch_new(probe->workload, true, on_looked, probe, err);
+    if (probe->exec.launch == NULL) {
+        return -1;
+    }
+    return launch_is_over(probe->exec.launch) ? run_command(probe, err) : 0;
 }
 
 /* --- all ---------------------------------------------------------------------------------------
@@ -300,6 +328,10 @@ static void on_timeout(void *arg)
     if (probe->exec.child.pid != 0) {
         add_output(probe, &text);
         end_exec(probe);
+    } else if (probe->exec.launch != NULL) {
+        struct err err = {0};
+        (void) launch_hangs(probe->exec.launch, &err);
+        buf_printf(&text, ": %s", err.msg);
     }
     tell(probe, text.data);
 }
@@ -314,7 +346,7 @@ static int begin(struct health_probe *probe, struct err *err)
     case HEALTH_HTTP:
         return ask_http(probe, err);
     case HEALTH_EXEC:
-        return run_command(probe, err);
+        return look_up_command(probe, err);
     case HEALTH_NONE:
         break;
     }

@@ -1,8 +1,6 @@
 #include "edgible/reason.h"
 
 #include "edgible/buf.h"
-#include "edgible/doc_path.h"
-#include "edgible/fd.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,19 +36,12 @@ char *reason_of_exit(const struct proc_exit *end, mono_ms uptime_ms)
     return xasprintf("exited with status %d after %s", end->code, uptime);
 }
 
-static bool is_there(const char *program)
-{
-    static const struct doc_path_rules rules = {.any_owner = true};
-    CLEANUP(close_fd) int fd = doc_path_open_fd(program, &rules, NULL);
-    return fd >= 0;
-}
-
 static void add_exec_cause(struct buf *text, int error, const char *program, const char *user)
 {
     bool is_bare = strchr(program, '/') == NULL;
     if (error == ENOENT && is_bare) {
         buf_printf(text, "no program of that name is in its PATH");
-    } else if (error == ENOENT && program[0] == '/' && is_there(program)) {
+    } else if (error == ELIBACC) {
         buf_printf(text, "the file is there, but not the interpreter or loader that it names");
     } else if (error == ENOENT || error == ENOTDIR) {
         buf_printf(text, "there is no such file");

@@ -203,7 +203,7 @@ static struct admission_load other_load(const struct reconcile *rec, const char 
 static char *policy_refusal(const struct reconcile *rec, const struct app_spec *complete)
 {
     struct admission_load others = other_load(rec, complete->name);
-    return admission_policy_refusal(rec->config, complete, rec->own_user, &others);
+    return admission_refusal_in_time(&rec->config->policy, complete, rec->own_user, &others);
 }
 
 /* Of what runs and stays: as it runs, or where its turn is yet to come, as the view has it. */

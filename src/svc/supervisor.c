@@ -6,6 +6,7 @@
 #include "edgible/map.h"
 #include "edgible/spec_diff.h"
 #include "log_keeper.h"
+#include "look.h"
 #include "supervisor_private.h"
 
 #include <assert.h>
@@ -543,6 +544,9 @@ void supervisor_end_adoption(struct supervisor *sup)
 
 int supervisor_pause(struct supervisor *sup, struct err *err)
 {
+    if (look_any_hangs()) {
+        return err_set(err, ERR_HOST, "a path of a workload is being looked up, and hangs");
+    }
     return pump_pause(sup->pump, PAUSE_MS, err);
 }
 

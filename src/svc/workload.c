@@ -44,6 +44,7 @@ void workload_free(struct workload *w)
         return;
     }
     assert(w->channel == NULL);
+    workload_drop_launch(w);
     workload_end_tail_wait(w);
     loop_timer_free(w->timer);
     loop_timer_free(w->status_timer);
@@ -524,7 +525,7 @@ void workload_start(struct workload *w)
 
 void workload_stop(struct workload *w)
 {
-    w->wants_spawn = false;
+    workload_drop_launch(w);
     free(steal_ptr(&w->held));
     workload_post(w, WL_EV_STOP, WL_END_CLEAN);
 }
@@ -553,6 +554,7 @@ void workload_update(struct workload *w, const struct workload_spec *spec,
     }
     workload_spec_fini(&w->spec);
     workload_spec_copy(&w->spec, spec);
+    workload_look_again(w);
     workload_configure_log(w);
     /* Else the record goes on to speak of what runs: the next agent has to renew that, too. */
     if (renewal == RENEW_NOTHING && w->unit_hash != 0 && !(w->is_outdated && w->pid != 0)) {
@@ -568,6 +570,10 @@ void workload_update(struct workload *w, const struct workload_spec *spec,
 
 void workload_follow_policy(struct workload *w)
 {
+    workload_look_again(w);
+    if (w->health != NULL) {
+        health_follow_policy(w->health);
+    }
     workload_configure_log(w);
 }
 

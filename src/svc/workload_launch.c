@@ -4,10 +4,9 @@
 #include "edgible/buf.h"
 #include "edgible/check_mark.h"
 #include "edgible/clock.h"
-#include "edgible/doc_path.h"
 #include "edgible/fault.h"
 #include "edgible/fd.h"
-#include "edgible/sandbox.h"
+#include "launch.h"
 #include "limits.h"
 #include "log_keeper.h"
 #include "workload_private.h"
@@ -20,6 +19,8 @@
 
 /* As the kernel calls a user that it has no name for. */
 #define NOBODY 65534
+/* Where as many looks are under way as may be: so long later. */
+#define BUSY_MS 100
 
 /* Who its log belongs to, and with whose rights it is handled. A workload of root has no other
  * rights than the agent. */
@@ -152,15 +153,83 @@ struct creds *workload_look_up_creds(const struct workload *w, struct err *err)
                                                : creds_lookup(w->spec.user, w->spec.group, err);
 }
 
-static int judge_launch(const struct workload *w, struct err *err);
+/* What of the specification, or of the machine, kept it from starting. */
+static const char *stage_of(const struct err *err)
+{
+    if (err->code != ERR_SPEC) {
+        return "spawn";
+    }
+    return strncmp(err->msg, "sandbox", strlen("sandbox")) == 0 ? "sandbox" : "policy";
+}
+
+/* Before the log is opened: a launch that the policy refuses touches no file. */
+static void launch_as_found(struct workload *w)
+{
+    struct err err = {0};
+    w->fsm.deadline = 0; /* of the look */
+    if (launch_take(w->launch, &err) == NULL) {
+        workload_drop_launch(w);
+        workload_close(w);
+        launch_failed_with(w, stage_of(&err), &err);
+        return;
+    }
+    w->wants_spawn = true;
+    workload_open_log(w);
+}
+
+/* A start that has failed of a look goes on to wait for it, and the next one begins with its end.
+ */
+static void on_looked(void *arg)
+{
+    struct workload *w = arg;
+    if (w->fsm.state == WL_STARTING) {
+        launch_as_found(w);
+    } else {
+        workload_drop_launch(w);
+    }
+}
+
+/* Its deadline is when the look counts as hanging: then the machine starts it once more. */
+static void await_look(struct workload *w)
+{
+    struct err err = {0};
+    w->fsm.deadline = launch_deadline(w->launch);
+    if (w->fsm.deadline <= loop_now()) {
+        (void) launch_hangs(w->launch, &err);
+        launch_failed_with(w, "look", &err);
+    }
+}
+
+void workload_drop_launch(struct workload *w)
+{
+    w->wants_spawn = false;
+    launch_free(steal_ptr(&w->launch));
+}
+
+void workload_look_again(struct workload *w)
+{
+    if (w->launch == NULL) {
+        return;
+    }
+    workload_drop_launch(w);
+    if (w->fsm.state == WL_STARTING) {
+        w->fsm.deadline = loop_now();
+        loop_timer_arm(w->timer, w->fsm.deadline);
+    }
+}
 
 void workload_launch(struct workload *w)
 {
+    struct err err = {0};
     forget_last_run(w);
     workload_save_unit(w); /* with it the next agent goes on counting, also where no start worked */
     workload_save_state(w);
     FAULT_POINT("launching");
-    struct err err = {0};
+    if (w->launch != NULL && !launch_is_over(w->launch)) {
+        await_look(w);
+        return;
+    }
+    workload_drop_launch(w);
     creds_free(steal_ptr(&w->creds));
     w->creds = workload_look_up_creds(w, &err);
     w->is_outdated = false;
@@ -168,13 +237,16 @@ void workload_launch(struct workload *w)
         launch_failed_with(w, "user", &err);
         return;
     }
-    if (judge_launch(w, &err) < 0) {
-        workload_close(w);
-        launch_failed_with(w, "policy", &err);
-        return;
+    w->launch = launch_new(w, false, on_looked, w, &err);
+    if (w->launch == NULL && err.code == EBUSY) {
+        w->fsm.deadline = loop_now() + BUSY_MS;
+    } else if (w->launch == NULL) {
+        launch_failed_with(w, "look", &err);
+    } else if (launch_is_over(w->launch)) {
+        launch_as_found(w);
+    } else {
+        await_look(w);
     }
-    w->wants_spawn = true;
-    workload_open_log(w);
 }
 
 void workload_configure_log(struct workload *w)
@@ -257,178 +329,6 @@ static void make_env(const struct workload *w, bool is_check, struct strv *env)
     }
 }
 
-/* What is launched, as it was opened: what the policy judges is what runs. */
-struct launch {
-    struct strv paths;       /* what the command can mean; after the check the one that runs */
-    struct doc_path program; /* where the policy limits commands; fd -1: nothing to run is there */
-    struct doc_path folder;  /* where it limits where to write */
-    bool is_folder_known;    /* it works nowhere else, nor where nothing was to be opened */
-    int sandbox_fd;          /* -1: none */
-    bool has_filter;         /* beside it */
-    struct syscall_filter filter;
-    unsigned steps_left; /* what may be opened for its paths */
-    bool runs_fd;        /* program.fd is executed, as its path could lead elsewhere by then */
-};
-
-/* Before anything is opened. */
-#define NO_LAUNCH                                                                                  \
-    {                                                                                              \
-        .program.fd = -1, .folder.fd = -1, .sandbox_fd = -1, .steps_left = ADMISSION_STEPS_MAX     \
-    }
-
-static void cleanup_launch(struct launch *launch)
-{
-    strv_fini(&launch->paths);
-    doc_path_fini(&launch->program);
-    doc_path_fini(&launch->folder);
-    fd_close(&launch->sandbox_fd);
-}
-
-static int refuse_launch(struct err *err, char *take_sentence)
-{
-    CLEANUP(free) char *sentence = take_sentence;
-    return err_set(err, ERR_SPEC, "refused by the policy: %s", sentence);
-}
-
-/* Links of its user give it nothing that it has not: what they lead to is judged. */
-static struct doc_path_rules make_rules(const struct workload *w, struct launch *launch)
-{
-    return (struct doc_path_rules){
-        .has_user = true, .user = w->creds->uid, .steps_left = &launch->steps_left};
-}
-
-/* A path that cannot be opened need not be refused: the start fails of it, with its own reason. */
-static int open_path(const struct workload *w, struct launch *launch, const char *path,
-                     const char *key, struct doc_path *ret, struct err *err)
-{
-    struct err why = {0};
-    const struct doc_path_rules rules = make_rules(w, launch);
-    if (doc_path_open(path, &rules, ret, &why) == 0 || why.code != ERR_SPEC) {
-        return 0;
-    }
-    return refuse_launch(err, xasprintf("%s: %s", key, why.msg));
-}
-
-static int check_program(const struct workload *w, struct launch *launch, struct err *err)
-{
-    const char *folder = w->spec.working_dir != NULL ? w->spec.working_dir : "/";
-    for (size_t i = 0; i < launch->paths.count && launch->program.fd < 0; i++) {
-        const char *item = launch->paths.items[i];
-        CLEANUP(free)
-        char *absolute = item[0] == '/' ? xstrdup(item) : xasprintf("%s/%s", folder, item);
-        if (open_path(w, launch, absolute, "policy.commands", &launch->program, err) < 0) {
-            return -1;
-        }
-    }
-    if (launch->program.fd < 0) {
-        strv_fini(&launch->paths); /* what was not there is not run, should it come just now */
-        return 0;
-    }
-    char *refusal = admission_program_refusal(w->ctx->policy, launch->program.path);
-    if (refusal != NULL) {
-        return refuse_launch(err, refusal);
-    }
-    strv_fini(&launch->paths);
-    strv_add(&launch->paths, launch->program.path);
-    /* Not where an ordinary user's agent alone can change it: its workloads can, too. */
-    launch->runs_fd = !doc_path_is_settled(launch->program.path, 0);
-    return 0;
-}
-
-static int check_folders(const struct workload *w, struct launch *launch, struct err *err)
-{
-    struct err reason = {0};
-    const char *given = w->spec.working_dir;
-    if (given != NULL &&
-        open_path(w, launch, given, "policy.writePaths", &launch->folder, err) < 0) {
-        return -1;
-    }
-    launch->is_folder_known = given != NULL;
-    char *refusal = launch->folder.fd >= 0
-                        ? admission_write_refusal(w->ctx->policy, launch->folder.path)
-                        : NULL;
-    if (refusal != NULL) {
-        return refuse_launch(err, refusal);
-    }
-    if (w->spec.log_file == NULL) {
-        return 0;
-    }
-    const struct doc_path_rules rules = make_rules(w, launch);
-    CLEANUP(doc_path) struct doc_path log = {.fd = -1};
-    refusal = doc_path_find(w->spec.log_file, &rules, &log, &reason) == 0
-                  ? admission_write_refusal(w->ctx->policy, log.path)
-                  : xasprintf("policy.writePaths: %s", reason.msg);
-    return refusal != NULL ? refuse_launch(err, refusal) : 0;
-}
-
-static int launch_check(const struct workload *w, struct launch *launch, struct err *err)
-{
-    const struct policy_config *policy = w->ctx->policy;
-    const char *own_user = w->ctx->own_creds != NULL ? w->ctx->own_creds->user : "";
-    char *refusal = admission_start_refusal(policy, &w->spec, own_user);
-    if (refusal != NULL) {
-        return refuse_launch(err, refusal);
-    }
-    if (policy->has_commands && check_program(w, launch, err) < 0) {
-        return -1;
-    }
-    return policy->has_write_paths ? check_folders(w, launch, err) : 0;
-}
-
-/* Before the log is opened: a launch that the policy refuses touches no file. What is run is judged
- * again, as it was opened. */
-static int judge_launch(const struct workload *w, struct err *err)
-{
-    CLEANUP(launch) struct launch launch = NO_LAUNCH;
-    const char *path = own_env(w, "PATH");
-    spawn_find_paths(w->spec.command.items[0], path != NULL ? path : SPAWN_DEFAULT_PATH,
-                     &launch.paths);
-    return launch_check(w, &launch, err);
-}
-
-/* The program that the command most likely means; the caller frees. */
-static char *guess_program(const struct workload *w, struct launch *launch)
-{
-    const struct doc_path_rules rules = make_rules(w, launch);
-    const char *folder = w->spec.working_dir != NULL ? w->spec.working_dir : "/";
-    for (size_t i = 0; i < launch->paths.count; i++) {
-        const char *item = launch->paths.items[i];
-        CLEANUP(free)
-        char *path = item[0] == '/' ? xstrdup(item) : xasprintf("%s/%s", folder, item);
-        struct stat st;
-        CLEANUP(close_fd) int fd = doc_path_open_fd(path, &rules, NULL);
-        if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0111) != 0) {
-            return steal_ptr(&path);
-        }
-    }
-    return NULL;
-}
-
-/* Best effort: where the kernel has no Landlock the workload runs without, which is reported. */
-static int open_sandbox(const struct workload *w, struct launch *launch, struct err *err)
-{
-    const struct sandbox_spec *spec = &w->spec.sandbox;
-    const struct policy_config *policy = w->ctx->policy;
-    if (!spec->present || sandbox_version() == 0) {
-        return 0;
-    }
-    CLEANUP(free) char *program = guess_program(w, launch);
-    struct sandbox_request request = {.read = &spec->read,
-                                      .write = &spec->write,
-                                      .connect = spec->connect,
-                                      .connect_count = spec->connect_count,
-                                      .limit_connect = spec->has_connect,
-                                      .program = program,
-                                      .working_dir = w->spec.working_dir,
-                                      .allowed =
-                                          policy->has_read_paths ? &policy->read_paths : NULL};
-    w->ctx->on_sandbox(w->ctx->arg, w->creds->uid, false);
-    launch->has_filter = syscall_filter_is_available();
-    syscall_filter_make(&launch->filter, request.limit_connect);
-    launch->sandbox_fd = sandbox_open(&request, err);
-    return launch->sandbox_fd >= 0 ? 0 : -1;
-}
-
 static struct process_group open_group(const struct workload *w)
 {
     struct process_group group = {.fd = -1};
@@ -438,36 +338,38 @@ static struct process_group open_group(const struct workload *w)
     return group;
 }
 
-int workload_spawn(const struct workload *w, const struct strv *command, int output_fd,
+int workload_spawn(const struct workload *w, struct launch *launch, int output_fd,
                    struct process_group group, enum limit_state *states, struct spawned *ret,
                    struct err *err)
 {
     CLEANUP(strv) struct strv env = {0};
-    CLEANUP(launch) struct launch launch = NO_LAUNCH;
-    make_env(w, command == &w->spec.health.command, &env);
-    const char *path = own_env(w, "PATH");
-    spawn_find_paths(command->items[0], path != NULL ? path : SPAWN_DEFAULT_PATH, &launch.paths);
-    if (launch_check(w, &launch, err) < 0 || open_sandbox(w, &launch, err) < 0) {
+    const struct launch_found *found = launch_take(launch, err);
+    if (found == NULL) {
         return -1;
+    }
+    bool is_check = launch_is_check(launch);
+    make_env(w, is_check, &env);
+    if (found->sandbox_fd >= 0) {
+        w->ctx->on_sandbox(w->ctx->arg, w->creds->uid, false);
     }
     char *no_paths[] = {NULL};
     struct spawn_request request = {
-        .argv = command->items,
+        .argv = is_check ? w->spec.health.command.items : w->spec.command.items,
         .envp = env.items,
-        .paths = launch.paths.items != NULL ? launch.paths.items : no_paths,
-        .exec_fd = launch.runs_fd ? launch.program.fd : -1,
+        .paths = found->paths.items != NULL ? found->paths.items : no_paths,
+        .exec_fd = found->runs_fd ? found->program.fd : -1,
         .working_dir = w->spec.working_dir,
-        .is_dir_known = launch.is_folder_known,
-        .dir_dev = launch.folder.st.st_dev,
-        .dir_ino = launch.folder.st.st_ino,
+        .is_dir_known = found->is_folder_known,
+        .dir_dev = found->folder.st.st_dev,
+        .dir_ino = found->folder.st.st_ino,
         .creds = w->creds,
         .output_fd = output_fd,
         .cgroup_fd = group.fd,
         .joins_cgroup = !group.is_fresh,
         .open_files = w->ctx->open_files,
         .no_new_privs = w->creds->uid != 0 && !w->spec.allow_new_privileges,
-        .sandbox_fd = launch.sandbox_fd,
-        .filter = launch.has_filter ? &launch.filter : NULL,
+        .sandbox_fd = found->sandbox_fd,
+        .filter = found->has_filter ? &found->filter : NULL,
     };
     struct limits_spec limits = admission_start_limits(w->ctx->policy, &w->spec.limits);
     limits_apply(&limits, w->ctx->cgroups, group.fd, w->creds, &request, states);
@@ -479,7 +381,7 @@ static int make_process(struct workload *w, int output_fd, struct err *err)
     struct process_group group = open_group(w);
     CLEANUP(close_fd) int cgroup_fd = group.fd;
     struct spawned spawned;
-    if (workload_spawn(w, &w->spec.command, output_fd, group, w->limits, &spawned, err) < 0) {
+    if (workload_spawn(w, w->launch, output_fd, group, w->limits, &spawned, err) < 0) {
         return -1;
     }
     w->pid = spawned.pid;
@@ -521,12 +423,6 @@ static int make_pipe(struct workload *w, int *ret_read, struct err *err)
     return pump_open_pipe_end(*ret_read, is_held, user, err);
 }
 
-/* What of the specification kept it from starting. */
-static const char *spec_stage(const struct err *err)
-{
-    return strncmp(err->msg, "sandbox", strlen("sandbox")) == 0 ? "sandbox" : "policy";
-}
-
 void workload_launch_with_log(struct workload *w)
 {
     struct err err = {0};
@@ -537,8 +433,10 @@ void workload_launch_with_log(struct workload *w)
         return;
     }
     workload_save_unit(w);
-    if (make_process(w, write_fd, &err) < 0) {
-        launch_failed_with(w, err.code == ERR_SPEC ? spec_stage(&err) : "spawn", &err);
+    int made = make_process(w, write_fd, &err);
+    workload_drop_launch(w);
+    if (made < 0) {
+        launch_failed_with(w, stage_of(&err), &err);
         return;
     }
     FAULT_POINT("forked");

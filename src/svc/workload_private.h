@@ -15,6 +15,8 @@
 #define LEFT_MAX 256
 #define PENDING_MAX 16
 
+struct launch;
+
 enum log_state { LOG_CLOSED, LOG_OPENING, LOG_OPEN, LOG_BROKEN, LOG_CLOSING };
 
 struct workload {
@@ -93,6 +95,9 @@ struct workload {
     struct pump_channel *channel;
     enum log_state log;
     bool wants_spawn; /* a start waits for the log */
+    /* What a start needs is being looked up, or was; also while an earlier start's look hangs.
+     * NULL: neither. */
+    struct launch *launch;
     struct strv tail; /* the last lines of the last run */
     bool tail_pending;
     struct log_told {
@@ -120,8 +125,13 @@ struct creds *workload_look_up_creds(const struct workload *w, struct err *err);
 void workload_follow_health(struct workload *w);
 /* Its health is another than before. */
 void workload_on_health(struct workload *w);
-/* workload_launch.c: opens the log, then makes the process; posts SPAWNED or NOT_STARTED. */
+/* workload_launch.c: looks up what the start needs, opens the log, then makes the process; posts
+ * SPAWNED or NOT_STARTED. Goes on with a look that is under way, or fails where that hangs. */
 void workload_launch(struct workload *w);
+/* The start does not go on. */
+void workload_drop_launch(struct workload *w);
+/* What was looked up for its start is of another document, or of another policy, by now. */
+void workload_look_again(struct workload *w);
 /* For a start that waits for it; goes on with workload_launch_with_log() where it is open. */
 void workload_open_log(struct workload *w);
 /* Tells the pump what the log is to be; where that has to be judged anew, its answer comes. */
@@ -132,9 +142,9 @@ struct process_group {
     int fd;
     bool is_fresh;
 };
-/* Makes a process as the workload's specification has it, with this command. Codes: ERR_SPEC where
- * the policy refuses it, ERR_HOST. */
-int workload_spawn(const struct workload *w, const struct strv *command, int output_fd,
+/* Makes a process of what was looked up, which is over. Codes: ERR_SPEC where the policy refuses
+ * it, ERR_HOST. */
+int workload_spawn(const struct workload *w, struct launch *launch, int output_fd,
                    struct process_group group, enum limit_state *states, struct spawned *ret,
                    struct err *err) MUST_CHECK;
 /* Puts the limits of one that runs already into force anew, and finds out how they are. */

@@ -330,17 +330,18 @@ static int execute_fd(const struct spawn_request *request)
     if (errno == ENOENT && fcntl(EXEC_FD, F_SETFD, 0) == 0) {
         (void) syscall(SYS_execveat, EXEC_FD, "", request->argv, request->envp, AT_EMPTY_PATH);
     }
-    return errno;
+    return errno == ENOENT ? ELIBACC : errno;
 }
 
-/* -1 with errno. */
+/* An errno value; ELIBACC: the file is there, but not what it names. */
 static int execute_path(const struct spawn_request *request, const char *path)
 {
-    if (try_open(path) == ELOOP) {
-        errno = ELOOP;
-        return -1;
+    int opened = try_open(path);
+    if (opened == ELOOP) {
+        return ELOOP;
     }
-    return execve(path, request->argv, request->envp);
+    (void) execve(path, request->argv, request->envp);
+    return errno == ENOENT && opened == 0 ? ELIBACC : errno;
 }
 
 /* As execvp(3), but that ENOEXEC is final: no shell is tried on what is no program. */
@@ -358,11 +359,10 @@ static int execute(const struct child_plan *plan)
     bool forbidden = false;
     int last = ENOENT;
     for (char *const *path = request->paths; *path != NULL; path++) {
-        (void) execute_path(request, *path);
-        last = errno;
+        last = execute_path(request, *path);
         if (last == EACCES) {
             forbidden = true;
-        } else if (last != ENOENT && last != ENOTDIR) {
+        } else if (last != ENOENT && last != ENOTDIR && last != ELIBACC) {
             return last;
         }
     }

@@ -339,7 +339,7 @@ static const struct fault_case fault_cases[] = {
     {{"@plain"},                           NULL,           SPAWN_STAGE_EXEC,  EACCES,  false},
     {{"/"},                                NULL,           SPAWN_STAGE_EXEC,  EACCES,  false},
     {{"@no-program"},                      NULL,           SPAWN_STAGE_EXEC,  ENOEXEC, false},
-    {{"@lost-interpreter"},                NULL,           SPAWN_STAGE_EXEC,  ENOENT,  false},
+    {{"@lost-interpreter"},                NULL,           SPAWN_STAGE_EXEC,  ELIBACC, false},
     {{NULL},                               NULL,           SPAWN_STAGE_EXEC,  ENOENT,  false},
     {{"@missing", "@plain", "@missing"},   NULL,           SPAWN_STAGE_EXEC,  EACCES,  false},
     {{"@no-program", "/bin/true"},         NULL,           SPAWN_STAGE_EXEC,  ENOEXEC, false},

@@ -98,12 +98,30 @@ static void the_end_and_leaving_may_meet(void **state)
     loop_free(job.loop);
 }
 
+static void who_waits_is_told_of_the_end(void **state)
+{
+    (void) state;
+    struct job job = {0};
+    start(&job);
+    assert_false(work_wait(job.work, 1));
+    atomic_store(&job.may_end, true);
+    while (!work_wait(job.work, 1000)) {
+    }
+    assert_int_equal(job.ran, 1);
+    assert_false(atomic_load(&job.was_freed));
+    work_free(job.work);
+    assert_true(atomic_load(&job.was_freed));
+    assert_false(job.is_done);
+    loop_free(job.loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_loop_is_told_of_the_end),
         cmocka_unit_test(who_leaves_does_not_wait),
         cmocka_unit_test(the_end_and_leaving_may_meet),
+        cmocka_unit_test(who_waits_is_told_of_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
