@@ -4,6 +4,9 @@
 #include "edgible/fd.h"
 #include "edgible/keeper.h"
 #include "edgible/log.h"
+#include "edgible/proc.h"
+#include "edgible/work.h"
+#include "look.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,6 +17,8 @@
 #define RECORD "keepers"
 #define EARLIER_MAX 8
 #define AGAIN_MS 1000
+/* How long the loop waits for a process's own pipe. */
+#define REOPEN_MS 50
 
 struct log_keeper {
     struct loop *loop;
@@ -193,6 +198,48 @@ static bool has_taken_over(const struct log_keeper *k, const struct keeper_pipes
     }
     keeper_pipes_fini(&now);
     return has_all;
+}
+
+/* --- without a keeper ----------------------------------------------------------------------------
+ */
+
+struct reopening {
+    pid_t pid;
+    uint64_t inode;
+    int fd;
+    struct err err;
+};
+
+static void reopen(void *arg)
+{
+    struct reopening *job = arg;
+    job->fd = proc_reopen_pipe(job->pid, job->inode, &job->err);
+}
+
+static void free_reopening(void *arg)
+{
+    struct reopening *job = arg;
+    fd_close(&job->fd);
+    free(job);
+}
+
+int log_keeper_reopen(pid_t pid, uint64_t inode, uid_t user, struct err *err)
+{
+    struct reopening *job = xcalloc(1, sizeof(*job));
+    *job = (struct reopening){.pid = pid, .inode = inode, .fd = -1};
+    const struct work_params params = {.run = reopen, .free_arg = free_reopening, .arg = job};
+    bool is_over = false;
+    struct work *work = look_start(&params, user, REOPEN_MS, &is_over, err);
+    int fd = is_over ? steal_fd(&job->fd) : -1;
+    if (is_over && err != NULL) {
+        *err = job->err;
+    } else if (work != NULL) {
+        (void) err_set(err, ETIMEDOUT, "open its log pipe, which a process keeps locked");
+    } else {
+        free_reopening(job);
+    }
+    work_free(work);
+    return fd;
 }
 
 void log_keeper_end_earlier(struct log_keeper *k)

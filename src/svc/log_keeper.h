@@ -27,9 +27,13 @@ bool log_keeper_hold(struct log_keeper *keeper, int read_end, uint64_t inode, ui
 /* Lets go of it. */
 void log_keeper_drop(struct log_keeper *keeper, uint64_t inode);
 
-/* A copy of the reading end, non-blocking, of a pipe that an earlier keeper holds; the caller closes. -1:
- * none does. */
+/* A copy of the reading end, non-blocking, of a pipe that an earlier keeper holds; the caller
+ * closes. -1: none does. */
 int log_keeper_find(const struct log_keeper *keeper, uint64_t inode);
+/* The same of a process of the user that no keeper knows, whose own end is opened anew: on a
+ * thread, since a process can keep its pipe locked for ever. -1 with errno's code; ETIMEDOUT where
+ * it does. */
+int log_keeper_reopen(pid_t pid, uint64_t inode, uid_t user, struct err *err);
 /* All workloads of earlier agents are adopted. Their keepers are ended, but for one that holds a
  * pipe of a workload that was not adopted. */
 void log_keeper_end_earlier(struct log_keeper *keeper);

@@ -286,7 +286,7 @@ static int open_pipe(const struct workload *w, const struct run_state *state, st
         return fd;
     }
     int kept = log_keeper_find(w->ctx->log_keeper, w->pipe_inode);
-    return kept >= 0 ? kept : proc_reopen_pipe(w->pid, w->pipe_inode, err);
+    return kept >= 0 ? kept : log_keeper_reopen(w->pid, w->pipe_inode, w->creds->uid, err);
 }
 
 static void adopt_log(struct workload *w, const struct run_state *state)
