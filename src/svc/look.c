@@ -22,6 +22,7 @@ static void run(void *arg)
 {
     const struct look *look = arg;
     look->params.run(look->params.arg);
+    atomic_store(look->slot, 0); /* what it found may be kept for long */
 }
 
 static void done(void *arg)
@@ -33,7 +34,6 @@ static void done(void *arg)
 static void free_look(void *arg)
 {
     struct look *look = arg;
-    atomic_store(look->slot, 0);
     look->params.free_arg(look->params.arg);
     free(look);
 }

@@ -30,7 +30,7 @@ static void on_log_failed(struct workload *w, const struct pump_event *event)
     (void) snprintf(err.msg, sizeof(err.msg), "cannot open its log: %s", event->message);
     (void) err_text(&err, text, sizeof(text));
     if (w->wants_spawn) {
-        w->wants_spawn = false;
+        workload_drop_launch(w);
         workload_launch_failed(w, is_host_error(event->error) ? WL_END_HOST_FAULT : WL_END_FAULT,
                                "log", event->error < ERR_SPEC ? event->error : 0, text);
     } else {

@@ -60,18 +60,23 @@ static void let_go(int how_many)
     atomic_store(&may_end, false);
 }
 
-static void what_ends_soon_is_waited_for(void **state)
+static void what_ends_soon_is_waited_for_and_takes_no_room(void **state)
 {
     (void) state;
-    bool is_over = false;
+    struct work *works[LOOKS_MAX + 1];
     struct err err = {0};
     atomic_store(&may_end, true);
-    struct work *work = start(ALICE, LONG_MS, &is_over, &err);
-    assert_non_null(work);
-    assert_true(is_over);
-    assert_int_equal(atomic_load(&freed), 0); /* what it found is the caller's until then */
-    work_free(work);
-    let_go(1);
+    for (size_t i = 0; i < LOOKS_MAX + 1; i++) {
+        bool is_over = false;
+        works[i] = start(ALICE, LONG_MS, &is_over, &err);
+        assert_non_null(works[i]);
+        assert_true(is_over);
+    }
+    assert_int_equal(atomic_load(&freed), 0); /* what they found is the caller's until then */
+    for (size_t i = 0; i < LOOKS_MAX + 1; i++) {
+        work_free(works[i]);
+    }
+    let_go(LOOKS_MAX + 1);
 }
 
 static void the_paths_of_one_user_leave_room_for_others(void **state)
@@ -105,7 +110,7 @@ static void no_more_are_left_behind_than_may_be(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_ends_soon_is_waited_for),
+        cmocka_unit_test(what_ends_soon_is_waited_for_and_takes_no_room),
         cmocka_unit_test(the_paths_of_one_user_leave_room_for_others),
         cmocka_unit_test(no_more_are_left_behind_than_may_be),
     };
