@@ -28,12 +28,23 @@ struct keeper {
     int socket; /* readable once the keeper is gone */
 };
 
-/* Makes the process. *ret is unchanged where that fails, with ERR_HOST. */
-int keeper_start(struct keeper *ret, struct err *err) MUST_CHECK;
+/* A reading end that this process has open. */
+struct keeper_end {
+    unsigned slot;
+    int number; /* of the descriptor */
+    uint64_t inode;
+};
+
+/* Makes the process, which holds these from the start: it inherits them, so that nobody can keep it
+ * from them. The ends are sorted by number. *ret is unchanged where that fails, with ERR_HOST. */
+int keeper_start(const struct keeper_end *ends, size_t count, struct keeper *ret,
+                 struct err *err) MUST_CHECK;
 /* Holds a copy of the reading end under that number, and lets go of what it held there. fd -1 only
- * lets go. -1 where the keeper does not take it. */
+ * lets go. -1 where the keeper does not take it, or cannot be sent it: ETOOMANYREFS where the
+ * user's processes have as many descriptors on their way as may be. */
 int keeper_hold(const struct keeper *keeper, unsigned slot, int fd, struct err *err) MUST_CHECK;
-/* Ends it: nothing that it holds is needed any more. */
+/* Ends it: nothing that it holds is needed any more. Waits for it for a moment at most: who locks a
+ * pipe can keep it from ending. */
 void keeper_end(struct keeper *keeper);
 /* Closes this side alone: what it holds is for the next agent. */
 void keeper_leave(struct keeper *keeper);
@@ -55,6 +66,8 @@ int keeper_look(pid_t pid, uint64_t start_ticks, struct keeper_pipes *ret,
                 struct err *err) MUST_CHECK;
 /* The pipes that this process itself has open. */
 int keeper_look_at_own(struct keeper_pipes *ret, struct err *err) MUST_CHECK;
+/* The number of a descriptor of that pipe; -1: there is none. */
+int keeper_find_number(const struct keeper_pipes *pipes, uint64_t inode);
 /* A copy of the reading end, non-blocking, of the pipe with that inode; the caller closes. -1: it
  * is not among them any more. */
 int keeper_copy_pipe(const struct keeper_pipes *pipes, uint64_t inode);

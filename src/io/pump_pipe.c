@@ -19,7 +19,8 @@ int pump_open_pipe_end(int read_end, bool is_held, uid_t user, struct err *err)
         return err_set(err, errno, "open the pipe for the workload");
     }
     if (user != (uid_t) -1 && fchown(fd, user, getegid()) == 0) {
-        (void) fchmod(fd, 0660); /* for an agent without CAP_DAC_OVERRIDE */
+        /* The user only writes; an agent without CAP_DAC_OVERRIDE reads by its group. */
+        (void) fchmod(fd, 0260);
     }
     return fd;
 }

@@ -80,24 +80,72 @@ static void read_record(struct log_keeper *k)
 
 static bool on_gone(void *arg);
 
+static int by_number(const void *a, const void *b)
+{
+    return ((const struct keeper_end *) a)->number - ((const struct keeper_end *) b)->number;
+}
+
+/* This process's own reading ends, whose descriptors belong to the log threads. */
+static int find_ends(const struct log_keeper *k, struct keeper_end **ret, size_t *ret_count,
+                     struct err *err)
+{
+    struct keeper_pipes own = {0};
+    if (keeper_look_at_own(&own, err) < 0) {
+        return -1;
+    }
+    struct keeper_end *ends = xcalloc(k->slot_count + 1, sizeof(*ends));
+    size_t count = 0;
+    for (size_t slot = 0; slot < k->slot_count; slot++) {
+        int number = k->inodes[slot] != 0 ? keeper_find_number(&own, k->inodes[slot]) : -1;
+        if (number >= 0) {
+            ends[count++] = (struct keeper_end){(unsigned) slot, number, k->inodes[slot]};
+        }
+    }
+    qsort(ends, count, sizeof(*ends), by_number);
+    keeper_pipes_fini(&own);
+    *ret = ends;
+    *ret_count = count;
+    return 0;
+}
+
+/* Makes the process; one that was there before is ended once the new one holds everything. */
 static int start(struct log_keeper *k)
 {
     char text[ERR_MSG_MAX];
     struct err err = {0};
-    if (keeper_start(&k->now, &err) < 0) {
+    struct keeper before = k->now;
+    CLEANUP(free) struct keeper_end *ends = NULL;
+    size_t count = 0;
+    if (find_ends(k, &ends, &count, &err) < 0 || keeper_start(ends, count, &k->now, &err) < 0) {
         log_warn("supervisor", "%s: a workload that prints while no agent runs may end of it",
                  err_text(&err, text, sizeof(text)));
         return -1;
     }
+    loop_io_free(k->io);
     k->io = loop_io_new(k->loop, k->now.socket, on_gone, k);
+    keeper_end(&before);
     save(k);
     return 0;
 }
 
-static void lose(struct log_keeper *k)
+static void start_again(void *arg)
 {
+    struct log_keeper *k = arg;
+    if (start(k) < 0) {
+        loop_timer_arm(k->again, loop_now() + AGAIN_MS);
+    }
+}
+
+/* It says nothing: what is readable is its end. */
+static bool on_gone(void *arg)
+{
+    struct log_keeper *k = arg;
+    log_warn("supervisor", "the keeper of log pipes (PID %d) was killed; another one is made",
+             (int) k->now.pid);
     loop_io_free(steal_ptr(&k->io));
     keeper_end(&k->now);
+    loop_timer_arm(k->again, loop_now());
+    return true;
 }
 
 static size_t slot_of(const struct log_keeper *k, uint64_t inode)
@@ -109,59 +157,22 @@ static size_t slot_of(const struct log_keeper *k, uint64_t inode)
     return slot;
 }
 
-/* This process's own reading ends, whose descriptors belong to the log threads. */
-static void hold_own(struct log_keeper *k, const struct keeper_pipes *own)
-{
-    for (size_t slot = 0; slot < k->slot_count; slot++) {
-        CLEANUP(close_fd)
-        int fd = k->inodes[slot] != 0 ? keeper_copy_pipe(own, k->inodes[slot]) : -1;
-        if (fd >= 0) {
-            (void) !keeper_hold(&k->now, (unsigned) slot, fd, NULL);
-        }
-    }
-}
-
-static void start_again(void *arg)
-{
-    struct log_keeper *k = arg;
-    struct keeper_pipes own = {0};
-    if (keeper_look_at_own(&own, NULL) < 0 || start(k) < 0) {
-        loop_timer_arm(k->again, loop_now() + AGAIN_MS);
-    } else {
-        hold_own(k, &own);
-    }
-    keeper_pipes_fini(&own);
-}
-
-/* It says nothing: what is readable is its end. */
-static bool on_gone(void *arg)
-{
-    struct log_keeper *k = arg;
-    log_warn("supervisor", "the keeper of log pipes (PID %d) was killed; another one is made",
-             (int) k->now.pid);
-    lose(k);
-    loop_timer_arm(k->again, loop_now());
-    return true;
-}
-
 bool log_keeper_hold(struct log_keeper *k, int read_end, uint64_t inode, uint64_t instead)
 {
     size_t slot = slot_of(k, instead);
-    if (slot == KEEPER_SLOTS || inode == 0 || loop_timer_is_armed(k->again) ||
-        (k->now.pid == 0 && start(k) < 0)) {
+    if (slot == KEEPER_SLOTS || inode == 0) {
         return false;
     }
     if (slot == k->slot_count) {
         k->inodes = xrealloc(k->inodes, ++k->slot_count, sizeof(*k->inodes));
     }
     k->inodes[slot] = inode;
-    if (keeper_hold(&k->now, (unsigned) slot, read_end, NULL) == 0) {
-        return true;
+    if (loop_timer_is_armed(k->again)) {
+        return false; /* the next one holds it */
     }
-    /* It is stopped, or just dying: the new one holds it. */
-    lose(k);
-    start_again(k);
-    return false;
+    /* One that is stopped, or that nothing can be sent to, is replaced by one that inherits all. */
+    return (k->now.pid > 0 && keeper_hold(&k->now, (unsigned) slot, read_end, NULL) == 0) ||
+           start(k) == 0;
 }
 
 void log_keeper_drop(struct log_keeper *k, uint64_t inode)
@@ -273,7 +284,7 @@ struct log_keeper *log_keeper_new(struct loop *loop, struct persist *persist)
 
 void log_keeper_end(struct log_keeper *k)
 {
-    lose(k);
+    keeper_end(&k->now);
     persist_remove_volatile(k->persist, RECORD);
 }
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -63,7 +64,26 @@ static pid_t fork_keeper(const struct keeper_plan *plan)
     return (pid_t) pid;
 }
 
-int keeper_start(struct keeper *ret, struct err *err)
+/* The child has no heap: what it is told is in memory of its own. */
+static int copy_ends(const struct keeper_end *ends, size_t count, struct keeper_plan *plan,
+                     struct err *err)
+{
+    size_t bytes = (count + 1) * sizeof(*ends);
+    void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mem == MAP_FAILED) {
+        return err_set(err, ERR_HOST, "memory for the keeper of log pipes: %m");
+    }
+    if (count > 0) {
+        memcpy(mem, ends, count * sizeof(*ends));
+    }
+    plan->ends = mem;
+    plan->count = count;
+    plan->bytes = bytes;
+    return 0;
+}
+
+int keeper_start(const struct keeper_end *ends_held, size_t count, struct keeper *ret,
+                 struct err *err)
 {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
@@ -75,8 +95,14 @@ int keeper_start(struct keeper *ret, struct err *err)
         return -1;
     }
     struct keeper_plan plan = {.socket = its};
+    if (copy_ends(ends_held, count, &plan, err) < 0) {
+        return -1;
+    }
     find_arguments(&plan);
     pid_t pid = fork_keeper(&plan);
+    int error = errno;
+    (void) munmap(plan.ends, plan.bytes);
+    errno = error;
     if (pid < 0) {
         return err_set(err, ERR_HOST, "make the keeper of log pipes: %m");
     }
@@ -204,9 +230,6 @@ int keeper_look_at_own(struct keeper_pipes *ret, struct err *err)
 static int copy_fd(const struct keeper_pipes *pipes, int number)
 {
     char path[48];
-    if (pipes->pid == getpid()) {
-        return fcntl(number, F_DUPFD_CLOEXEC, 0);
-    }
     CLEANUP(close_fd) int pidfd = proc_open_known(pipes->pid, pipes->start_ticks, 0, NULL);
     int fd = pidfd >= 0 ? (int) syscall(SYS_pidfd_getfd, pidfd, number, 0U) : -1;
     if (fd < 0 && pidfd >= 0 && (errno == ENOSYS || errno == EPERM)) {
@@ -216,14 +239,20 @@ static int copy_fd(const struct keeper_pipes *pipes, int number)
     return fd;
 }
 
-int keeper_copy_pipe(const struct keeper_pipes *pipes, uint64_t inode)
+int keeper_find_number(const struct keeper_pipes *pipes, uint64_t inode)
 {
     const struct keeper_pipe key = {.inode = inode};
     const struct keeper_pipe *found =
         pipes->count > 0 ? bsearch(&key, pipes->items, pipes->count, sizeof(key), compare_pipes)
                          : NULL;
+    return found != NULL ? found->number : -1;
+}
+
+int keeper_copy_pipe(const struct keeper_pipes *pipes, uint64_t inode)
+{
     struct stat st;
-    CLEANUP(close_fd) int fd = found != NULL ? copy_fd(pipes, found->number) : -1;
+    int number = keeper_find_number(pipes, inode);
+    CLEANUP(close_fd) int fd = number >= 0 ? copy_fd(pipes, number) : -1;
     bool is_it = fd >= 0 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) && st.st_ino == inode;
     return is_it ? steal_fd(&fd) : -1;
 }

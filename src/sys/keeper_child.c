@@ -3,6 +3,7 @@
 #include "edgible/keeper.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -11,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -53,25 +55,15 @@ static void take_name(const struct keeper_plan *plan)
     }
 }
 
-/* The agent's own descriptors must not outlive it here. */
-static bool keep_socket_alone(int socket)
+static void close_between(int first, int last)
 {
-    if (dup2(socket, SOCKET_FD) < 0) {
-        return false;
+    if (first > last || syscall(SYS_close_range, (unsigned) first, (unsigned) last, 0U) == 0) {
+        return;
     }
-    int null_fd = open("/dev/null", O_RDWR);
-    for (int fd = 0; fd < SOCKET_FD; fd++) {
-        if (null_fd >= 0) {
-            (void) dup2(null_fd, fd);
-        }
-    }
-    if (syscall(SYS_close_range, SOCKET_FD + 1U, ~0U, 0U) == 0) {
-        return null_fd >= 0;
-    }
-    for (int fd = SOCKET_FD + 1; fd < (int) sysconf(_SC_OPEN_MAX); fd++) {
+    int most = (int) sysconf(_SC_OPEN_MAX);
+    for (int fd = first; fd <= last && fd < most; fd++) {
         (void) close(fd);
     }
-    return null_fd >= 0;
 }
 
 static void put(unsigned slot, int fd)
@@ -86,6 +78,36 @@ static void put(unsigned slot, int fd)
         (void) close(held[slot].fd);
     }
     held[slot].fd = fd;
+}
+
+/* A log thread may have closed it just before, and given its number to something else. */
+static bool is_still(const struct keeper_end *at)
+{
+    struct stat st;
+    return at->number > SOCKET_FD && fstat(at->number, &st) == 0 && S_ISFIFO(st.st_mode) &&
+           st.st_ino == at->inode;
+}
+
+/* The agent's other descriptors must not outlive it here. */
+static bool keep_ends_alone(const struct keeper_plan *plan)
+{
+    if (plan->socket != SOCKET_FD && dup2(plan->socket, SOCKET_FD) < 0) {
+        return false;
+    }
+    int before = SOCKET_FD;
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct keeper_end *at = &plan->ends[i];
+        if (at->number > before && is_still(at)) {
+            close_between(before + 1, at->number - 1);
+            put(at->slot, at->number);
+            before = at->number;
+        }
+    }
+    close_between(before + 1, INT_MAX);
+    (void) close(STDIN_FILENO);
+    int null_fd = open("/dev/null", O_RDWR);
+    return null_fd == STDIN_FILENO && dup2(null_fd, STDOUT_FILENO) >= 0 &&
+           dup2(null_fd, STDERR_FILENO) >= 0;
 }
 
 /* False once the agent is gone. */
@@ -153,7 +175,7 @@ void keeper_child_run(const struct keeper_plan *plan)
     give_up_rights();
     held = mmap(NULL, KEEPER_SLOTS * sizeof(*held), PROT_READ | PROT_WRITE,
                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (held == MAP_FAILED || !keep_socket_alone(plan->socket) || chdir("/") < 0) {
+    if (held == MAP_FAILED || !keep_ends_alone(plan) || chdir("/") < 0) {
         end();
     }
     while (take_message()) {

@@ -2,10 +2,14 @@
 #ifndef EDGIBLE_KEEPER_CHILD_H
 #define EDGIBLE_KEEPER_CHILD_H
 
+#include "edgible/keeper.h"
+
 #define KEEPER_NAME "edgible-keeper"
 
 struct keeper_plan {
     int socket;                      /* the keeper's end */
+    struct keeper_end *ends;         /* what it holds from the start, sorted by number */
+    size_t count, bytes;             /* of these, and of the memory that they are in */
     char *arguments, *arguments_end; /* NULL: not known */
 };
 

@@ -212,3 +212,39 @@ def test_logs_go_on_without_the_right_to_look_into_processes(agent):
     done.touch()
     check_count(agent, "app", "main")
     agent.stop()
+
+
+@pytest.mark.as_user
+def test_a_user_without_room_for_descriptors_on_their_way_loses_no_pipe(agent):
+    """unix(7), ETOOMANYREFS: the kernel counts them for each user, whoever sends them."""
+    greedy = """
+import os, socket, time
+null, kept = os.open("/dev/null", os.O_RDONLY), []
+try:
+    while True:
+        kept.append(socket.socketpair())
+        for _ in range(10):
+            socket.send_fds(kept[-1][0], [b"x"], [null] * 100)
+except OSError as error:
+    print(error.errno, flush=True)
+time.sleep(1000)
+"""
+    start(agent, prefix=["/usr/bin/prlimit", "--nofile=1024"])
+    done = agent.work / "done"
+    counters = [workload(name, python(COUNT, str(done)), restart={"policy": "never"})
+                for name in ("first", "second")]
+    first, = agent.run("first", counters[0])
+    agent.run("greedy", workload("main", python(greedy)))
+    agent.wait_logged("greedy", "main", "109\n")
+    second, = agent.run("second", counters[1])
+    for name in ("first", "second"):
+        agent.wait_logged(name, name, "line 20\n")
+    kill_agent(agent)
+    since = start(agent)
+    for name in ("first", "second"):
+        agent.wait_event("adopted", name, name, since)
+    assert is_alive(first) and is_alive(second)
+    done.touch()
+    for name in ("first", "second"):
+        check_count(agent, name, name)
+    agent.stop()
