@@ -17,6 +17,8 @@
 #define DOCREAD_MIN_LOG_BYTES 65536
 #define DOCREAD_MAX_LOG_FILES 100
 
+#define DOCREAD_MAX_NAME_BYTES 253
+
 struct doc_reader {
     const char *file;
     struct diag *diag;
@@ -94,6 +96,7 @@ struct doc_spot docread_item(const struct doc_spot *list, size_t index);
 
 /* The readers of a field; the comment is the type of target. */
 doc_read_fn docread_string;    /* char *: not empty */
+doc_read_fn docread_name;      /* char *: the same, short and on one line; reports repeat it */
 doc_read_fn docread_label;     /* char *: a DNS label */
 doc_read_fn docread_doc_path;  /* char *: absolute, without `..` */
 doc_read_fn docread_bool;      /* bool */

@@ -70,7 +70,7 @@ static void read_metadata(struct doc_reader *reader, const struct doc_spot *spot
     static const struct doc_field fields[] = {
         DOC_FIELD(struct app_spec, name, "name", docread_label, .is_required = true),
         DOC_FIELD(struct app_spec, id, "id", read_id),
-        DOC_FIELD(struct app_spec, organization, "organization", docread_string),
+        DOC_FIELD(struct app_spec, organization, "organization", docread_name),
         DOC_FIELD(struct app_spec, depends_on, "dependsOn", docread_labels),
         DOC_FIELD_OF_ALL("labels", docread_any),
         DOC_FIELD_OF_ALL("annotations", docread_any),
@@ -82,7 +82,7 @@ static void read_metadata(struct doc_reader *reader, const struct doc_spot *spot
 
 static void read_strategy(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
-    docread_string(reader, spot, target);
+    docread_name(reader, spot, target);
     char *const *strategy = target;
     if (*strategy != NULL && strcmp(*strategy, "serving-device") != 0) {
         docread_warning(reader, spot, "unknown strategy '%.40s', known is serving-device",
@@ -94,8 +94,8 @@ static void read_device_selector(struct doc_reader *reader, const struct doc_spo
                                  void *target)
 {
     static const struct doc_field fields[] = {
-        DOC_FIELD(struct app_spec, device_name, "deviceName", docread_string),
-        DOC_FIELD(struct app_spec, device_id, "deviceId", docread_string),
+        DOC_FIELD(struct app_spec, device_name, "deviceName", docread_name),
+        DOC_FIELD(struct app_spec, device_id, "deviceId", docread_name),
         DOC_FIELDS_END,
     };
     docread_mapping(reader, spot, fields, target);

@@ -243,7 +243,7 @@ static void read_type(struct doc_reader *reader, const struct doc_spot *spot, vo
             return;
         }
     }
-    docread_string(reader, spot, target);
+    docread_name(reader, spot, target);
 }
 
 /* Where the type is missing, unreadable or a slip the rest is checked as for our own. */

@@ -233,6 +233,24 @@ void docread_string(struct doc_reader *reader, const struct doc_spot *spot, void
     }
 }
 
+/* A record may have what an earlier version accepted. */
+void docread_name(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    const char *text = docread_text(reader, spot);
+    bool is_plain = text != NULL;
+    size_t len = 0;
+    for (; is_plain && text[len] != '\0'; len++) {
+        is_plain =
+            len < DOCREAD_MAX_NAME_BYTES && (unsigned char) text[len] >= ' ' && text[len] != 0x7f;
+    }
+    if (text != NULL && !is_plain && !reader->is_record) {
+        docread_error(reader, spot, "must have at most %d bytes, and no control characters",
+                      DOCREAD_MAX_NAME_BYTES);
+    } else if (text != NULL) {
+        put_string(target, text);
+    }
+}
+
 static const char *read_label_text(struct doc_reader *reader, const struct doc_spot *spot)
 {
     const char *text = docread_text(reader, spot);

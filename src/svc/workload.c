@@ -554,6 +554,7 @@ void workload_update(struct workload *w, const struct workload_spec *spec,
     }
     workload_spec_fini(&w->spec);
     workload_spec_copy(&w->spec, spec);
+    w->is_unit_saved = false;
     workload_look_again(w);
     workload_configure_log(w);
     /* Else the record goes on to speak of what runs: the next agent has to renew that, too. */

@@ -44,6 +44,7 @@ void workload_set_application(struct workload *w, int64_t generation,
     CLEANUP(strv) struct strv copy = {0}; /* it may be our own */
     strv_copy(&copy, app_depends_on);
     w->generation = generation;
+    w->is_unit_saved = false;
     strv_fini(&w->app_depends_on);
     w->app_depends_on = copy;
     copy = (struct strv){0};
@@ -59,8 +60,13 @@ int64_t workload_generation(const struct workload *w)
     return w->generation;
 }
 
+/* Its text can have megabytes, and a start saves it. */
 void workload_save_unit(struct workload *w)
 {
+    if (w->is_unit_saved) {
+        return;
+    }
+    w->is_unit_saved = true;
     CLEANUP(free)
     char *text = unit_text(w->application, w->generation, &w->app_depends_on, &w->spec);
     uint64_t hash = hash_text(text);
@@ -145,6 +151,7 @@ void workload_save_identity(struct workload *w)
 void workload_note_unit(struct workload *w)
 {
     w->unit_hash = 1; /* no text's */
+    w->is_unit_saved = false;
 }
 
 void workload_forget(struct workload *w, bool for_good)
