@@ -56,11 +56,46 @@ static bool is_env_name(const char *name)
 /* Each of its folders is looked at when a program is started. */
 #define MAX_PATH_BYTES 16384
 
+#define MAX_VARIABLES 4096
+/* The kernel takes no longer string (MAX_ARG_STRLEN), its NUL counted. */
+#define MAX_VARIABLE_BYTES ((size_t) 128 * 1024 - 1)
+#define MAX_ENV_BYTES ((size_t) 1024 * 1024)
+
+/* What no program could be started with. */
+static bool is_too_large(struct doc_reader *reader, const struct doc_spot *spot)
+{
+    const struct doc_node *node = spot->node;
+    size_t bytes = 0;
+    if (node->count > MAX_VARIABLES) {
+        docread_error(reader, spot, "has %zu variables, the most is %d", node->count,
+                      MAX_VARIABLES);
+        return true;
+    }
+    for (size_t i = 0; i < node->count; i++) {
+        size_t value = node->items[i]->kind == DOC_SCALAR ? strlen(node->items[i]->value) : 0;
+        size_t len = strlen(node->keys[i]->value) + 1 + value;
+        if (len > MAX_VARIABLE_BYTES) {
+            const char *name = node->keys[i]->value;
+            struct doc_spot at = {.up = spot, .key = name, .node = node->items[i]};
+            docread_error(reader, &at, "is longer than 128 KiB");
+            return true;
+        }
+        bytes += len + 1;
+    }
+    if (bytes > MAX_ENV_BYTES) {
+        docread_error(reader, spot, "has %zu bytes in all, the most is 1 MiB", bytes);
+    }
+    return bytes > MAX_ENV_BYTES;
+}
+
 static void read_env(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     const struct doc_node *node = spot->node;
     if (node->kind != DOC_MAPPING) {
         docread_mismatch(reader, spot, "a mapping");
+        return;
+    }
+    if (!reader->is_record && is_too_large(reader, spot)) {
         return;
     }
     for (size_t i = 0; i < node->count; i++) {

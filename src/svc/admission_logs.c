@@ -2,7 +2,12 @@
  */
 #include "edgible/admission.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#define ROTATED_MAX 100
+/* Before a path of whose rotated files another could be one; no path begins so. */
+#define ABOVE "\n"
 
 /* Without empty components and those of one dot. */
 static void make_plain(char *path)
@@ -18,7 +23,43 @@ static void make_plain(char *path)
     *to = '\0';
 }
 
-/* own: path → workload; those of app are added where it is theirs. */
+/* Cuts ".7" off a name that a rotated file could have; false where it is no such name. */
+static bool cut_number(char *path)
+{
+    char *dot = strrchr(path, '.');
+    char *end = NULL;
+    if (dot == NULL || dot[1] < '1' || dot[1] > '9' || strtol(dot + 1, &end, 10) > ROTATED_MAX ||
+        *end != '\0') {
+        return false;
+    }
+    *dot = '\0';
+    return true;
+}
+
+/* Whose log, or whose rotated files, the path would be, or those of the path; NULL: nobody's. */
+static const struct workload_spec *find_other(struct map *own, const char *path)
+{
+    CLEANUP(free) char *above = xasprintf(ABOVE "%s", path);
+    CLEANUP(free) char *base = xstrdup(path);
+    const struct workload_spec *with = map_get(own, path);
+    with = with != NULL ? with : map_get(own, above);
+    while (with == NULL && cut_number(base)) {
+        with = map_get(own, base);
+    }
+    return with;
+}
+
+static void add_own(struct map *own, const char *path, struct workload_spec *w)
+{
+    CLEANUP(free) char *above = xasprintf(ABOVE "%s", path);
+    map_put(own, path, w);
+    while (cut_number(above)) {
+        map_put(own, above, w);
+    }
+}
+
+/* own: path → workload, and the paths of whose rotated files it could be one; those of app are
+ * added where it is theirs. */
 static char *compare_logs(struct map *own, const char *log_dir, const struct app_spec *app,
                           bool is_own)
 {
@@ -31,14 +72,14 @@ static char *compare_logs(struct map *own, const char *log_dir, const struct app
         char *path = w->log_file != NULL ? xstrdup(w->log_file)
                                          : xasprintf("%s/%s/%s.log", log_dir, app->name, w->name);
         make_plain(path);
-        const struct workload_spec *with = map_get(own, path);
+        const struct workload_spec *with = find_other(own, path);
         if (with != NULL) {
-            return xasprintf("its workload '%s' has the log '%s', as has '%s/%s': give each a "
-                             "logFile of its own",
+            return xasprintf("its workload '%s' has the log '%s', as has '%s/%s', or rotated files "
+                             "of one have that name: give each a logFile of its own",
                              with->name, path, app->name, w->name);
         }
         if (is_own) {
-            map_put(own, path, w);
+            add_own(own, path, w);
         }
     }
     return NULL;

@@ -175,6 +175,11 @@ bool log_keeper_hold(struct log_keeper *k, int read_end, uint64_t inode, uint64_
            start(k) == 0;
 }
 
+pid_t log_keeper_pid(const struct log_keeper *k)
+{
+    return k->now.pid;
+}
+
 void log_keeper_drop(struct log_keeper *k, uint64_t inode)
 {
     size_t slot = inode != 0 ? slot_of(k, inode) : k->slot_count;

@@ -21,6 +21,9 @@ void log_keeper_free(struct log_keeper *keeper);
 /* Before log_keeper_free(): all workloads have ended, and nothing is left for a next agent. */
 void log_keeper_end(struct log_keeper *keeper);
 
+/* Of the process, a child of this one; 0: there is none. */
+pid_t log_keeper_pid(const struct log_keeper *keeper);
+
 /* Has the reading end with that inode held from now on, instead of the one with the inode
  * `instead` (0: none). False where nobody holds it: then the workload must hold it itself. */
 bool log_keeper_hold(struct log_keeper *keeper, int read_end, uint64_t inode, uint64_t instead);

@@ -405,22 +405,34 @@ static int go_on_without(struct persist *persist, struct err *err)
     return 0;
 }
 
+static int put_boot_id(struct persist *persist, const char *boot_id, struct err *err)
+{
+    if (write_now(persist->runtime_dir, "boot-id", boot_id, err) == 0) {
+        return 0;
+    }
+    map_put(persist->unwritten, "boot-id", xstrdup(boot_id));
+    return go_on_without(persist, err);
+}
+
 /* A runtimeDir that is not in memory outlives a reboot; what is in it does not count then. */
 static int check_boot(struct persist *persist, const char *boot_id, struct err *err)
 {
     CLEANUP(free) char *path = xasprintf("%s/boot-id", persist->runtime_dir);
     CLEANUP(free) char *found = NULL;
     size_t len = 0;
-    if (fd_read_regular_file(path, 128, &found, &len, NULL) == 0 && strcmp(found, boot_id) == 0) {
+    struct err why = {0};
+    int rc = fd_read_regular_file(path, 128, &found, &len, &why);
+    if (rc == 0 && strcmp(found, boot_id) == 0) {
         return 0;
+    }
+    /* One that is there and cannot be read says nothing: each record tells of its boot itself. */
+    if (rc < 0 && why.code != ENOENT) {
+        (void) unlink(path);
+        return put_boot_id(persist, boot_id, err);
     }
     remove_all(persist->runtime_dir, "units");
     (void) unlink(persist->pending_path);
-    if (write_now(persist->runtime_dir, "boot-id", boot_id, err) == 0) {
-        return 0;
-    }
-    map_put(persist->unwritten, "boot-id", xstrdup(boot_id));
-    return go_on_without(persist, err);
+    return put_boot_id(persist, boot_id, err);
 }
 
 static int make_folders(const struct persist *persist, struct err *err)

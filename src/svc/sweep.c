@@ -3,6 +3,7 @@
 #include "edgible/check_mark.h"
 #include "edgible/killtree.h"
 #include "edgible/proc.h"
+#include "log_keeper.h"
 #include "supervisor_private.h"
 
 #include <signal.h>
@@ -97,7 +98,8 @@ static bool kill_left_of_check(const struct supervisor *sup, pid_t child)
 
 static bool is_orphan(const struct supervisor *sup, const struct sweep_targets *t, pid_t child)
 {
-    return child != sup->helper && !is_watched(t, child);
+    return child != sup->helper && child != log_keeper_pid(sup->log_keeper) &&
+           !is_watched(t, child);
 }
 
 /* Reaps the orphans that have ended, in order of their pids, as far as this turn's share goes, and

@@ -14,6 +14,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#define GROUPS_BELOW "1000"
 #define FILE_MAX_BYTES ((size_t) 4 * 1024 * 1024)
 /* How deep below a workload's group its own sub-groups are followed. */
 #define DEPTH_MAX 16
@@ -336,6 +337,15 @@ const char *cgroup_root_path(const struct cgroup_root *root)
     return root->path;
 }
 
+/* A workload that may make groups in its own (containers do) makes so many: each is looked at. */
+static void bound_groups_below(int group)
+{
+    CLEANUP(close_fd) int fd = openat(group, "cgroup.max.descendants", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void) !write(fd, GROUPS_BELOW, strlen(GROUPS_BELOW));
+    }
+}
+
 int cgroup_make(const struct cgroup_root *root, const char *name, bool *ret_is_fresh,
                 struct err *err)
 {
@@ -352,6 +362,7 @@ int cgroup_make(const struct cgroup_root *root, const char *name, bool *ret_is_f
     if (fd < 0) {
         return err_set(err, errno, "open '%s/%s'", root->path, name);
     }
+    bound_groups_below(fd);
     if (ret_is_fresh != NULL) {
         *ret_is_fresh = is_fresh;
     }

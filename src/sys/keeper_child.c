@@ -2,11 +2,16 @@
 
 #include "edgible/keeper.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/audit.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -15,6 +20,18 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#if defined(__x86_64__)
+#define OWN_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define OWN_ARCH AUDIT_ARCH_AARCH64
+#elif defined(__i386__)
+#define OWN_ARCH AUDIT_ARCH_I386
+#elif defined(__ARM_EABI__)
+#define OWN_ARCH AUDIT_ARCH_ARM
+#elif defined(__riscv) && __riscv_xlen == 64
+#define OWN_ARCH AUDIT_ARCH_RISCV64
+#endif
 
 /* Where the socket is, behind stdin and output. */
 #define SOCKET_FD 3
@@ -53,6 +70,42 @@ static void take_name(const struct keeper_plan *plan)
         memcpy(plan->arguments, KEEPER_NAME,
                size > sizeof(KEEPER_NAME) ? sizeof(KEEPER_NAME) - 1 : size - 1);
     }
+}
+
+/* Whoever may trace this process gains nothing by it: it can make no process, and open and read
+ * nothing. */
+static void give_up_calls(void)
+{
+#ifdef OWN_ARCH
+    static const int calls[] = {
+        SYS_recvmsg,      SYS_close, SYS_ioctl, SYS_exit_group, SYS_ppoll, SYS_restart_syscall,
+#ifdef SYS_poll
+        SYS_poll,
+#endif
+#ifdef SYS_ppoll_time64
+        SYS_ppoll_time64,
+#endif
+#ifdef SYS_socketcall
+        SYS_socketcall,
+#endif
+    };
+    enum { COUNT = sizeof(calls) / sizeof(calls[0]) };
+    struct sock_filter code[COUNT + 6] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OWN_ARCH, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+    };
+    for (int i = 0; i < COUNT; i++) {
+        code[4 + i] = (struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned) calls[i],
+                                                    (unsigned char) (COUNT - i), 0);
+    }
+    code[4 + COUNT] = (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+    code[5 + COUNT] = (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    const struct sock_fprog program = {.len = COUNT + 6, .filter = code};
+    (void) prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL);
+    (void) prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0UL, 0UL);
+#endif
 }
 
 static void close_between(int first, int last)
@@ -178,6 +231,7 @@ void keeper_child_run(const struct keeper_plan *plan)
     if (held == MAP_FAILED || !keep_ends_alone(plan) || chdir("/") < 0) {
         end();
     }
+    give_up_calls();
     while (take_message()) {
     }
     go_on_alone();

@@ -112,8 +112,7 @@ char *proc_read_environ(pid_t pid, int64_t *wait_ms, size_t *ret_len)
         under_way = reading;
         if (thread_start_detached(THREAD_STACK_BYTES, read_main, reading, NULL) == 0) {
             data = wait_for(reading, began + *wait_ms, ret_len);
-        } else {
-            data = read_environ(pid, ret_len);
+        } else { /* the caller's own thread may be the loop's: it must not hang here */
             free_reading(reading);
         }
     }

@@ -655,6 +655,10 @@ def test_no_two_workloads_have_one_log(agent):
         answer = Api(agent).request("PUT", "/v1/applications", documents)
         assert answer.status == 422 and f"as has '{other}'" in answer.json()["detail"]
     assert not agent.events("started", "later")
+    for name, path in (("r1", f"{log}.1"), ("r2", f"{log}.100"), ("r3", f"{log}.1.3")):
+        agent.deploy(name, workload("main", SLEEP, logFile=path))
+        assert "as has 'first/main'" in agent.wait_event("rejected", name)["reason"]
+    agent.run("beside", workload("main", SLEEP, logFile=f"{log}.101"))
     agent.deploy("first", workload("main", SLEEP, logFile=str(agent.work / "another.log")))
     agent.wait_started("later", "main")
     assert is_alive(pid) and len(agent.events("started", "first")) == 1
@@ -670,7 +674,12 @@ def test_documents_of_which_two_have_one_log_are_not_valid(agent):
         return agent.app(name, workload("main", SLEEP, logFile=path), **options)
     done = validate(app("a", "/nowhere/x"), app("b", "/nowhere//x"), app("c", "/nowhere/y"))
     assert done.returncode != 0 and "its workload 'main' has the log '/nowhere/x', as has 'a/main'" in done.stderr
+    done = validate(app("a", "/nowhere/x"), app("b", "/nowhere/x.101"), app("c", "/nowhere/x.01"))
+    assert done.returncode == 0, done.stderr
     done = validate(app("a", "/nowhere/x"), app("b", "/nowhere/x", file_device="another"))
     assert done.returncode == 0, done.stderr
+    for paths in (("/nowhere/x", "/nowhere/x.7"), ("/nowhere/x.7", "/nowhere/x")):
+        done = validate(*(app(name, path) for name, path in zip("ab", paths)))
+        assert done.returncode != 0 and "as has 'a/main'" in done.stderr
     done = validate(agent.app("a", *(workload(name, SLEEP, logFile="/nowhere/x") for name in "ab")))
     assert done.returncode != 0 and "as has 'a/b'" in done.stderr

@@ -75,6 +75,19 @@ def test_counters_are_kept(agent):
     assert "4 rapid failures of 100" in event["reason"]
 
 
+def test_a_boot_id_that_cannot_be_read_is_no_other_boot(agent):
+    """Nothing runs twice for it."""
+    pid, = agent.run("app", workload("main", SLEEP))
+    kill_agent(agent)
+    boot_id = agent.runtime_dir / "boot-id"
+    if agent.account.is_root:  # who reads whatever mode a file has
+        boot_id.unlink()
+        boot_id.mkdir()
+    else:
+        boot_id.chmod(0)
+    assert adopted(agent, "app", "main", next_agent(agent)) == pid
+
+
 def test_counters_of_a_start_that_never_worked_are_kept(agent):
     """No process was ever made: its user is not there, or is another than the agent's."""
     user = "nosuchuser" if agent.account.is_root else "root"
