@@ -143,10 +143,12 @@ static int check_set_file(struct checking *checking)
 
 static int check_file(struct checking *checking, const char *path)
 {
+    CLEANUP(strv) struct strv names = {0};
     CLEANUP(app_docs) struct app_docs docs = {0};
     struct err err = {0};
     char text[ERR_MSG_MAX];
-    if (documents_read(path, &docs, &err) < 0) {
+    strv_add(&names, path);
+    if (documents_read(&names, DOCUMENTS_MAX_BYTES, NULL, &docs, &err) < 0) {
         (void) fprintf(stderr, "edgible-agent: %s\n", err_text(&err, text, sizeof(text)));
         return 1;
     }

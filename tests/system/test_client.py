@@ -241,6 +241,47 @@ def test_what_is_invalid_is_not_sent(agent, edgible):
     edgible("stack", "deploy", "-f", file, "--timeout", "soon", code=2)
 
 
+def test_the_documents_of_all_files_count_together(agent, edgible):
+    folder = agent.folder / "stacks"
+    folder.mkdir()
+    text = {name: yaml.safe_dump(agent.app(name, workload("main", SLEEP))) for name in "abcd"}
+    one, two = agent.folder / "one.yaml", agent.folder / "two.yaml"
+    one.write_text(text["a"].rstrip("\n"))
+    two.write_bytes(codecs.BOM_UTF8 + b"%YAML 1.2\n# of b\n---\n" + text["b"].encode())
+    (folder / "c.json").write_text(json.dumps(agent.app("c", workload("main", SLEEP))))
+    (folder / "d.yml").write_text("---\n" + text["d"])
+    (folder / ".hidden.yaml").write_text("no: application")
+    (folder / "notes.txt").write_text("no: application")
+    files = ["-f", one, f"--file={two}", "-f", folder]
+    assert edgible("stack", "validate", *files).stdout.splitlines()[0] == "4 applications"
+    out = edgible("stack", "deploy", *files).stdout
+    assert out.splitlines()[-1] == "4 applications deployed and up"
+    assert sorted(file.stem for file in agent.source.iterdir()) == ["a", "b", "c", "d"]
+    edgible("stack", "diff", *files)
+    out = edgible("stack", "status", "-f", one, "-f", "-", stdin=text["d"]).stdout
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["a", "d"]
+    out = edgible("stack", "teardown", "-f", two, "-f", one).stdout
+    assert sorted(out.splitlines()) == ["a is removed", "b is removed"]
+
+
+def test_errors_name_the_file_among_several(agent, edgible):
+    good = agent.folder / "good.yaml"
+    good.write_text(yaml.safe_dump(agent.app("web", workload("main", SLEEP))))
+    bad = agent.folder / "bad.yaml"
+    bad.write_text("# a line before\n" + yaml.safe_dump(agent.app("web", workload("main", SLEEP))))
+    for command in ["deploy", "validate"]:
+        error = edgible("stack", command, "-f", bad, "-f", good, code=1).stderr
+        assert f"{good}:1:1: metadata.name: the application 'web' is in '{bad}' too" in error
+    bad.write_text("\n\nnot: [closed")
+    error = edgible("stack", "deploy", "-f", good, "-f", bad, code=1).stderr
+    assert f"{bad}:" in error and "the 2 files are invalid; nothing was sent" in error
+    error = edgible("stack", "deploy", "-f", good, "-f", "/nonexistent", code=1).stderr
+    assert "cannot read '/nonexistent'" in error
+    error = edgible("stack", "deploy", "-f", "-", "-f", "-", code=2).stderr
+    assert "standard input can be read once only" in error
+    assert list(agent.source.iterdir()) == []
+
+
 def test_teardown_by_name(agent, edgible):
     agent.run("web", workload("main", SLEEP))
     assert json.loads(edgible("stack", "teardown", "--name", "web", "--json").stdout) == ["web"]
