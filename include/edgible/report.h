@@ -116,6 +116,7 @@ struct app_report {
     size_t workload_count;
     const struct app_spec *spec; /* borrowed; for `access`; NULL: never accepted */
     struct strv errors;
+    struct strv warnings; /* of the documents that have those errors */
 };
 
 void workload_report_fini(struct workload_report *report);

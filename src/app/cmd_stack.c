@@ -5,6 +5,7 @@
 #include "documents.h"
 #include "edgible/depgraph.h"
 #include "edgible/mem.h"
+#include "not_taken.h"
 #include "plane.h"
 #include "table.h"
 
@@ -214,9 +215,10 @@ static void add_rows(struct table *table, const struct json *app)
                                or_empty(json_string(w, "reason"))};
         table_add(table, cells);
     }
-    if (json_first(workloads) == NULL) {
-        const char *error = json_item_string(json_first(json_get(app, "errors")));
-        const char *cells[] = {name, "-", or_empty(json_string(app, "status")), or_empty(error)};
+    CLEANUP(free) char *error = not_taken_errors(app);
+    if (error != NULL || json_first(workloads) == NULL) { /* what runs is the version before */
+        const char *status = error != NULL ? "rejected" : or_empty(json_string(app, "status"));
+        const char *cells[] = {name, "-", status, or_empty(error)};
         table_add(table, cells);
     }
 }
@@ -256,6 +258,10 @@ int cmd_stack_status(const struct command_options *options)
         client_print_json(found);
     } else {
         table_print_out(table);
+    }
+    code = not_taken_show(options, NOT_TAKEN_UNLISTED, names.count > 0 ? &names : NULL);
+    if (code != EXIT_OK) {
+        return code;
     }
     if (count < names.count) {
         return client_fail(EXIT_NOT_OK, "%zu of the %zu applications are not deployed",

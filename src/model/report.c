@@ -92,6 +92,7 @@ void app_report_fini(struct app_report *report)
     }
     free(report->workloads);
     strv_fini(&report->errors);
+    strv_fini(&report->warnings);
 }
 
 void cleanup_app_report(struct app_report *report)

@@ -177,5 +177,8 @@ struct json *app_report_json(const struct app_report *report)
     if (report->errors.count > 0) {
         json_set_strings(json, "errors", &report->errors);
     }
+    if (report->warnings.count > 0) {
+        json_set_strings(json, "warnings", &report->warnings);
+    }
     return json;
 }

@@ -202,6 +202,9 @@ struct json *why_json(const struct app_report *app, const struct event_store *hi
     for (size_t i = 0; i < app->errors.count; i++) {
         json_add_string(because, app->errors.items[i]);
     }
+    for (size_t i = 0; i < app->warnings.count; i++) {
+        json_add_string(because, app->warnings.items[i]);
+    }
     for (size_t i = 0; i < app->workload_count; i++) {
         json_add(workloads, workload_why(app, &app->workloads[i]));
     }

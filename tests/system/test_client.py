@@ -18,7 +18,7 @@ import yaml
 
 from api import Api
 from harness import (DEADLINE, FAIL_AT_ONCE, IS_ROOT, SLEEP, agent_binary, base_environment,
-                     make_folder, own_account, sh, wait_for, workload)
+                     make_folder, own_account, run_client, sh, wait_for, workload)
 
 
 @pytest.fixture
@@ -182,6 +182,57 @@ def test_the_agent_itself(agent, edgible):
     assert "the log level is debug now" in edgible("agent", "logs", "-n", "5", "--module",
                                                    "api").stdout
     edgible("agent", "logs", "--level", "loud", code=2)
+
+
+def test_documents_that_are_not_taken_are_seen(agent, edgible):
+    [pid] = agent.run("old", workload("main", SLEEP))
+    agent.put("none.yaml", "a: [not closed\n")
+    agent.put("typo.yaml", {**agent.app("typo"), "spec": {"workloads": [
+        {"name": "main", "type": "managed-process", "comand": "sleep 1"},
+        {"name": "two", "type": "managed-process"}]}})
+    agent.deploy("old", workload("main", "sleep | true"), workload("main", "sleep 1"))
+    agent.put("far.yaml", agent.app("far", workload("main", SLEEP), file_device="elsewhere"))
+    agent.wait_event("rejected", "far")
+    wait_for(lambda: len(agent.events("rejected")) >= 4, "all of them are looked at")
+    none = f"rejected: {agent.source}/none.yaml:"
+    far = f"ignored: far: {agent.source}/far.yaml:1: it is for the device 'elsewhere'"
+    status = edgible("agent", "status").stdout
+    assert none in status and far in status and "; and 1 more" in status
+    assert f"rejected: typo: {agent.source}/typo.yaml:" in status
+    told = json.loads(edgible("agent", "status", "--json").stdout)["documents"]
+    assert (told["rejected"], told["ignored"]) == (3, 1)
+    out = edgible("application", "list").stdout
+    assert none in out and far in out and "; and 1 more" in " ".join(out.split())
+    out = edgible("stack", "status").stdout
+    assert none in out and far in out
+    rows = [line.split()[:3] for line in out.splitlines()]
+    assert ["old", "main", "running"] in rows and ["old", "-", "rejected"] in rows
+    out = edgible("device", "health", code=1).stdout
+    assert f"{agent.source}/none.yaml:" in out and far in out
+    hint = "spec.workloads[0].comand: warning: unknown key, did you mean 'command'?"
+    assert hint in out and hint in edgible("application", "why", "-i", "typo").stdout
+    assert hint in edgible("application", "get", "-i", "typo").stdout
+    assert [process.pid for process in agent.living()] == [pid]
+
+
+def test_documents_of_other_devices_are_no_fault(agent, edgible):
+    for i in range(25):
+        agent.put(f"far{i}.yaml", agent.app(f"far{i}", workload("main", SLEEP),
+                                            file_device="elsewhere"))
+    wait_for(lambda: len(agent.events("rejected")) == 25, "all of them are looked at")
+    lines = edgible("device", "health").stdout.splitlines()
+    assert lines[0] == "Health check OK" and len(lines) == 22
+    assert lines[-1] == "in all 0 documents are rejected and 25 ignored"
+
+
+@pytest.mark.as_root
+def test_a_refusal_by_the_policy_has_its_place(make_agent):
+    agent = make_agent(policy={"users": ["nobody"]}).start()
+    Api(agent)
+    agent.put("two.yaml", "# first\n---\n" + yaml.safe_dump(agent.app("web", workload("main", SLEEP))))
+    agent.wait_event("policy-refused", "web")
+    done = run_client("--socket", agent.runtime_dir / "agent.sock", "application", "list")
+    assert f"{agent.source}/two.yaml:3: " in done.stdout and "policy.users" in done.stdout
 
 
 # --- stacks ----------------------------------------------------------------------------------------
