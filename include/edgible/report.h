@@ -63,6 +63,7 @@ struct exit_report {
     bool oom_killed;
     char *stage;        /* "exec": where the start failed; NULL: it did not */
     char *errno_name;   /* of that */
+    char *unhealthy;    /* the agent ended it for its failed health check: why; NULL: it did not */
     struct strv output; /* its last lines */
 };
 

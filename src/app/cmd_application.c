@@ -87,6 +87,10 @@ static void print_exit(const struct json *end)
     } else if (json_get(end, "code") != NULL) {
         buf_printf(&text, ", status %.0f", json_number(end, "code", 0));
     }
+    if (json_string(end, "unhealthy") != NULL) {
+        buf_printf(&text, ", ended by the agent for its failed health check: %s",
+                   json_string(end, "unhealthy"));
+    }
     if (uptime >= 0) {
         buf_printf(&text, ", after %s", client_format_age(uptime, age, sizeof(age)));
     }

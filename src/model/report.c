@@ -74,6 +74,7 @@ void workload_report_fini(struct workload_report *report)
     free(report->last_exit.signal);
     free(report->last_exit.stage);
     free(report->last_exit.errno_name);
+    free(report->last_exit.unhealthy);
     strv_fini(&report->last_exit.output);
     free(report->ports);
     free(report->sandbox);

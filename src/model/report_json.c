@@ -29,6 +29,7 @@ static struct json *exit_json(const struct exit_report *end)
     }
     json_set_string(json, "stage", end->stage);
     json_set_string(json, "errno", end->errno_name);
+    json_set_string(json, "unhealthy", end->unhealthy);
     if (end->output.count > 0) {
         json_set_strings(json, "output", &end->output);
     }

@@ -36,6 +36,10 @@ static void add_exit(const struct exit_report *end, struct json *because)
     } else {
         buf_add_str(&text, "; its status is not known");
     }
+    if (end->unhealthy != NULL) {
+        buf_printf(&text, "; the agent ended it, as it failed its health check: %s",
+                   end->unhealthy);
+    }
     json_add_string(because, text.data);
     for (size_t i = end->output.count > 3 ? end->output.count - 3 : 0; i < end->output.count; i++) {
         CLEANUP(free) char *line = xasprintf("it printed: %s", end->output.items[i]);
