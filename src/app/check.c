@@ -1,5 +1,6 @@
 /* edgible-agent --config FILE --check: the configuration and the source, without running. */
 #include "agent.h"
+#include "check_exists.h"
 #include "check_policy.h"
 #include "config_file.h"
 #include "documents.h"
@@ -87,6 +88,9 @@ static int check_app(struct checking *checking, const struct app_spec *app)
     for (size_t i = 0; i < complete->workload_count; i++) {
         print_command(&complete->workloads[i]);
     }
+    CLEANUP(diag) struct diag missing = {0};
+    check_exists_app(complete, &missing);
+    documents_print_items(&missing);
     return 0;
 }
 
@@ -235,6 +239,9 @@ int agent_check(const char *config_path)
         return EXIT_FAILURE;
     }
     check_print_policy(&config->policy);
+    CLEANUP(diag) struct diag missing = {0};
+    check_exists_config(config, &missing);
+    documents_print_items(&missing);
     int failures =
         config->source == SOURCE_DIRECTORY ? check_directory(config) : check_plane(config);
     (void) printf(failures > 0 ? "not OK: %s\n" : "OK: %s\n", config->file);
