@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import json
 import os
+import pathlib
 import pty
 import random
 import re
@@ -128,6 +129,32 @@ def test_logs(agent, edgible):
     edgible("application", "logs", "-i", "web", "--workload", "nobody", code=1)
     agent.run("two", workload("a", SLEEP), workload("b", SLEEP))
     assert "--workload a, b" in edgible("application", "logs", "-i", "two", code=2).stderr
+
+
+@pytest.mark.once
+def test_the_examples_of_restart_are_valid(edgible, agent):
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "v3.md").read_text()
+    section = text.split("### restart\n")[1].split("\n### ")[0]
+    examples = re.findall(r"^ +restart: (\{.*\})", section, re.MULTILINE)
+    assert len(examples) == 3
+    for example in examples:
+        file = stack_file(agent, agent.app("web", workload("main", SLEEP,
+                                                           restart=yaml.safe_load(example))))
+        assert edgible("stack", "validate", "-f", file).stderr == ""
+
+
+@pytest.mark.once
+def test_the_bounds_of_lines_and_what_never_exits_with_1(edgible, agent):
+    agent.run("web", workload("main", sh("echo one; sleep 1e6")))
+    agent.wait_logged("web", "main", "one")
+    assert edgible("application", "logs", "-i", "web", "-n", "100000").stdout
+    assert "from 0 to 100000" in edgible("application", "logs", "-i", "web", "-n", "100001",
+                                         code=2).stderr
+    agent.put("bad.yaml", "a: [")
+    agent.deploy("bad", workload("main", sh("exit 1"), restart=FAIL_AT_ONCE))
+    agent.wait_event("failed", "bad")
+    for command in [["stack", "status"], ["application", "list"], ["application", "why", "-i", "bad"]]:
+        edgible(*command)
 
 
 def follow(agent, *args):
