@@ -19,7 +19,7 @@ import yaml
 
 from api import Api
 from harness import (DEADLINE, FAIL_AT_ONCE, IS_ROOT, SLEEP, agent_binary, base_environment,
-                     make_folder, own_account, run_client, sh, wait_for, workload)
+                     make_folder, own_account, python, run_client, sh, wait_for, workload)
 
 
 @pytest.fixture
@@ -175,6 +175,76 @@ def test_logs_and_events_are_followed(agent, edgible):
     for program in [logs, events]:
         program.terminate()
         program.wait()
+
+
+COUNTER = python("""
+import itertools, time
+for i in itertools.count():
+    print(f"{i:08} " + "x" * 200, flush=True)
+    if i % 20 == 0:
+        time.sleep(0.002)
+""")
+
+
+@pytest.mark.parametrize("how", [signal.SIGUSR2, signal.SIGUSR1])
+def test_logs_and_events_are_followed_into_the_next_agent(agent, edgible, how):
+    """No line is lost or comes twice, over rotations and several agents."""
+    agent.run("web", workload("main", COUNTER, logs={"maxSize": "256KiB", "maxFiles": 50}))
+    agent.wait_logged("web", "main", "00000000")
+    logs = follow(agent, "application", "logs", "-i", "web", "-f", "-n", "10")
+    events = follow(agent, "application", "events", "-i", "web", "-n", "1", "-f")
+    assert "started with PID" in events.stdout.readline()
+    last = int(logs.stdout.readline().split()[0])
+    for _ in range(2):
+        since = agent.mark()
+        agent.send(how)
+        if how != signal.SIGUSR2:
+            agent.wait_exit()
+            agent.start()
+        agent.wait_event("adopted", "web", since=since)
+        wait_for(lambda: "web" in edgible("application", "list").stdout, "the next one answers")
+        told = events.stdout.readline()
+        while "log rotated" in told:
+            told = events.stdout.readline()
+        assert "is adopted" in told
+        until = last + 5000
+        while last < until:
+            number = int(logs.stdout.readline().split()[0])
+            assert number == last + 1
+            last = number
+    for program in [logs, events]:
+        assert program.poll() is None
+        program.terminate()
+        program.wait()
+
+
+def test_a_log_is_followed_from_its_very_beginning(agent, edgible):
+    """What follows a log that is not there yet when the agent goes misses nothing of it."""
+    agent.run("web", workload("main", sh("while [ ! -e go ]; do sleep 0.1; done; seq 5; sleep 1e6"),
+                              workingDir=str(agent.work)))
+    logs = follow(agent, "application", "logs", "-i", "web", "-f", "-n", "0")
+    since = agent.mark()
+    agent.send(signal.SIGUSR2)
+    agent.wait_event("adopted", "web", since=since)
+    (agent.work / "go").write_text("")
+    assert [logs.stdout.readline() for _ in range(5)] == [f"{i}\n" for i in range(1, 6)]
+    logs.terminate()
+    logs.wait()
+
+
+@pytest.mark.once
+def test_a_place_in_a_log_is_asked_for(agent, edgible):
+    agent.run("web", workload("main", sh("echo one; echo two; sleep 1e6")))
+    agent.wait_logged("web", "main", "two")
+    inode = agent.log_file("web", "main").stat().st_ino
+    get = Api(agent).get
+    path = "/v1/applications/web/workloads/main/logs?"
+    assert get(path + "positions=true") == f"{inode} 0 0\n{inode} 0 8\none\ntwo\n"
+    assert get(path + f"from={inode}:4") == "two\n"
+    assert get(path + f"from={inode}:8") == ""
+    assert get(path + f"from={inode}:9") == get(path + "from=0:0") == "one\ntwo\n"
+    for wrong in ["4", "a:4", f"{inode}:", ":", f"{inode}:-1"]:
+        assert "INODE:OFFSET" in get(path + "from=" + wrong, status=400)["detail"]
 
 
 def test_events(agent, edgible):
