@@ -168,10 +168,14 @@ static char *log_path(void *arg)
 /* "INODE OFFSET LENGTH" */
 static int take_head(struct log_following *f)
 {
-    uint64_t inode = 0;
-    uint64_t offset = 0;
-    if (sscanf(buf_str(&f->head), "%" SCNu64 " %" SCNu64 " %" SCNu64, &inode, &offset, &f->left) !=
-        3) {
+    char *at = NULL;
+    uint64_t inode = strtoull(buf_str(&f->head), &at, 10);
+    uint64_t offset = *at == ' ' ? strtoull(at, &at, 10) : 0;
+    if (*at != ' ') {
+        return -1;
+    }
+    f->left = strtoull(at, &at, 10);
+    if (*at != '\0') {
         return -1;
     }
     buf_clear(&f->head);
