@@ -38,7 +38,8 @@ struct following {
 
 static char *events_path(void *arg)
 {
-    const struct following *f = arg;
+    struct following *f = arg;
+    buf_clear(&f->line); /* what began is asked for once more */
     CLEANUP(free)
     char *rest = f->last_seq > 0 ? xasprintf("/events?after=%.0f&follow=true", f->last_seq)
                                  : xasprintf("/events?lines=%lld&follow=true", f->lines);
