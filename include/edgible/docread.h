@@ -18,6 +18,7 @@
 #define DOCREAD_MAX_LOG_FILES 100
 
 #define DOCREAD_MAX_NAME_BYTES 253
+#define DOCREAD_MAX_KIND_BYTES 63
 
 struct doc_reader {
     const char *file;
@@ -97,6 +98,7 @@ struct doc_spot docread_item(const struct doc_spot *list, size_t index);
 /* The readers of a field; the comment is the type of target. */
 doc_read_fn docread_string;    /* char *: not empty */
 doc_read_fn docread_name;      /* char *: the same, short and on one line; reports repeat it */
+doc_read_fn docread_kind;      /* char *: the same, a word that thousands of items may have */
 doc_read_fn docread_label;     /* char *: a DNS label */
 doc_read_fn docread_doc_path;  /* char *: absolute, without `..` */
 doc_read_fn docread_bool;      /* bool */

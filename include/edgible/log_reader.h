@@ -27,6 +27,11 @@
 
 struct log_reader;
 
+/* A place in a log, over rotations; all 0: before its first file was made. */
+struct log_position {
+    uint64_t inode, offset;
+};
+
 struct log_reader_params {
     const char *file;           /* absolute; copied. Need not exist: then it is empty so far */
     struct log_owner owner;     /* with whose rights it is read */
@@ -35,6 +40,9 @@ struct log_reader_params {
     unsigned max_files;         /* rotated ones: file.1 (the newest) … */
     struct log_place *place;    /* a reference is taken; NULL: nobody writes it just now */
     size_t lines; /* the last so many, over rotated files; at most LOG_READER_MAX_LINES */
+    const struct log_position *from; /* from there on, instead of the last lines; NULL: not so */
+    bool framed; /* each piece begins with a line "INODE OFFSET LENGTH": where its bytes are, which
+                    follow. The first piece is empty; an INODE of 0: the bytes are not of the log */
     bool follow;
     void (*notify)(void *arg); /* log_reader_take() has more to say; from the reader's thread */
     void *arg;

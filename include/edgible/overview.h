@@ -30,7 +30,11 @@ enum { OVERVIEW_FEW_ERRORS = 1 << 1 };
 struct device_report {
     struct app_report *apps; /* by name */
     size_t count;
-    struct strv errors; /* of documents whose application could not be read */
+    struct strv errors; /* of documents whose application could not be read, and their warnings */
+    size_t unread;      /* how many documents or files those are */
+    /* Of documents for other devices, the first few: their applications, and why. */
+    struct strv ignored, ignored_why;
+    size_t ignored_count;
 };
 
 void cleanup_device_report(struct device_report *report);

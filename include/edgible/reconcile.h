@@ -58,6 +58,7 @@ struct reconcile_app {
     const struct app_spec *spec; /* complete; NULL where none was ever accepted */
     bool is_held_back;           /* what is accepted of it is refused, too: nothing is started */
     const char *refused;         /* why what the source says now is not taken; NULL: it is */
+    const char *refused_at;      /* file and line of that document; NULL: not known */
     bool is_elsewhere;           /* as it is for another device */
     bool is_blocked;             /* a newer agent's record holds it */
     bool suspended;              /* targetState */

@@ -63,6 +63,7 @@ struct exit_report {
     bool oom_killed;
     char *stage;        /* "exec": where the start failed; NULL: it did not */
     char *errno_name;   /* of that */
+    char *unhealthy;    /* the agent ended it for its failed health check: why; NULL: it did not */
     struct strv output; /* its last lines */
 };
 
@@ -116,6 +117,7 @@ struct app_report {
     size_t workload_count;
     const struct app_spec *spec; /* borrowed; for `access`; NULL: never accepted */
     struct strv errors;
+    struct strv warnings; /* of the documents that have those errors */
 };
 
 void workload_report_fini(struct workload_report *report);

@@ -73,9 +73,9 @@ void source_describe(const struct source *source, struct source_state *ret);
 void source_add_details(const struct source *source, struct json *json);
 
 /* Calls fn for each document that is not taken: its application (NULL where it could not be read),
- * the file, URL or key, and the lines that say why. All borrowed. */
+ * the file, URL or key, the lines that say why, and those of its warnings. All borrowed. */
 typedef void source_problem_fn(void *arg, const char *application, const char *origin,
-                               const struct strv *errors);
+                               const struct strv *errors, const struct strv *warnings);
 void source_each_problem(const struct source *source, source_problem_fn *fn, void *arg);
 
 /* Only sets signed by a trusted key are taken from it. */

@@ -1,5 +1,6 @@
 /* edgible-agent --config FILE --check: the configuration and the source, without running. */
 #include "agent.h"
+#include "check_exists.h"
 #include "check_policy.h"
 #include "config_file.h"
 #include "documents.h"
@@ -87,6 +88,9 @@ static int check_app(struct checking *checking, const struct app_spec *app)
     for (size_t i = 0; i < complete->workload_count; i++) {
         print_command(&complete->workloads[i]);
     }
+    CLEANUP(diag) struct diag missing = {0};
+    check_exists_app(complete, &missing);
+    documents_print_items(&missing);
     return 0;
 }
 
@@ -143,10 +147,12 @@ static int check_set_file(struct checking *checking)
 
 static int check_file(struct checking *checking, const char *path)
 {
+    CLEANUP(strv) struct strv names = {0};
     CLEANUP(app_docs) struct app_docs docs = {0};
     struct err err = {0};
     char text[ERR_MSG_MAX];
-    if (documents_read(path, &docs, &err) < 0) {
+    strv_add(&names, path);
+    if (documents_read(&names, DOCUMENTS_MAX_BYTES, NULL, &docs, &err) < 0) {
         (void) fprintf(stderr, "edgible-agent: %s\n", err_text(&err, text, sizeof(text)));
         return 1;
     }
@@ -233,6 +239,9 @@ int agent_check(const char *config_path)
         return EXIT_FAILURE;
     }
     check_print_policy(&config->policy);
+    CLEANUP(diag) struct diag missing = {0};
+    check_exists_config(config, &missing);
+    documents_print_items(&missing);
     int failures =
         config->source == SOURCE_DIRECTORY ? check_directory(config) : check_plane(config);
     (void) printf(failures > 0 ? "not OK: %s\n" : "OK: %s\n", config->file);

@@ -13,9 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TIMEOUT_MS 60000
+/* An agent that executes another program is back in far less. */
+#define RECONNECT_MS 10000
+#define RECONNECT_PAUSE_MS 50
 
 int client_fail(int code, const char *fmt, ...)
 {
@@ -276,6 +280,52 @@ int client_stream(const struct command_options *options, const char *path, const
         return code;
     }
     return answer.status == 200 ? EXIT_OK : fail_status(&answer);
+}
+
+static int on_piece(void *arg, const char *data, size_t len)
+{
+    struct client_following *following = arg;
+    following->has_begun = true;
+    return following->on_data(following->arg, data, len);
+}
+
+static mono_ms now_ms(void)
+{
+    struct timespec ts = {0};
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (mono_ms) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int client_follow(const struct command_options *options, struct client_following *following)
+{
+    const struct timespec pause = {.tv_nsec = RECONNECT_PAUSE_MS * 1000000L};
+    int code = EXIT_NO_ANSWER;
+    mono_ms lost = -1; /* when the connection ended that there was */
+    CLEANUP(free) char *socket = client_socket(options, &code);
+    if (socket == NULL) {
+        return code;
+    }
+    for (;;) {
+        CLEANUP(http_answer) struct http_answer answer = {0};
+        CLEANUP(free) char *path = following->path(following->arg);
+        struct err err = {0};
+        struct http_request request = {.socket_path = socket,
+                                       .method = "GET",
+                                       .url = path,
+                                       .accept = following->accept,
+                                       .on_data = on_piece,
+                                       .arg = following};
+        following->has_begun = false;
+        int rc = http_perform(&request, &answer, &err);
+        if (rc == 0 && answer.status == 200) {
+            return EXIT_OK;
+        }
+        lost = following->has_begun ? now_ms() : lost;
+        if (lost < 0 || err.code == ECANCELED || now_ms() - lost >= RECONNECT_MS) {
+            return rc == 0 ? fail_status(&answer) : fail_connect(socket, &err);
+        }
+        (void) nanosleep(&pause, NULL);
+    }
 }
 
 static int write_out(void *arg, const char *data, size_t len)

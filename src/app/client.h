@@ -26,6 +26,16 @@ int client_find(const struct command_options *options, const char *path, long *r
 /* An answer that goes on; on_data gets it as it comes. */
 int client_stream(const struct command_options *options, const char *path, const char *accept,
                   http_data_fn on_data, void *arg);
+/* A stream that is gone on with where its connection ends in the middle, as when the agent
+ * executes another program: for 10 s another connection is tried for. */
+struct client_following {
+    char *(*path)(void *arg); /* what is asked next; the caller frees */
+    const char *accept;
+    http_data_fn on_data;
+    void *arg;
+    bool has_begun; /* client_follow()'s own: there was an answer */
+};
+int client_follow(const struct command_options *options, struct client_following *following);
 /* The same to stdout. */
 int client_stream_out(const struct command_options *options, const char *path);
 

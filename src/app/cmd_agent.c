@@ -2,6 +2,7 @@
 #include "client.h"
 #include "edgible/log.h"
 #include "edgible/mem.h"
+#include "not_taken.h"
 #include "terminal.h"
 
 #include <stdio.h>
@@ -82,6 +83,7 @@ static void print_status(const struct json *agent)
     print_workloads(json_get(agent, "workloads"));
     print_line("Uses:", uses);
     print_line("Log level:", json_string(agent, "logLevel"));
+    not_taken_print(agent, NOT_TAKEN_ALL, NULL);
 }
 
 static int show_status(const struct command_options *options)

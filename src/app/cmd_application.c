@@ -1,6 +1,7 @@
 /* edgible application …: what is told of applications. */
 #include "client.h"
 #include "edgible/mem.h"
+#include "not_taken.h"
 #include "table.h"
 
 #include <stdio.h>
@@ -27,8 +28,7 @@ static void add_app(struct table *table, const struct json *app)
 {
     char generation[24];
     char workloads[24];
-    const struct json *errors = json_get(app, "errors");
-    const char *error = json_item_string(json_first(errors));
+    CLEANUP(free) char *error = not_taken_errors(app);
     (void) snprintf(generation, sizeof(generation), "%.0f", json_number(app, "generation", 0));
     (void) snprintf(workloads, sizeof(workloads), "%zu", json_count(json_get(app, "workloads")));
     const char *cells[] = {or_empty(json_string(app, "name")),
@@ -61,7 +61,7 @@ int cmd_application_list(const struct command_options *options)
     } else {
         table_print_out(table);
     }
-    return EXIT_OK;
+    return not_taken_show(options, NOT_TAKEN_UNLISTED, NULL);
 }
 
 /* --- get -----------------------------------------------------------------------------------------
@@ -86,6 +86,10 @@ static void print_exit(const struct json *end)
                    json_bool(end, "coreDumped", false) ? " (core dumped)" : "");
     } else if (json_get(end, "code") != NULL) {
         buf_printf(&text, ", status %.0f", json_number(end, "code", 0));
+    }
+    if (json_string(end, "unhealthy") != NULL) {
+        buf_printf(&text, ", ended by the agent for its failed health check: %s",
+                   json_string(end, "unhealthy"));
     }
     if (uptime >= 0) {
         buf_printf(&text, ", after %s", client_format_age(uptime, age, sizeof(age)));
@@ -154,6 +158,10 @@ static void print_app(const struct command_options *options, const struct json *
     print_line("  source: ", json_string(app, "source"));
     for (const struct json *e = json_first(json_get(app, "errors")); e != NULL; e = json_next(e)) {
         print_line("  error: ", json_item_string(e));
+    }
+    for (const struct json *w = json_first(json_get(app, "warnings")); w != NULL;
+         w = json_next(w)) {
+        print_line("  ", json_item_string(w));
     }
     for (const struct json *w = json_first(json_get(app, "workloads")); w != NULL;
          w = json_next(w)) {

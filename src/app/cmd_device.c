@@ -1,6 +1,7 @@
 /* edgible device … */
 #include "client.h"
 #include "edgible/mem.h"
+#include "not_taken.h"
 #include "table.h"
 
 #include <stdio.h>
@@ -106,6 +107,10 @@ int cmd_device_health(const struct command_options *options)
          reason = json_next(reason)) {
         CLEANUP(free) char *clean = client_clean(or_empty(json_item_string(reason)));
         (void) printf("%s\n", clean);
+    }
+    code = not_taken_show(options, NOT_TAKEN_IGNORED, NULL);
+    if (code != EXIT_OK) {
+        return code;
     }
     return ok ? EXIT_OK : EXIT_NOT_OK;
 }

@@ -4,17 +4,15 @@
 #include "client.h"
 #include "documents.h"
 #include "edgible/depgraph.h"
-#include "edgible/fd.h"
 #include "edgible/mem.h"
+#include "not_taken.h"
 #include "plane.h"
 #include "table.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define MAX_BODY_BYTES (2UL * 1024 * 1024)
 #define POLL_MS 200
@@ -28,27 +26,22 @@ static const char *or_empty(const char *text)
 
 int stack_read(const struct command_options *options, struct stack *stack)
 {
-    const char *file = options->file;
+    const struct strv *files = &options->files;
     struct err err = {0};
     char text[ERR_MSG_MAX];
-    bool is_stdin = strcmp(file, "-") == 0;
-    char *data = NULL;
-    size_t len = 0;
-    int rc = is_stdin ? fd_read_all(STDIN_FILENO, MAX_BODY_BYTES, &data, &len, &err)
-                      : fd_read_file(AT_FDCWD, file, MAX_BODY_BYTES, &data, &len, &err);
-    if (rc < 0) {
-        return client_fail(EXIT_NOT_OK, "cannot read %s: %s", is_stdin ? "standard input" : file,
-                           err_text(&err, text, sizeof(text)));
+    CLEANUP(free)
+    char *what = files->count == 1 ? xasprintf("'%s'", files->items[0])
+                                   : xasprintf("the %zu files", files->count);
+    const char *verb = files->count == 1 ? "is" : "are";
+    if (documents_read(files, MAX_BODY_BYTES, &stack->text, &stack->docs, &err) < 0) {
+        return client_fail(EXIT_NOT_OK, "%s", err_text(&err, text, sizeof(text)));
     }
-    buf_add(&stack->text, data, len);
-    free(data);
-    appspec_parse(is_stdin ? "<stdin>" : file, buf_str(&stack->text), len, &stack->docs);
     documents_print_diag(&stack->docs);
     if (app_docs_error_count(&stack->docs) > 0) {
-        return client_fail(EXIT_NOT_OK, "'%s' is invalid; nothing was sent", file);
+        return client_fail(EXIT_NOT_OK, "%s %s invalid; nothing was sent", what, verb);
     }
     if (stack->docs.count == 0) {
-        return client_fail(EXIT_NOT_OK, "there is no document in '%s'", file);
+        return client_fail(EXIT_NOT_OK, "there is no document in %s", what);
     }
     if (options->plane != NULL) {
         plane_learn(options->plane, &stack->docs);
@@ -222,9 +215,10 @@ static void add_rows(struct table *table, const struct json *app)
                                or_empty(json_string(w, "reason"))};
         table_add(table, cells);
     }
-    if (json_first(workloads) == NULL) {
-        const char *error = json_item_string(json_first(json_get(app, "errors")));
-        const char *cells[] = {name, "-", or_empty(json_string(app, "status")), or_empty(error)};
+    CLEANUP(free) char *error = not_taken_errors(app);
+    if (error != NULL || json_first(workloads) == NULL) { /* what runs is the version before */
+        const char *status = error != NULL ? "rejected" : or_empty(json_string(app, "status"));
+        const char *cells[] = {name, "-", status, or_empty(error)};
         table_add(table, cells);
     }
 }
@@ -242,8 +236,8 @@ int cmd_stack_status(const struct command_options *options)
     CLEANUP(json) struct json *apps = NULL;
     CLEANUP(json) struct json *found = json_array();
     CLEANUP(table) struct table *table = table_new(titles);
-    int code = options->file != NULL ? stack_read(options, &stack) : EXIT_OK;
-    if (code == EXIT_OK && options->file != NULL) {
+    int code = options->files.count > 0 ? stack_read(options, &stack) : EXIT_OK;
+    if (code == EXIT_OK && options->files.count > 0) {
         stack_names(&stack, false, &names);
     }
     code = code == EXIT_OK ? client_get(options, "/v1/applications", &apps) : code;
@@ -264,6 +258,10 @@ int cmd_stack_status(const struct command_options *options)
         client_print_json(found);
     } else {
         table_print_out(table);
+    }
+    code = not_taken_show(options, NOT_TAKEN_UNLISTED, names.count > 0 ? &names : NULL);
+    if (code != EXIT_OK) {
+        return code;
     }
     if (count < names.count) {
         return client_fail(EXIT_NOT_OK, "%zu of the %zu applications are not deployed",
@@ -300,10 +298,10 @@ int cmd_stack_teardown(const struct command_options *options)
     CLEANUP(stack) struct stack stack = {0};
     CLEANUP(strv) struct strv names = {0};
     int code = EXIT_OK;
-    if ((options->file == NULL) == (options->name == NULL)) {
+    if ((options->files.count == 0) == (options->name == NULL)) {
         return command_usage_error("stack teardown: one of -f FILE and --name APP is wanted");
     }
-    if (options->file != NULL) {
+    if (options->files.count > 0) {
         code = stack_read(options, &stack);
         if (code == EXIT_OK) {
             stack_names(&stack, true, &names);

@@ -133,7 +133,7 @@ int cmd_stack_validate(const struct command_options *options)
     CLEANUP(app_docs) struct app_docs docs = {0};
     struct err err = {0};
     char text[ERR_MSG_MAX];
-    if (documents_read(options->file, &docs, &err) < 0) {
+    if (documents_read(&options->files, DOCUMENTS_MAX_BYTES, NULL, &docs, &err) < 0) {
         (void) fprintf(stderr, "edgible: %s\n", err_text(&err, text, sizeof(text)));
         return EXIT_NOT_OK;
     }
@@ -147,8 +147,8 @@ int cmd_stack_validate(const struct command_options *options)
     }
     documents_print_diag(&docs);
     if (docs.is_empty) {
-        (void) fprintf(stderr, "edgible: '%s' is empty: there is no document to validate\n",
-                       options->file);
+        (void) fprintf(stderr, "edgible: '%s'%s is empty: there is no document to validate\n",
+                       options->files.items[0], options->files.count > 1 ? ", as all others," : "");
     }
     print_text(&docs);
     return valid ? EXIT_OK : EXIT_NOT_OK;

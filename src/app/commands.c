@@ -16,15 +16,16 @@
 
 /* clang-format off */
 static const struct command table[] = {
-    {"stack", "validate", "-f FILE|-", "check v3 documents; needs no agent",
+    {"stack", "validate", "-f FILE|DIR|-...", "check v3 documents; needs no agent",
      "file!", cmd_stack_validate},
-    {"stack", "diff", "-f FILE|-", "what a deploy would change, and which workloads would restart",
+    {"stack", "diff", "-f FILE|DIR|-...",
+     "what a deploy would change, and which workloads would restart",
      "file!", cmd_stack_diff},
-    {"stack", "deploy", "-f FILE|- [--no-wait] [--timeout 60s]",
+    {"stack", "deploy", "-f FILE|DIR|-... [--no-wait] [--timeout 60s]",
      "put the applications, and wait until they run", "file! no-wait timeout", cmd_stack_deploy},
-    {"stack", "status", "[-f FILE|-]", "the state of those applications, or of all",
+    {"stack", "status", "[-f FILE|DIR|-]...", "the state of those applications, or of all",
      "file", cmd_stack_status},
-    {"stack", "teardown", "-f FILE|- | --name APP [--no-wait] [--timeout 60s]",
+    {"stack", "teardown", "-f FILE|DIR|-... | --name APP [--no-wait] [--timeout 60s]",
      "remove those applications, and wait until they are gone", "file name no-wait timeout",
      cmd_stack_teardown},
     {"application", "list", "", "all applications of the device", "", cmd_application_list},
@@ -56,7 +57,7 @@ static const struct command table[] = {
 static const char common[] = "socket config control-plane device token-file ca-file cert-file "
                              "key-file json plain help";
 
-enum option_kind { OPTION_TEXT, OPTION_FLAG, OPTION_LINES, OPTION_DURATION };
+enum option_kind { OPTION_TEXT, OPTION_FILE, OPTION_FLAG, OPTION_LINES, OPTION_DURATION };
 
 static const struct {
     const char *name;
@@ -72,7 +73,7 @@ static const struct {
     {"ca-file",       0,   OPTION_TEXT,     offsetof(struct command_options, ca_file)      },
     {"cert-file",     0,   OPTION_TEXT,     offsetof(struct command_options, cert_file)    },
     {"key-file",      0,   OPTION_TEXT,     offsetof(struct command_options, key_file)     },
-    {"file",          'f', OPTION_TEXT,     offsetof(struct command_options, file)         },
+    {"file",          'f', OPTION_FILE,     offsetof(struct command_options, files)        },
     {"id",            'i', OPTION_TEXT,     offsetof(struct command_options, id)           },
     {"name",          0,   OPTION_TEXT,     offsetof(struct command_options, name)         },
     {"workload",      'w', OPTION_TEXT,     offsetof(struct command_options, workload)     },
@@ -193,6 +194,14 @@ static int set_option(const struct command *command, size_t option, const char *
     case OPTION_TEXT:
         *(const char **) target = value;
         return 0;
+    case OPTION_FILE:
+        if (strcmp(value, "-") == 0 && strv_has(target, value)) {
+            return command_usage_error("%s %s: standard input can be read once only, and is named "
+                                       "twice",
+                                       command->noun, command->verb);
+        }
+        strv_add(target, value);
+        return 0;
     case OPTION_FLAG:
         *(bool *) target = true;
         return 0;
@@ -247,9 +256,10 @@ static int check_required(const struct command *command, const struct command_op
 {
     for (size_t i = 0; i < ARRAY_LEN(known); i++) {
         bool required = false;
-        const void *target = (const char *) options + known[i].offset;
-        if (known[i].kind == OPTION_TEXT && list_has(command->takes, known[i].name, &required) &&
-            required && *(const char *const *) target == NULL) {
+        const void *target = (const char *) options + known[i].offset; /* of a strv its items */
+        bool is_text = known[i].kind == OPTION_TEXT || known[i].kind == OPTION_FILE;
+        if (is_text && list_has(command->takes, known[i].name, &required) && required &&
+            *(const char *const *) target == NULL) {
             return command_usage_error("%s %s: %s%s is missing; usage: edgible %s %s %s",
                                        command->noun, command->verb,
                                        known[i].letter == 'f'   ? "-f FILE"
@@ -345,6 +355,27 @@ static int refuse_command(const char *noun, const char *verb)
     return command_usage_error("'%s' is no command", noun);
 }
 
+static int run_command(const struct command *command, struct command_options *options)
+{
+    if (options->help) {
+        (void) printf("edgible %s %s %s\n    %s\n", command->noun, command->verb, command->usage,
+                      command->about);
+        print_options();
+        return EXIT_OK;
+    }
+    if (options->raw) {
+        terminal_set_raw();
+    }
+    int code = EXIT_OK;
+    options->is_of_device = is_noun(command->noun, "device");
+    options->plane = command->run == cmd_stack_validate ? NULL : plane_open(options, &code);
+    if (code == EXIT_OK) {
+        code = command->run(options);
+    }
+    plane_free(options->plane);
+    return fflush(stdout) == 0 || code != EXIT_OK ? code : EXIT_NOT_OK;
+}
+
 int commands_run(int argc, char **argv, const struct command_options *preset)
 {
     const char *noun = argv[0];
@@ -360,25 +391,10 @@ int commands_run(int argc, char **argv, const struct command_options *preset)
         return refuse_command(noun, verb);
     }
     struct command_options options = *preset;
-    int usage = parse_options(command, argc - 1, argv + 1, &options);
-    if (usage != 0) {
-        return usage;
+    int code = parse_options(command, argc - 1, argv + 1, &options);
+    if (code == 0) {
+        code = run_command(command, &options);
     }
-    if (options.help) {
-        (void) printf("edgible %s %s %s\n    %s\n", command->noun, command->verb, command->usage,
-                      command->about);
-        print_options();
-        return EXIT_OK;
-    }
-    if (options.raw) {
-        terminal_set_raw();
-    }
-    int code = EXIT_OK;
-    options.is_of_device = is_noun(command->noun, "device");
-    options.plane = command->run == cmd_stack_validate ? NULL : plane_open(&options, &code);
-    if (code == EXIT_OK) {
-        code = command->run(&options);
-    }
-    plane_free(options.plane);
-    return fflush(stdout) == 0 || code != EXIT_OK ? code : EXIT_NOT_OK;
+    strv_fini(&options.files);
+    return code;
 }

@@ -6,6 +6,7 @@
 #define EDGIBLE_COMMANDS_H
 
 #include "edgible/parse.h"
+#include "edgible/strv.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,7 +29,8 @@ struct command_options {
     const char *control_plane;   /* URL of one, with the credentials for it */
     const char *token_file, *ca_file, *cert_file, *key_file;
     const char *device; /* of a control plane's */
-    const char *file, *id, *name, *workload, *level, *module, *target_state;
+    const char *id, *name, *workload, *level, *module, *target_state;
+    struct strv files;    /* of each -f, in order */
     const char *argument; /* the word that is no option */
     bool json, plain, raw, follow, watch, no_wait, help;
     bool is_of_device;   /* the noun is `device`: --name is one's */

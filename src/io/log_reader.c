@@ -37,6 +37,9 @@ struct log_reader {
     bool is_changed;
     int wake_fd; /* eventfd: for the thread's poll */
     size_t lines;
+    bool has_from; /* where it begins, instead of the last lines */
+    struct log_position from;
+    bool framed;
     bool follow;
     unsigned retries; /* the thread's; since something else was next */
     void (*notify)(void *arg);
@@ -101,12 +104,25 @@ static bool deliver(struct log_reader *reader, const char *data, size_t len)
     return goes_on;
 }
 
+/* With the line before it that says where it is, where that is wanted. */
+static bool deliver_piece(struct log_reader *reader, const struct log_position *at,
+                          const char *data, size_t len)
+{
+    if (!reader->framed) {
+        return len == 0 || deliver(reader, data, len);
+    }
+    CLEANUP(buf) struct buf piece = {0};
+    buf_printf(&piece, "%" PRIu64 " %" PRIu64 " %zu\n", at->inode, at->offset, len);
+    buf_add(&piece, data, len);
+    return deliver(reader, piece.data, piece.len);
+}
+
 static bool deliver_missed(struct log_reader *reader, uint64_t missed, bool in_line)
 {
     CLEANUP(free)
     char *text = xasprintf("%s[edgible: %" PRIu64 " bytes of the log missed]\n",
                            in_line ? "\n" : "", missed);
-    return deliver(reader, text, strlen(text));
+    return deliver_piece(reader, &(struct log_position){0}, text, strlen(text));
 }
 
 /* Until the file changes, somebody wakes us, or timeout_ms (-1: none). */
@@ -193,12 +209,20 @@ static void read_all(struct log_reader *reader, struct log_files *files, struct 
 {
     CLEANUP(free) char *block = xmalloc(READ_BYTES);
     bool in_line = false;
-    if (log_files_seek_back(files, reader->lines, err) < 0) {
+    if (reader->has_from) {
+        log_files_seek_to(files, &reader->from);
+    } else if (log_files_seek_back(files, reader->lines, err) < 0) {
+        return;
+    }
+    struct log_position at = log_files_position(files);
+    if (!deliver_piece(reader, &at, "", 0)) {
         return;
     }
     for (;;) {
         ssize_t n = log_files_read(files, block, READ_BYTES, err);
-        if (n < 0 || (n > 0 && !deliver(reader, block, (size_t) n))) {
+        at = log_files_position(files); /* behind what was read */
+        at.offset -= n > 0 ? (uint64_t) n : 0;
+        if (n < 0 || (n > 0 && !deliver_piece(reader, &at, block, (size_t) n))) {
             return;
         }
         if (n > 0) {
@@ -244,6 +268,9 @@ struct log_reader *log_reader_new(const struct log_reader_params *params, struct
     pump_log_copy(&reader->log, &log);
     reader->place = log_place_ref(params->place);
     reader->lines = params->lines < LOG_READER_MAX_LINES ? params->lines : LOG_READER_MAX_LINES;
+    reader->has_from = params->from != NULL;
+    reader->from = params->from != NULL ? *params->from : reader->from;
+    reader->framed = params->framed;
     reader->follow = params->follow;
     reader->notify = params->notify;
     reader->arg = params->arg;

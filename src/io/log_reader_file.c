@@ -268,6 +268,65 @@ int log_files_seek_back(struct log_files *files, size_t lines, struct err *err)
     return 0;
 }
 
+/* --- a place -------------------------------------------------------------------------------------
+ */
+
+/* One that became shorter was cut off in place, and begins anew. */
+static uint64_t offset_in(int fd, const struct log_position *to)
+{
+    return inode_of(fd) == to->inode && size_of(fd) >= to->offset ? to->offset : 0;
+}
+
+/* One try, as look_back(). False where it does not count. */
+static bool look_for(struct log_files *files, const struct log_position *to)
+{
+    struct log_standing now = standing_of(files);
+    CLEANUP(close_fd) int fd = open_number(files, 0);
+    if (fd < 0) {
+        return errno == ENOENT;
+    }
+    bool is_found = inode_of(fd) == to->inode;
+    for (uint64_t n = 1;
+         !is_found && n <= files->max_files && files->older_count < LOG_READER_MAX_BACK_FILES;
+         n++) {
+        int older = open_number(files, n);
+        if (older < 0) {
+            break;
+        }
+        files->older[files->older_count++] = older;
+        is_found = inode_of(older) == to->inode;
+        files->older_offset = (off_t) offset_in(older, to);
+    }
+    if (now.is_busy || !is_stable(files, &now)) {
+        return false;
+    }
+    uint64_t offset = offset_in(fd, to);
+    take_file(files, steal_fd(&fd), offset, &now);
+    return true;
+}
+
+void log_files_seek_to(struct log_files *files, const struct log_position *to)
+{
+    for (int i = 0; i < STABLE_TRIES; i++) {
+        close_older(files);
+        if (look_for(files, to)) {
+            return;
+        }
+        pause_briefly();
+    }
+    log_files_seek_current(files);
+}
+
+struct log_position log_files_position(const struct log_files *files)
+{
+    if (files->older_count > 0) {
+        return (struct log_position){.inode = inode_of(files->older[files->older_count - 1]),
+                                     .offset = (uint64_t) files->older_offset};
+    }
+    return files->fd >= 0 ? (struct log_position){.inode = files->inode, .offset = files->offset}
+                          : (struct log_position){0};
+}
+
 /* --- reading on ----------------------------------------------------------------------------------
  */
 

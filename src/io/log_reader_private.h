@@ -41,6 +41,10 @@ void log_files_init(struct log_files *files, const struct pump_log *log, struct 
 void log_files_fini(struct log_files *files);
 /* To the beginning of the last `lines` lines. */
 int log_files_seek_back(struct log_files *files, size_t lines, struct err *err) MUST_CHECK;
+/* To a place that was read before. Where its file is gone, to the oldest of those after it. */
+void log_files_seek_to(struct log_files *files, const struct log_position *to);
+/* What is read next. */
+struct log_position log_files_position(const struct log_files *files);
 /* To the beginning of the current file. */
 void log_files_seek_current(struct log_files *files);
 /* After a change of the owner or of what is allowed: a file that cannot be opened any more is let

@@ -21,7 +21,7 @@ static void read_type(struct doc_reader *reader, const struct doc_spot *spot, vo
 {
     static const char *const types[] = {"https", "http", "tcp", "udp", "tls", "ssh"};
     char hint[64];
-    docread_name(reader, spot, target);
+    docread_kind(reader, spot, target);
     char *const *type = target;
     if (*type != NULL && !is_among(*type, types, ARRAY_LEN(types))) {
         docread_warning(reader, spot, "unknown type '%.40s'%s", *type,
@@ -33,7 +33,7 @@ static void read_target(struct doc_reader *reader, const struct doc_spot *spot, 
 {
     static const struct doc_field fields[] = {
         DOC_FIELD(struct access_spec, workload, "workload", docread_label, .is_required = true),
-        DOC_FIELD(struct access_spec, port, "port", docread_name),
+        DOC_FIELD(struct access_spec, port, "port", docread_kind),
         DOC_FIELDS_END,
     };
     docread_mapping(reader, spot, fields, target);
@@ -65,7 +65,7 @@ static void read_hostname(struct doc_reader *reader, const struct doc_spot *spot
 static void read_tls(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     static const struct doc_field fields[] = {
-        DOC_FIELD(struct access_spec, tls_managed_by, "managedBy", docread_name),
+        DOC_FIELD(struct access_spec, tls_managed_by, "managedBy", docread_kind),
         DOC_FIELDS_END,
     };
     docread_mapping(reader, spot, fields, target);

@@ -18,6 +18,13 @@ const struct port_spec *appspec_find_port(const struct workload_spec *workload, 
     return NULL;
 }
 
+/* Also one that is out of every range. */
+static bool is_whole_number(const char *text)
+{
+    size_t sign = text[0] == '-' || text[0] == '+' ? 1 : 0;
+    return text[sign] != '\0' && text[sign + strspn(text + sign, "0123456789")] == '\0';
+}
+
 static void read_port(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
     struct workload_spec *workload = target;
@@ -27,14 +34,17 @@ static void read_port(struct doc_reader *reader, const struct doc_spot *spot, vo
     }
     const struct port_spec *port = appspec_find_port(workload, text);
     int64_t number = 0;
+    struct err err = {0};
     if (port != NULL && strcmp(port->protocol, "tcp") != 0) {
         docread_error(reader, spot, "port '%.80s' is of protocol %s, a check needs tcp", text,
                       port->protocol);
     } else if (port != NULL) {
         workload->health.port = port->container_port;
-    } else if (parse_int(text, 1, UINT16_MAX, &number, NULL) == 0) {
+    } else if (parse_int(text, 1, UINT16_MAX, &number, &err) == 0) {
         docread_warning(reader, spot, "port %.80s is not among the workload's ports", text);
         workload->health.port = (uint16_t) number;
+    } else if (is_whole_number(text)) {
+        docread_error(reader, spot, "%s", err.msg);
     } else {
         docread_error(reader, spot, "the workload has no port '%.80s'", text);
     }

@@ -59,9 +59,9 @@ static bool is_env_name(const char *name)
 #define MAX_VARIABLES 4096
 /* The kernel takes no longer string (MAX_ARG_STRLEN), its NUL counted. */
 #define MAX_VARIABLE_BYTES ((size_t) 128 * 1024 - 1)
-#define MAX_ENV_BYTES ((size_t) 1024 * 1024)
+#define MAX_ENV_BYTES ((size_t) 256 * 1024)
 
-/* What no program could be started with. */
+/* Some of it no program could be started with; and each start and record goes through all of it. */
 static bool is_too_large(struct doc_reader *reader, const struct doc_spot *spot)
 {
     const struct doc_node *node = spot->node;
@@ -83,7 +83,7 @@ static bool is_too_large(struct doc_reader *reader, const struct doc_spot *spot)
         bytes += len + 1;
     }
     if (bytes > MAX_ENV_BYTES) {
-        docread_error(reader, spot, "has %zu bytes in all, the most is 1 MiB", bytes);
+        docread_error(reader, spot, "has %zu bytes in all, the most is 256 KiB", bytes);
     }
     return bytes > MAX_ENV_BYTES;
 }
@@ -278,7 +278,7 @@ static void read_type(struct doc_reader *reader, const struct doc_spot *spot, vo
             return;
         }
     }
-    docread_name(reader, spot, target);
+    docread_kind(reader, spot, target);
 }
 
 /* Where the type is missing, unreadable or a slip the rest is checked as for our own. */

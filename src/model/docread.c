@@ -234,21 +234,29 @@ void docread_string(struct doc_reader *reader, const struct doc_spot *spot, void
 }
 
 /* A record may have what an earlier version accepted. */
-void docread_name(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+static void read_short(struct doc_reader *reader, const struct doc_spot *spot, size_t max,
+                       void *target)
 {
     const char *text = docread_text(reader, spot);
     bool is_plain = text != NULL;
-    size_t len = 0;
-    for (; is_plain && text[len] != '\0'; len++) {
-        is_plain =
-            len < DOCREAD_MAX_NAME_BYTES && (unsigned char) text[len] >= ' ' && text[len] != 0x7f;
+    for (size_t len = 0; is_plain && text[len] != '\0'; len++) {
+        is_plain = len < max && (unsigned char) text[len] >= ' ' && text[len] != 0x7f;
     }
     if (text != NULL && !is_plain && !reader->is_record) {
-        docread_error(reader, spot, "must have at most %d bytes, and no control characters",
-                      DOCREAD_MAX_NAME_BYTES);
+        docread_error(reader, spot, "must have at most %zu bytes, and no control characters", max);
     } else if (text != NULL) {
         put_string(target, text);
     }
+}
+
+void docread_name(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    read_short(reader, spot, DOCREAD_MAX_NAME_BYTES, target);
+}
+
+void docread_kind(struct doc_reader *reader, const struct doc_spot *spot, void *target)
+{
+    read_short(reader, spot, DOCREAD_MAX_KIND_BYTES, target);
 }
 
 static const char *read_label_text(struct doc_reader *reader, const struct doc_spot *spot)

@@ -74,6 +74,7 @@ void workload_report_fini(struct workload_report *report)
     free(report->last_exit.signal);
     free(report->last_exit.stage);
     free(report->last_exit.errno_name);
+    free(report->last_exit.unhealthy);
     strv_fini(&report->last_exit.output);
     free(report->ports);
     free(report->sandbox);
@@ -92,6 +93,7 @@ void app_report_fini(struct app_report *report)
     }
     free(report->workloads);
     strv_fini(&report->errors);
+    strv_fini(&report->warnings);
 }
 
 void cleanup_app_report(struct app_report *report)

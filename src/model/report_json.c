@@ -29,6 +29,7 @@ static struct json *exit_json(const struct exit_report *end)
     }
     json_set_string(json, "stage", end->stage);
     json_set_string(json, "errno", end->errno_name);
+    json_set_string(json, "unhealthy", end->unhealthy);
     if (end->output.count > 0) {
         json_set_strings(json, "output", &end->output);
     }
@@ -176,6 +177,9 @@ struct json *app_report_json(const struct app_report *report)
     }
     if (report->errors.count > 0) {
         json_set_strings(json, "errors", &report->errors);
+    }
+    if (report->warnings.count > 0) {
+        json_set_strings(json, "warnings", &report->warnings);
     }
     return json;
 }

@@ -2,6 +2,7 @@
 #include "api_private.h"
 #include "edgible/log.h"
 #include "edgible/log_reader.h"
+#include "edgible/parse.h"
 #include "edgible/workload.h"
 
 #include <stdlib.h>
@@ -62,8 +63,37 @@ static void on_close(void *arg)
     free(s);
 }
 
+/* What is asked for. */
+struct log_query {
+    uint64_t lines;
+    bool follows, framed, has_from;
+    struct log_position from;
+};
+
+/* "INODE:OFFSET" */
+static bool query_position(const struct api_call *call, struct log_query *query)
+{
+    const char *text = server_request_query(call->request, "from");
+    const char *colon = text != NULL ? strchr(text, ':') : NULL;
+    CLEANUP(free) char *inode = colon != NULL ? xstrndup(text, (size_t) (colon - text)) : NULL;
+    int64_t numbers[2] = {0};
+    if (text == NULL) {
+        return true;
+    }
+    if (colon == NULL || parse_int(inode, 0, INT64_MAX, &numbers[0], NULL) < 0 ||
+        parse_int(colon + 1, 0, INT64_MAX, &numbers[1], NULL) < 0) {
+        api_reply_problem(call, 400, NULL,
+                          "the query parameter 'from' must be INODE:OFFSET, as a piece of the log "
+                          "with positions=true has them");
+        return false;
+    }
+    query->has_from = true;
+    query->from = (struct log_position){(uint64_t) numbers[0], (uint64_t) numbers[1]};
+    return true;
+}
+
 static void start_stream(struct api *api, const struct api_call *call, const char *application,
-                         const struct workload *w, uint64_t lines, bool follows)
+                         const struct workload *w, const struct log_query *query)
 {
     static const struct server_stream_ops ops = {.fill = fill, .close = on_close};
     struct err err = {0};
@@ -82,8 +112,10 @@ static void start_stream(struct api *api, const struct api_call *call, const cha
         .allowed = workload_log_allowed(w),
         .place = workload_log_place(w),
         .max_files = (unsigned) spec->logs.max_files,
-        .lines = (size_t) lines,
-        .follow = follows,
+        .lines = (size_t) query->lines,
+        .from = query->has_from ? &query->from : NULL,
+        .framed = query->framed,
+        .follow = query->follows,
         .notify = on_notify,
         .arg = s,
     };
@@ -100,11 +132,12 @@ static void start_stream(struct api *api, const struct api_call *call, const cha
 
 void api_get_logs(struct api *api, const struct api_call *call)
 {
-    uint64_t lines = DEFAULT_LINES;
-    bool follows = false;
+    struct log_query query = {.lines = DEFAULT_LINES};
     CLEANUP(app_report) struct app_report app = {0};
-    if (!api_query_number(call, "lines", LOG_READER_MAX_LINES, &lines) ||
-        !api_query_flag(call, "follow", &follows) || !api_find_app(api, call, 0, &app)) {
+    if (!api_query_number(call, "lines", LOG_READER_MAX_LINES, &query.lines) ||
+        !api_query_flag(call, "follow", &query.follows) ||
+        !api_query_flag(call, "positions", &query.framed) || !query_position(call, &query) ||
+        !api_find_app(api, call, 0, &app)) {
         return;
     }
     const struct workload *w = supervisor_find(api->params.supervisor, app.name, call->args[1]);
@@ -115,7 +148,7 @@ void api_get_logs(struct api *api, const struct api_call *call)
                           app.name, call->args[1]);
         return;
     }
-    start_stream(api, call, app.name, w, lines, follows);
+    start_stream(api, call, app.name, w, &query);
 }
 
 /* A new version of an application may have moved its log, and one made anew opens it anew. */

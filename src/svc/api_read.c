@@ -13,6 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Of all documents that are not taken, so many are told with the agent. */
+#define PROBLEMS_TOLD 20
+
 /* --- the agent -----------------------------------------------------------------------------------
  */
 
@@ -64,6 +67,52 @@ static struct json *counts_json(const struct device_report *device)
     return json;
 }
 
+/* The first of them, and how many more there are; NULL: none. The caller frees. */
+static char *error_summary(const struct strv *errors)
+{
+    if (errors->count < 2) {
+        return errors->count == 1 ? xstrdup(errors->items[0]) : NULL;
+    }
+    return xasprintf("%s; and %zu more", errors->items[0], errors->count - 1);
+}
+
+static void add_problem(struct json *problems, const char *status, const char *application,
+                        const char *message)
+{
+    if (json_count(problems) < PROBLEMS_TOLD) {
+        struct json *json = json_object();
+        json_set_string(json, "status", status);
+        json_set_string(json, "application", application);
+        json_set_string(json, "message", message);
+        json_add(problems, json);
+    }
+}
+
+/* What of the source's documents is not taken. */
+static struct json *documents_json(const struct device_report *device)
+{
+    struct json *json = json_object();
+    struct json *problems = json_array();
+    size_t rejected = device->unread;
+    for (size_t i = 0; i < device->errors.count; i++) {
+        add_problem(problems, "rejected", NULL, device->errors.items[i]);
+    }
+    for (size_t i = 0; i < device->count; i++) {
+        CLEANUP(free) char *summary = error_summary(&device->apps[i].errors);
+        if (summary != NULL) {
+            rejected++;
+            add_problem(problems, "rejected", device->apps[i].name, summary);
+        }
+    }
+    for (size_t i = 0; i < device->ignored.count; i++) {
+        add_problem(problems, "ignored", device->ignored.items[i], device->ignored_why.items[i]);
+    }
+    json_set_int(json, "rejected", (int64_t) rejected);
+    json_set_int(json, "ignored", (int64_t) device->ignored_count);
+    json_set(json, "problems", problems);
+    return json;
+}
+
 static struct json *device_json(const struct config *config)
 {
     struct json *json = json_object();
@@ -101,6 +150,7 @@ void api_get_agent(struct api *api, const struct api_call *call)
     json_set_string(json, "logLevel", log_level_name(log_get_level()));
     json_set_int(json, "applications", (int64_t) device.count);
     json_set(json, "workloads", counts_json(&device));
+    json_set(json, "documents", documents_json(&device));
     json_set_int(json, "lastEvent", (int64_t) events_last_seq(api->params.events));
     json_set(json, "resources", self_json());
     api_reply_json(call, 200, json);
@@ -127,6 +177,9 @@ static void add_app_reasons(const struct app_report *app, struct strv *reasons)
     for (size_t i = 0; i < app->errors.count; i++) {
         strv_add_take(reasons, xasprintf("%s: what the source says now is not taken: %s", app->name,
                                          app->errors.items[i]));
+    }
+    for (size_t i = 0; i < app->warnings.count; i++) {
+        strv_add_take(reasons, xasprintf("%s: %s", app->name, app->warnings.items[i]));
     }
 }
 
@@ -184,7 +237,8 @@ static struct json *health_row(const struct app_report *app, const struct worklo
     json_set_string(json, "applicationId", app->id);
     if (w == NULL) {
         json_set_string(json, "status", status_name_of_app(app->status));
-        json_set_string(json, "reason", app->errors.count > 0 ? app->errors.items[0] : NULL);
+        CLEANUP(free) char *reason = error_summary(&app->errors);
+        json_set_string(json, "reason", reason);
         return json;
     }
     json_set_string(json, "workload", w->name);

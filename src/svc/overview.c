@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define FEW_ERRORS 100 /* of all applications together */
+#define IGNORED_TOLD 20
 
 struct taking {
     const struct overview *view;
@@ -122,6 +123,13 @@ static void add_workloads(const struct taking *t, const struct reconcile_app *ap
 /* --- applications -------------------------------------------------------------------------------
  */
 
+/* With the place of its document. The caller frees. */
+static char *refusal_of(const struct reconcile_app *app)
+{
+    return app->refused_at != NULL ? xasprintf("%s: %s", app->refused_at, app->refused)
+                                   : xstrdup(app->refused);
+}
+
 static void fill_app(const struct taking *t, const struct reconcile_app *app,
                      struct app_report *report)
 {
@@ -143,7 +151,7 @@ static void fill_app(const struct taking *t, const struct reconcile_app *app,
     report->source = xstrdup_or_null(app->spec != NULL ? app->spec->file : NULL);
     report->spec = app->spec;
     if (app->refused != NULL) {
-        strv_add(&report->errors, app->refused);
+        strv_add_take(&report->errors, refusal_of(app));
     }
     add_workloads(t, app, report);
 }
@@ -162,12 +170,23 @@ static struct app_report *add_app(struct taking *t, const char *name)
     return report;
 }
 
+static void add_ignored(struct device_report *device, const struct reconcile_app *app)
+{
+    device->ignored_count++;
+    if (device->ignored.count < IGNORED_TOLD) {
+        strv_add(&device->ignored, app->name);
+        strv_add_take(&device->ignored_why, refusal_of(app));
+    }
+}
+
 static void take_app(void *arg, const struct reconcile_app *app)
 {
     struct taking *t = arg;
     bool is_foreign = app->spec == NULL && (app->is_elsewhere || app->refused == NULL);
     if (!is_foreign) {
         fill_app(t, app, add_app(t, app->name));
+    } else if (app->refused != NULL) {
+        add_ignored(t->device, app);
     }
 }
 
@@ -185,12 +204,20 @@ static void add_in_short(struct taking *t, const struct strv *errors, struct str
     }
 }
 
+static void add_all(struct strv *to, const struct strv *lines)
+{
+    for (size_t i = 0; i < lines->count; i++) {
+        strv_add(to, lines->items[i]);
+    }
+}
+
 /* Of an application that was never accepted, its errors are all there is. */
 static void take_problem(void *arg, const char *application, const char *path,
-                         const struct strv *errors)
+                         const struct strv *errors, const struct strv *warnings)
 {
     struct taking *t = arg;
     struct strv *to = &t->device->errors;
+    struct strv *to_warn = &t->device->errors;
     if (application != NULL) {
         size_t index = (size_t) (uintptr_t) map_get(t->by_name, application);
         struct app_report *report = index != 0 ? &t->device->apps[index - 1] : NULL;
@@ -201,14 +228,16 @@ static void take_problem(void *arg, const char *application, const char *path,
             report->source = xstrdup(path);
         }
         to = &report->errors;
+        to_warn = &report->warnings;
+    } else {
+        t->device->unread++;
     }
     if ((t->what & OVERVIEW_FEW_ERRORS) != 0) {
         add_in_short(t, errors, to);
         return;
     }
-    for (size_t i = 0; i < errors->count; i++) {
-        strv_add(to, errors->items[i]);
-    }
+    add_all(to, errors);
+    add_all(to_warn, warnings);
 }
 
 static int compare_apps(const void *a, const void *b)
@@ -242,6 +271,8 @@ void cleanup_device_report(struct device_report *report)
     free(steal_ptr(&report->apps));
     report->count = 0;
     strv_fini(&report->errors);
+    strv_fini(&report->ignored);
+    strv_fini(&report->ignored_why);
 }
 
 /* --- one application ----------------------------------------------------------------------------
@@ -263,10 +294,11 @@ static void match_app(void *arg, const struct reconcile_app *app)
 }
 
 static void match_problem(void *arg, const char *application, const char *path,
-                          const struct strv *errors)
+                          const struct strv *errors, const struct strv *warnings)
 {
     (void) path;
     (void) errors;
+    (void) warnings;
     struct one *one = arg;
     if (application == NULL || one->name != NULL) {
         return;
@@ -298,11 +330,11 @@ struct only {
 };
 
 static void take_problem_of(void *arg, const char *application, const char *path,
-                            const struct strv *errors)
+                            const struct strv *errors, const struct strv *warnings)
 {
     struct only *only = arg;
     if (application != NULL && strcmp(application, only->name) == 0) {
-        take_problem(only->taking, application, path, errors);
+        take_problem(only->taking, application, path, errors, warnings);
     }
 }
 

@@ -47,6 +47,7 @@ void reconcile_free_accepted(struct accepted *a)
 {
     app_spec_free(a->running);
     free(a->refused);
+    free(a->refused_at);
     free(a->blocked);
     trial_free(a);
     free(a);
@@ -111,6 +112,14 @@ static void refuse(struct reconcile *rec, struct accepted *a, const char *name,
     };
     events_emit(rec->events, &event, "%s is %s: %s", name, is_ignored ? "ignored" : "refused",
                 sentence);
+}
+
+static void refuse_document(struct reconcile *rec, struct accepted *a, const struct app_spec *app,
+                            enum event_type type, const char *sentence)
+{
+    free(a->refused_at);
+    a->refused_at = xasprintf("%s:%zu", app->file, app->line);
+    refuse(rec, a, app->name, type, sentence);
 }
 
 /* One line, however many they are. */
@@ -241,20 +250,20 @@ void reconcile_take(struct reconcile *rec, const struct app_spec *app)
     a->is_of_other_source = false;
     if (a->blocked != NULL) {
         a->seen = true;
-        refuse(rec, a, app->name, EVENT_REJECTED, a->blocked);
+        refuse_document(rec, a, app, EVENT_REJECTED, a->blocked);
         return;
     }
     CLEANUP(free) char *elsewhere = admission_not_for_device(rec->config, app);
     a->is_elsewhere = elsewhere != NULL;
     if (elsewhere != NULL) {
-        refuse(rec, a, app->name, EVENT_REJECTED, elsewhere);
+        refuse_document(rec, a, app, EVENT_REJECTED, elsewhere);
         return; /* not seen: what ran under the name is removed */
     }
     a->seen = true;
     CLEANUP(app_spec) struct app_spec *complete = admission_complete(rec->config, app);
     CLEANUP(free) char *refusal = policy_refusal(rec, complete);
     if (refusal != NULL) {
-        refuse(rec, a, app->name, EVENT_POLICY_REFUSED, refusal);
+        refuse_document(rec, a, app, EVENT_POLICY_REFUSED, refusal);
         return;
     }
     if (a->running != NULL && !spec_diff_app_is_different(a->running, complete)) {
@@ -268,7 +277,7 @@ void reconcile_take(struct reconcile *rec, const struct app_spec *app)
         misses = log_refusal(rec, app);
     }
     if (misses != NULL) {
-        refuse(rec, a, app->name, EVENT_REJECTED, misses);
+        refuse_document(rec, a, app, EVENT_REJECTED, misses);
         return;
     }
     free(steal_ptr(&a->refused));
@@ -435,6 +444,7 @@ static void fill_app(const char *name, const struct accepted *a, struct reconcil
         .name = name,
         .spec = a->running,
         .refused = a->refused,
+        .refused_at = a->refused_at,
         .is_elsewhere = a->is_elsewhere,
         .is_blocked = a->blocked != NULL,
         .is_held_back = a->is_held_back,

@@ -13,6 +13,7 @@
 struct accepted {
     struct app_spec *running; /* complete; NULL where it was never accepted */
     char *refused;            /* the sentence said last, so that it is not said again */
+    char *refused_at;         /* file and line of that document; NULL: not known */
     bool is_elsewhere;        /* refused as it is for another device */
     char *blocked;            /* why nothing of it may be touched; NULL: it may */
     int64_t generation;

@@ -94,6 +94,7 @@ static struct json *app_json(const struct app_report *app, enum form form)
         shown.workload_count = 0;
         shown.rolled_back_reason = NULL;
         shown.errors = (struct strv){0};
+        shown.warnings = (struct strv){0};
     }
     return app_report_json(&shown);
 }

@@ -513,11 +513,12 @@ static void give_duplicates(const struct source_directory *source, const struct 
         const struct source_file *holder = holder_of(source, app->name);
         if (holder != NULL && holder != file) {
             CLEANUP(strv) struct strv lines = {0};
+            const struct strv none = {0};
             strv_add_take(&lines,
                           xasprintf("%s:%zu: application '%s' is rejected: '%s' has one of "
                                     "that name",
                                     file->docs.origin, app->line, app->name, holder->docs.origin));
-            fn(arg, app->name, file->docs.origin, &lines);
+            fn(arg, app->name, file->docs.origin, &lines, &none);
         }
     }
 }

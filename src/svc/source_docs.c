@@ -24,6 +24,7 @@ void source_docs_forget_problems(struct source_docs *docs)
     for (size_t i = 0; i < docs->problem_count; i++) {
         free(docs->problems[i].application);
         strv_fini(&docs->problems[i].errors);
+        strv_fini(&docs->problems[i].warnings);
     }
     free(steal_ptr(&docs->problems));
     docs->problem_count = 0;
@@ -54,12 +55,12 @@ void source_docs_fini(struct source_docs *docs)
     *docs = (struct source_docs){0};
 }
 
-static struct strv *add_problem(struct source_docs *docs, const char *application)
+static struct source_problem *add_problem(struct source_docs *docs, const char *application)
 {
     docs->problems = xrealloc(docs->problems, docs->problem_count + 1, sizeof(*docs->problems));
     struct source_problem *problem = &docs->problems[docs->problem_count++];
     *problem = (struct source_problem){.application = xstrdup_or_null(application)};
-    return &problem->errors;
+    return problem;
 }
 
 /* --- saying what is wrong -------------------------------------------------------------------- */
@@ -97,7 +98,7 @@ void source_docs_refuse(struct source_docs *docs, struct events *events, const c
     CLEANUP(free)
     char *message =
         xasprintf("'%s' %s; what it said before stays in force", docs->origin, sentence);
-    strv_add(add_problem(docs, NULL), message);
+    strv_add(&add_problem(docs, NULL)->errors, message);
     say_rejected(events, NULL, message, message);
     count_again(docs);
 }
@@ -116,15 +117,17 @@ static void log_warning(struct source_load *load, const char *line)
     }
 }
 
-/* The text is of an event, and all errors are in the lines. */
+/* The text is of an event, and all errors are in the lines. What only warns may well say why
+ * something is missing. */
 static void join_errors(struct source_load *load, const struct diag *diag, struct buf *text,
-                        struct strv *lines)
+                        struct strv *lines, struct strv *warnings)
 {
     size_t told = 0;
     for (size_t i = 0; i < diag->count; i++) {
         CLEANUP(free) char *line = diag_item_text(&diag->items[i]);
         if (diag->items[i].severity == DIAG_WARNING) {
             log_warning(load, line);
+            strv_add(warnings, line);
         } else {
             strv_add(lines, line);
             if (text->len < EVENT_ERROR_BYTES) {
@@ -143,11 +146,14 @@ static void say_diag(struct source_docs *docs, struct events *events, const char
 {
     CLEANUP(buf) struct buf text = {0};
     CLEANUP(strv) struct strv lines = {0};
-    join_errors(docs->load, diag, &text, &lines);
+    CLEANUP(strv) struct strv warnings = {0};
+    join_errors(docs->load, diag, &text, &lines, &warnings);
     if (lines.count == 0) {
         return;
     }
-    strv_copy(add_problem(docs, application), &lines);
+    struct source_problem *problem = add_problem(docs, application);
+    strv_copy(&problem->errors, &lines);
+    strv_copy(&problem->warnings, &warnings);
     CLEANUP(buf) struct buf message = {0};
     buf_printf(&message, "%s is rejected, what ran before goes on: %s",
                application != NULL ? application : "a document", lines.items[0]);
@@ -349,6 +355,7 @@ void source_docs_add_doubts(const struct source_docs *docs, struct source_view *
 void source_docs_each_problem(const struct source_docs *docs, source_problem_fn *fn, void *arg)
 {
     for (size_t i = 0; i < docs->problem_count; i++) {
-        fn(arg, docs->problems[i].application, docs->origin, &docs->problems[i].errors);
+        const struct source_problem *problem = &docs->problems[i];
+        fn(arg, problem->application, docs->origin, &problem->errors, &problem->warnings);
     }
 }

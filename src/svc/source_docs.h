@@ -11,7 +11,7 @@
  * name could not be read. */
 struct source_problem {
     char *application;
-    struct strv errors;
+    struct strv errors, warnings;
 };
 
 struct source_docs {

@@ -36,6 +36,10 @@ static void add_exit(const struct exit_report *end, struct json *because)
     } else {
         buf_add_str(&text, "; its status is not known");
     }
+    if (end->unhealthy != NULL) {
+        buf_printf(&text, "; the agent ended it, as it failed its health check: %s",
+                   end->unhealthy);
+    }
     json_add_string(because, text.data);
     for (size_t i = end->output.count > 3 ? end->output.count - 3 : 0; i < end->output.count; i++) {
         CLEANUP(free) char *line = xasprintf("it printed: %s", end->output.items[i]);
@@ -201,6 +205,9 @@ struct json *why_json(const struct app_report *app, const struct event_store *hi
     }
     for (size_t i = 0; i < app->errors.count; i++) {
         json_add_string(because, app->errors.items[i]);
+    }
+    for (size_t i = 0; i < app->warnings.count; i++) {
+        json_add_string(because, app->warnings.items[i]);
     }
     for (size_t i = 0; i < app->workload_count; i++) {
         json_add(workloads, workload_why(app, &app->workloads[i]));

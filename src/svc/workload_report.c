@@ -38,6 +38,14 @@ static void say(struct workload *w, enum event_type type, enum log_level level,
     events_emit(w->ctx->events, &event, "%s/%s %s", w->application, w->spec.name, message);
 }
 
+/* How it ended, and that the agent ended it, where its failed health check was why. The caller
+ * frees. */
+static char *add_unhealthy(const struct workload *w, const char *exit)
+{
+    return w->unhealthy != NULL ? xasprintf("was unhealthy (%s), and %s", w->unhealthy, exit)
+                                : xstrdup(exit);
+}
+
 /* Why the last run ended or the last try failed. The caller frees. */
 char *workload_last_reason(const struct workload *w)
 {
@@ -48,8 +56,7 @@ char *workload_last_reason(const struct workload *w)
         return reason_of_fault(&w->fault, &w->spec, w->creds->user);
     }
     CLEANUP(free) char *exit = reason_of_exit(&w->exit, w->fsm.ended_at - w->fsm.started_at);
-    return w->unhealthy != NULL ? xasprintf("was unhealthy (%s), and %s", w->unhealthy, exit)
-                                : steal_ptr(&exit);
+    return add_unhealthy(w, exit);
 }
 
 void workload_add_rapid_count(const struct workload *w, struct buf *text)
@@ -134,7 +141,8 @@ void workload_say_exited(struct workload *w)
     struct cause_fields c = {0};
     struct number pid;
     fill_cause(w, &c);
-    CLEANUP(free) char *reason = reason_of_exit(&w->exit, loop_now() - w->fsm.started_at);
+    CLEANUP(free) char *exit = reason_of_exit(&w->exit, loop_now() - w->fsm.started_at);
+    CLEANUP(free) char *reason = add_unhealthy(w, exit);
     struct log_field fields[] = {
         {"pid",     number_text(&pid, w->pid)},
         {"code",  c.code_text},

@@ -153,6 +153,7 @@ static void fill_exit(const struct run_end *end, struct exit_report *report)
         return;
     }
     report->uptime_ms = end->uptime_ms;
+    report->unhealthy = xstrdup_or_null(end->unhealthy);
     report->has_code = end->is_known && !end->is_signal;
     report->code = end->code;
     if (end->is_known && end->is_signal) {

@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import json
 import os
+import pathlib
 import pty
 import random
 import re
@@ -18,7 +19,7 @@ import yaml
 
 from api import Api
 from harness import (DEADLINE, FAIL_AT_ONCE, IS_ROOT, SLEEP, agent_binary, base_environment,
-                     make_folder, own_account, sh, wait_for, workload)
+                     make_folder, own_account, python, run_client, sh, wait_for, workload)
 
 
 @pytest.fixture
@@ -130,6 +131,32 @@ def test_logs(agent, edgible):
     assert "--workload a, b" in edgible("application", "logs", "-i", "two", code=2).stderr
 
 
+@pytest.mark.once
+def test_the_examples_of_restart_are_valid(edgible, agent):
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "v3.md").read_text()
+    section = text.split("### restart\n")[1].split("\n### ")[0]
+    examples = re.findall(r"^ +restart: (\{.*\})", section, re.MULTILINE)
+    assert len(examples) == 3
+    for example in examples:
+        file = stack_file(agent, agent.app("web", workload("main", SLEEP,
+                                                           restart=yaml.safe_load(example))))
+        assert edgible("stack", "validate", "-f", file).stderr == ""
+
+
+@pytest.mark.once
+def test_the_bounds_of_lines_and_what_never_exits_with_1(edgible, agent):
+    agent.run("web", workload("main", sh("echo one; sleep 1e6")))
+    agent.wait_logged("web", "main", "one")
+    assert edgible("application", "logs", "-i", "web", "-n", "100000").stdout
+    assert "from 0 to 100000" in edgible("application", "logs", "-i", "web", "-n", "100001",
+                                         code=2).stderr
+    agent.put("bad.yaml", "a: [")
+    agent.deploy("bad", workload("main", sh("exit 1"), restart=FAIL_AT_ONCE))
+    agent.wait_event("failed", "bad")
+    for command in [["stack", "status"], ["application", "list"], ["application", "why", "-i", "bad"]]:
+        edgible(*command)
+
+
 def follow(agent, *args):
     return subprocess.Popen([agent_binary(), "--socket", str(agent.runtime_dir / "agent.sock"),
                              *args], stdout=subprocess.PIPE, text=True,
@@ -148,6 +175,81 @@ def test_logs_and_events_are_followed(agent, edgible):
     for program in [logs, events]:
         program.terminate()
         program.wait()
+
+
+COUNTER = python("""
+import itertools, time
+for i in itertools.count():
+    print(f"{i:08} " + "x" * 200, flush=True)
+    if i % 20 == 0:
+        time.sleep(0.002)
+""")
+
+
+def next_event(events):
+    """The next line that is about no rotation; those come at any time."""
+    while True:
+        line = events.stdout.readline()
+        if "log rotated" not in line and "is deployed" not in line:
+            return line
+
+
+@pytest.mark.parametrize("how", [signal.SIGUSR2, signal.SIGUSR1])
+def test_logs_and_events_are_followed_into_the_next_agent(agent, edgible, how):
+    """No line is lost or comes twice, over rotations and several agents."""
+    agent.run("web", workload("main", COUNTER, logs={"maxSize": "256KiB", "maxFiles": 50}))
+    agent.wait_logged("web", "main", "00000000")
+    logs = follow(agent, "application", "logs", "-i", "web", "-f", "-n", "10")
+    events = follow(agent, "application", "events", "-i", "web", "-n", "1000", "-f")
+    assert "is being started" in next_event(events) and "started with PID" in next_event(events)
+    last = int(logs.stdout.readline().split()[0])
+    for _ in range(2):
+        since = agent.mark()
+        agent.send(how)
+        if how != signal.SIGUSR2:
+            agent.wait_exit()
+            agent.start()
+        agent.wait_event("adopted", "web", since=since)
+        wait_for(lambda: "web" in edgible("application", "list").stdout, "the next one answers")
+        assert "is adopted" in next_event(events)
+        until = last + 5000
+        while last < until:
+            number = int(logs.stdout.readline().split()[0])
+            assert number == last + 1
+            last = number
+    for program in [logs, events]:
+        assert program.poll() is None
+        program.terminate()
+        program.wait()
+
+
+def test_a_log_is_followed_from_its_very_beginning(agent, edgible):
+    """What follows a log that is not there yet when the agent goes misses nothing of it."""
+    agent.run("web", workload("main", sh("while [ ! -e go ]; do sleep 0.1; done; seq 5; sleep 1e6"),
+                              workingDir=str(agent.work)))
+    logs = follow(agent, "application", "logs", "-i", "web", "-f", "-n", "0")
+    since = agent.mark()
+    agent.send(signal.SIGUSR2)
+    agent.wait_event("adopted", "web", since=since)
+    (agent.work / "go").write_text("")
+    assert [logs.stdout.readline() for _ in range(5)] == [f"{i}\n" for i in range(1, 6)]
+    logs.terminate()
+    logs.wait()
+
+
+@pytest.mark.once
+def test_a_place_in_a_log_is_asked_for(agent, edgible):
+    agent.run("web", workload("main", sh("echo one; echo two; sleep 1e6")))
+    agent.wait_logged("web", "main", "two")
+    inode = agent.log_file("web", "main").stat().st_ino
+    get = Api(agent).get
+    path = "/v1/applications/web/workloads/main/logs?"
+    assert get(path + "positions=true") == f"{inode} 0 0\n{inode} 0 8\none\ntwo\n"
+    assert get(path + f"from={inode}:4") == "two\n"
+    assert get(path + f"from={inode}:8") == ""
+    assert get(path + f"from={inode}:9") == get(path + "from=0:0") == "one\ntwo\n"
+    for wrong in ["4", "a:4", f"{inode}:", ":", f"{inode}:-1"]:
+        assert "INODE:OFFSET" in get(path + "from=" + wrong, status=400)["detail"]
 
 
 def test_events(agent, edgible):
@@ -182,6 +284,57 @@ def test_the_agent_itself(agent, edgible):
     assert "the log level is debug now" in edgible("agent", "logs", "-n", "5", "--module",
                                                    "api").stdout
     edgible("agent", "logs", "--level", "loud", code=2)
+
+
+def test_documents_that_are_not_taken_are_seen(agent, edgible):
+    [pid] = agent.run("old", workload("main", SLEEP))
+    agent.put("none.yaml", "a: [not closed\n")
+    agent.put("typo.yaml", {**agent.app("typo"), "spec": {"workloads": [
+        {"name": "main", "type": "managed-process", "comand": "sleep 1"},
+        {"name": "two", "type": "managed-process"}]}})
+    agent.deploy("old", workload("main", "sleep | true"), workload("main", "sleep 1"))
+    agent.put("far.yaml", agent.app("far", workload("main", SLEEP), file_device="elsewhere"))
+    agent.wait_event("rejected", "far")
+    wait_for(lambda: len(agent.events("rejected")) >= 4, "all of them are looked at")
+    none = f"rejected: {agent.source}/none.yaml:"
+    far = f"ignored: far: {agent.source}/far.yaml:1: it is for the device 'elsewhere'"
+    status = edgible("agent", "status").stdout
+    assert none in status and far in status and "; and 1 more" in status
+    assert f"rejected: typo: {agent.source}/typo.yaml:" in status
+    told = json.loads(edgible("agent", "status", "--json").stdout)["documents"]
+    assert (told["rejected"], told["ignored"]) == (3, 1)
+    out = edgible("application", "list").stdout
+    assert none in out and far in out and "; and 1 more" in " ".join(out.split())
+    out = edgible("stack", "status").stdout
+    assert none in out and far in out
+    rows = [line.split()[:3] for line in out.splitlines()]
+    assert ["old", "main", "running"] in rows and ["old", "-", "rejected"] in rows
+    out = edgible("device", "health", code=1).stdout
+    assert f"{agent.source}/none.yaml:" in out and far in out
+    hint = "spec.workloads[0].comand: warning: unknown key, did you mean 'command'?"
+    assert hint in out and hint in edgible("application", "why", "-i", "typo").stdout
+    assert hint in edgible("application", "get", "-i", "typo").stdout
+    assert [process.pid for process in agent.living()] == [pid]
+
+
+def test_documents_of_other_devices_are_no_fault(agent, edgible):
+    for i in range(25):
+        agent.put(f"far{i}.yaml", agent.app(f"far{i}", workload("main", SLEEP),
+                                            file_device="elsewhere"))
+    wait_for(lambda: len(agent.events("rejected")) == 25, "all of them are looked at")
+    lines = edgible("device", "health").stdout.splitlines()
+    assert lines[0] == "Health check OK" and len(lines) == 22
+    assert lines[-1] == "in all 0 documents are rejected and 25 ignored"
+
+
+@pytest.mark.as_root
+def test_a_refusal_by_the_policy_has_its_place(make_agent):
+    agent = make_agent(policy={"users": ["nobody"]}).start()
+    Api(agent)
+    agent.put("two.yaml", "# first\n---\n" + yaml.safe_dump(agent.app("web", workload("main", SLEEP))))
+    agent.wait_event("policy-refused", "web")
+    done = run_client("--socket", agent.runtime_dir / "agent.sock", "agent", "status")
+    assert f"rejected: web: {agent.source}/two.yaml:3: " in done.stdout and "policy.users" in done.stdout
 
 
 # --- stacks ----------------------------------------------------------------------------------------
@@ -252,6 +405,47 @@ def test_what_is_invalid_is_not_sent(agent, edgible):
     edgible("stack", "deploy", "-f", "/nonexistent", code=1)
     edgible("stack", "deploy", code=2)
     edgible("stack", "deploy", "-f", file, "--timeout", "soon", code=2)
+
+
+def test_the_documents_of_all_files_count_together(agent, edgible):
+    folder = agent.folder / "stacks"
+    folder.mkdir()
+    text = {name: yaml.safe_dump(agent.app(name, workload("main", SLEEP))) for name in "abcd"}
+    one, two = agent.folder / "one.yaml", agent.folder / "two.yaml"
+    one.write_text(text["a"].rstrip("\n"))
+    two.write_bytes(codecs.BOM_UTF8 + b"%YAML 1.2\n# of b\n---\n" + text["b"].encode())
+    (folder / "c.json").write_text(json.dumps(agent.app("c", workload("main", SLEEP))))
+    (folder / "d.yml").write_text("---\n" + text["d"])
+    (folder / ".hidden.yaml").write_text("no: application")
+    (folder / "notes.txt").write_text("no: application")
+    files = ["-f", one, f"--file={two}", "-f", folder]
+    assert edgible("stack", "validate", *files).stdout.splitlines()[0] == "4 applications"
+    out = edgible("stack", "deploy", *files).stdout
+    assert out.splitlines()[-1] == "4 applications deployed and up"
+    assert sorted(file.stem for file in agent.source.iterdir()) == ["a", "b", "c", "d"]
+    edgible("stack", "diff", *files)
+    out = edgible("stack", "status", "-f", one, "-f", "-", stdin=text["d"]).stdout
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["a", "d"]
+    out = edgible("stack", "teardown", "-f", two, "-f", one).stdout
+    assert sorted(out.splitlines()) == ["a is removed", "b is removed"]
+
+
+def test_errors_name_the_file_among_several(agent, edgible):
+    good = agent.folder / "good.yaml"
+    good.write_text(yaml.safe_dump(agent.app("web", workload("main", SLEEP))))
+    bad = agent.folder / "bad.yaml"
+    bad.write_text("# a line before\n" + yaml.safe_dump(agent.app("web", workload("main", SLEEP))))
+    for command in ["deploy", "validate"]:
+        error = edgible("stack", command, "-f", bad, "-f", good, code=1).stderr
+        assert f"{good}:1:1: metadata.name: the application 'web' is in '{bad}' too" in error
+    bad.write_text("\n\nnot: [closed")
+    error = edgible("stack", "deploy", "-f", good, "-f", bad, code=1).stderr
+    assert f"{bad}:" in error and "the 2 files are invalid; nothing was sent" in error
+    error = edgible("stack", "deploy", "-f", good, "-f", "/nonexistent", code=1).stderr
+    assert "cannot read '/nonexistent'" in error
+    error = edgible("stack", "deploy", "-f", "-", "-f", "-", code=2).stderr
+    assert "standard input can be read once only" in error
+    assert list(agent.source.iterdir()) == []
 
 
 def test_teardown_by_name(agent, edgible):

@@ -100,6 +100,19 @@ def test_failures_make_it_unhealthy_and_restart_it_as_an_exit_would(agent):
     assert wait_status(agent, "failed")["restarts"] == 1
 
 
+def test_why_says_that_the_agent_ended_what_failed_its_check(agent):
+    agent.deploy("app", workload("main", SLEEP, healthCheck={
+        "exec": {"command": sh("exit 7")}, "interval": "1s", "failures": 1},
+        restart={"initialDelay": "1h", "maxDelay": "1h"}))
+    agent.wait_event("backoff", "app", "main")
+    assert "was unhealthy" in agent.events("exited", "app", "main")[0]["message"]
+    ended = "; the agent ended it, as it failed its health check: "
+    [cause] = [cause for cause in Api(agent).get("/v1/applications/app/why")["workloads"][0]["because"]
+               if cause.startswith("its last run ended at")]
+    assert ", killed by SIGTERM" + ended in cause and "status 7" in cause
+    assert "status 7" in Api(agent).app("app")["workloads"][0]["lastExit"]["unhealthy"]
+
+
 def test_without_restarts_it_stays_unhealthy_and_recovers(agent):
     port, flag = free_port(), agent.work / "status"
     agent.deploy("app", workload("main", server(port, flag), ports=[{"containerPort": port}],

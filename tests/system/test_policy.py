@@ -749,6 +749,46 @@ def check(agent):
 
 
 @pytest.mark.once
+def test_check_warns_of_what_this_device_does_not_have(make_agent):
+    agent = make_agent()
+    own = agent.account.name
+    here, empty = agent.work / "here", agent.work / "empty"
+    for folder in (here, empty):
+        folder.mkdir()
+    (here / "a[b]").write_text("")
+    agent.write_config(policy={
+        "users": ["nosuch-user", own], "groups": ["nosuch-group", "root"],
+        "commands": ["/nosuch/*", "/nosuch/program", f"{here}/a[*", f"{empty}/*", "/bin/sh", "/usr/**"],
+        "writePaths": ["/nosuch/log/**", f"{here}/new.log", f"{empty}/**", "/nosuch/x.log"]},
+        defaults={"user": own}, api={"socket": str(agent.runtime_dir / "agent.sock")})
+    agent.deploy("good", workload("w", ["/bin/sh", "-c", "true"]))
+    agent.deploy("poor", workload("a", ["/usr/nosuch-program"]),
+                 workload("b", ["/bin/sh"], workingDir="/nosuch/log/folder"))
+    done = check(agent)
+    told = {line.removeprefix(f"{agent.config_file}: ") for line in done.stderr.splitlines()
+            if "run what their arguments say" not in line}
+    poor = f"{agent.source}/poor.yaml:1:1: spec.workloads"
+    assert told == {
+        "policy.users[0]: warning: there is no user 'nosuch-user' here",
+        "policy.groups[0]: warning: there is no group 'nosuch-group' here",
+        "policy.commands[0]: warning: '/nosuch/*' matches nothing that is here",
+        "policy.commands[1]: warning: '/nosuch/program' does not exist",
+        f"policy.commands[3]: warning: '{empty}/*' matches nothing that is here",
+        "policy.writePaths[0]: warning: '/nosuch/log/**' matches nothing that is here",
+        "policy.writePaths[3]: warning: '/nosuch/x.log' matches nothing that is here",
+        f"{poor}[0]: warning: there is no program '/usr/nosuch-program' here",
+        f"{poor}[1]: warning: workingDir '/nosuch/log/folder' does not exist"}, done
+    assert done.returncode == 0, done
+    agent.write_config(policy={"users": ["nosuch-user"], "readPaths": [f"{here}/nosuch", f"{here}/**"]},
+                       defaults={"user": own})
+    told = check(agent).stderr
+    assert (f"defaults.user: warning: policy.users does not list '{own}': each workload without "
+            "`user` is refused") in told
+    assert f"policy.readPaths[0]: warning: '{here}/nosuch' does not exist" in told
+    assert "policy.readPaths[1]" not in told
+
+
+@pytest.mark.once
 def test_check_shows_the_policy(make_agent):
     agent = make_agent(policy={"users": ["me"], "maxWorkloads": 7,
                                "access": {"hostnames": ["*.example.com"], "auth": ["mtls"]}})

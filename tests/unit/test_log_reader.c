@@ -414,6 +414,72 @@ static void another_file_is_gone_over_to(void **state)
     end(&watcher);
 }
 
+/* What a reader from that place gets is the rest of all. */
+static void check_from(const struct stage *stage, const struct log_position *from, const char *rest)
+{
+    struct watcher watcher = {.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    struct log_reader_params params = {
+        .file = stage->path,
+        .max_files = stage->max_files,
+        .place = stage->place,
+        .from = from,
+        .notify = on_notify,
+        .arg = &watcher,
+    };
+    watcher.reader = log_reader_new(&params, NULL);
+    assert_non_null(watcher.reader);
+    read_until(&watcher, NULL);
+    assert_string_equal(buf_str(&watcher.got), rest);
+    end(&watcher);
+}
+
+static void a_reader_goes_on_from_each_place_over_rotations(void **state)
+{
+    struct stage *stage = *state;
+    struct watcher all;
+    struct watcher framed = {.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    open_log(stage, 1000, 8);
+    write_lines(stage, 1, 500);
+    begin(stage, &all, 1000, false);
+    read_until(&all, NULL);
+    check_lines(&all, 1, 500);
+    struct log_reader_params params = {
+        .file = stage->path,
+        .max_files = stage->max_files,
+        .place = stage->place,
+        .lines = 1000,
+        .framed = true,
+        .notify = on_notify,
+        .arg = &framed,
+    };
+    framed.reader = log_reader_new(&params, NULL);
+    assert_non_null(framed.reader);
+    read_until(&framed, NULL);
+    const char *rest = buf_str(&all.got);
+    size_t pieces = 0;
+    for (const char *at = buf_str(&framed.got); *at != '\0'; pieces++) {
+        unsigned long long inode = 0;
+        unsigned long long offset = 0;
+        unsigned long long len = 0;
+        assert_int_equal(sscanf(at, "%llu %llu %llu", &inode, &offset, &len), 3);
+        at = strchr(at, '\n') + 1;
+        assert_memory_equal(at, rest, len);
+        const unsigned long long steps[] = {0, 1, len / 2, len};
+        for (size_t i = 0; i < ARRAY_LEN(steps) && steps[i] <= len; i++) {
+            struct log_position from = {inode, offset + steps[i]};
+            check_from(stage, &from, rest + steps[i]);
+        }
+        at += len;
+        rest += len;
+    }
+    assert_string_equal(rest, "");
+    assert_true(pieces > 4);
+    check_from(stage, &(struct log_position){.inode = UINT64_MAX, .offset = 5}, buf_str(&all.got));
+    check_from(stage, &(struct log_position){0}, buf_str(&all.got));
+    end(&framed);
+    end(&all);
+}
+
 /* Its writer may still go by the old limit. */
 static void a_reader_removes_nothing_where_fewer_files_are_kept(void **state)
 {
@@ -474,6 +540,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_file_that_somebody_takes_away_is_read_to_its_end,
                                         make_stage, strike_stage),
         cmocka_unit_test_setup_teardown(another_file_is_gone_over_to, make_stage, strike_stage),
+        cmocka_unit_test_setup_teardown(a_reader_goes_on_from_each_place_over_rotations, make_stage,
+                                        strike_stage),
         cmocka_unit_test_setup_teardown(a_reader_removes_nothing_where_fewer_files_are_kept,
                                         make_stage, strike_stage),
         cmocka_unit_test_setup_teardown(one_is_freed_in_any_state, make_stage, strike_stage),
