@@ -135,7 +135,7 @@ int logfile_watch_folder(const struct logfile *lf, int inotify_fd, uint32_t mask
     struct log_owner_before before;
     CLEANUP(close_fd) int dir = -1;
     char path[48];
-    if (log_owner_enter(&lf->owner, &before, NULL) < 0) {
+    if (lf->is_null || log_owner_enter(&lf->owner, &before, NULL) < 0) {
         return -1;
     }
     int rc = logfile_open_dir(lf, false, &dir, NULL);

@@ -40,7 +40,8 @@ struct logfile_progress {
 };
 
 struct logfile {
-    char *path; /* absolute */
+    char *path;   /* absolute */
+    bool is_null; /* PUMP_NO_LOG: nothing is opened, and what is written is dropped uncounted */
     uint64_t max_size;
     unsigned max_files;
     struct log_owner owner;

@@ -350,7 +350,7 @@ static int check_folders(const struct workload *w, struct launch *launch, struct
     if (refusal != NULL) {
         return refuse_launch(err, refusal);
     }
-    if (w->spec.log_file == NULL) {
+    if (w->spec.log_file == NULL || workload_spec_has_no_log(&w->spec)) {
         return 0;
     }
     const struct doc_path_rules rules = make_rules(w, launch);

@@ -203,6 +203,9 @@ struct log_place *workload_log_place(const struct workload *w)
 
 static void fill_log(const struct workload *w, struct workload_report *report)
 {
+    if (workload_spec_has_no_log(&w->spec)) {
+        return;
+    }
     report->log_file = workload_log_file(w);
     if (w->channel != NULL) {
         struct pump_counters counters = pump_channel_counters(w->channel);
