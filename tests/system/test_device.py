@@ -5,7 +5,7 @@ import os
 import pytest
 
 from api import Api
-from harness import is_alive, run_client, sh, workload
+from harness import FAIL_AT_ONCE, SLEEP, is_alive, ordinary_account, run_client, sh, workload
 
 
 def opened(pid):
@@ -57,3 +57,34 @@ def test_a_device_is_no_log_and_validate_says_so(make_agent, path):
     said = run_client("stack", "validate", "-f", agent.source / "app.yaml", account=agent.account)
     assert said.returncode == 1
     assert "use /dev/null to keep no log" in said.stderr
+
+
+# What takes from an agent what it could change its identity with.
+BOUNDS = {
+    "a user namespace": ["unshare", "--user"],
+    "a user namespace as its root": ["unshare", "--user", "--map-root-user"],
+    "no capabilities": ["setpriv", "--bounding-set=-all", "--inh-caps=-all"],
+}
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_a_workload_runs_where_no_identity_can_be_changed(make_agent, account, bound):
+    if bound == "no capabilities" and not account.is_root:
+        pytest.skip("an ordinary user has none")
+    agent = make_agent()
+    agent.start(prefix=BOUNDS[bound])
+    script = f"id -u > {agent.work}/uid; id -G > {agent.work}/groups; echo runs; exec sleep 1000000"
+    agent.run("app", workload("main", sh(script)))
+    agent.wait_logged("app", "main", "runs")
+    assert agent.wait_file("uid") == ("65534\n" if bound == "a user namespace" else "0\n")
+    assert agent.wait_file("groups")
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize("asked", [{"user": "edgible-test"}, {"group": "edgible-test"}])
+def test_an_identity_that_cannot_be_had_is_never_another(make_agent, asked):
+    ordinary_account()
+    agent = make_agent().start(prefix=BOUNDS["no capabilities"])
+    agent.deploy("app", workload("main", SLEEP, restart=FAIL_AT_ONCE, **asked))
+    agent.wait_event("failed", "app", "main")
+    assert not agent.started_pids()
