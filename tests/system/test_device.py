@@ -5,7 +5,7 @@ import os
 import pytest
 
 from api import Api
-from harness import FAIL_AT_ONCE, SLEEP, is_alive, ordinary_account, run_client, sh, workload
+from harness import FAIL_AT_ONCE, SLEEP, helper, is_alive, ordinary_account, run_client, sh, workload
 
 
 def opened(pid):
@@ -88,3 +88,12 @@ def test_an_identity_that_cannot_be_had_is_never_another(make_agent, asked):
     agent.deploy("app", workload("main", SLEEP, restart=FAIL_AT_ONCE, **asked))
     agent.wait_event("failed", "app", "main")
     assert not agent.started_pids()
+
+
+def test_a_log_whose_owner_cannot_be_set_is_refused_with_the_way_out(make_agent):
+    agent = make_agent().start(prefix=[helper("deny_chown")])
+    agent.deploy("app", workload("main", SLEEP, restart=FAIL_AT_ONCE))
+    agent.wait_event("failed", "app", "main")
+    reason = Api(agent).workload("app", "main")["reason"]
+    assert "its file system (vfat, CIFS, NFS with root_squash) does not let the agent" in reason
+    agent.run("app", workload("main", SLEEP, restart=FAIL_AT_ONCE, logFile="/dev/null"))
