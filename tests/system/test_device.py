@@ -97,3 +97,39 @@ def test_a_log_whose_owner_cannot_be_set_is_refused_with_the_way_out(make_agent)
     reason = Api(agent).workload("app", "main")["reason"]
     assert "its file system (vfat, CIFS, NFS with root_squash) does not let the agent" in reason
     agent.run("app", workload("main", SLEEP, restart=FAIL_AT_ONCE, logFile="/dev/null"))
+
+
+def hosted(name):
+    """Starts an agent on a host of that name."""
+    return ["unshare", "--uts", "sh", "-c", f'hostname {name}; exec "$@"', "sh"]
+
+
+@pytest.mark.as_root
+def test_a_device_without_a_name_keeps_the_host_name_of_its_first_start(make_agent):
+    agent = make_agent()
+    first, later = agent.device, agent.device + "-later"
+    agent.write_config(device={})
+    agent.start(prefix=hosted("localhost"))
+    agent.wait(lambda: Api(agent).is_up(), "the API")
+    agent.stop()
+    assert not (agent.state_dir / "device-name").exists()
+    agent.start(prefix=hosted(first))
+    agent.run("app", workload("main", SLEEP))
+    agent.stop()
+    since = agent.mark()
+    agent.start(prefix=hosted(later))
+    agent.wait_started("app", "main", since)
+    assert Api(agent).get("/v1/agent")["device"]["name"] == first
+    assert any(f"keeps the name '{first}'" in line and later in line for line in agent.lines())
+    assert not agent.events("removed", "app", since=since)
+    # Until told otherwise, in either way.
+    agent.stop()
+    (agent.state_dir / "device-name").unlink()
+    agent.start(prefix=hosted(later))
+    agent.wait_event("removed", "app", since=since)
+    assert (agent.state_dir / "device-name").read_text() == later + "\n"
+    agent.stop()
+    agent.write_config()
+    since = agent.mark()
+    agent.start(prefix=hosted(later))
+    agent.wait_started("app", "main", since)
