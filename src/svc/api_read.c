@@ -145,6 +145,9 @@ static void collect_reasons(const struct api *api, struct strv *reasons)
         strv_add_take(reasons, xasprintf("the source '%s' cannot be read: %s", state.location,
                                          state.trouble));
     }
+    if (state.unwatched != NULL) {
+        strv_add_take(reasons, xasprintf("the source is polled each 5 s: %s", state.unwatched));
+    }
     if (persist_has_trouble(api->params.persist, &err)) {
         strv_add_take(reasons, xasprintf("records cannot be written, and a reboot would lose what "
                                          "is new: %s",

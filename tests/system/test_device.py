@@ -1,6 +1,8 @@
 """The device as it is: paths, file systems, kernels and names that are not those of a full host."""
 
 import os
+import subprocess
+import time
 
 import pytest
 
@@ -133,3 +135,38 @@ def test_a_device_without_a_name_keeps_the_host_name_of_its_first_start(make_age
     since = agent.mark()
     agent.start(prefix=hosted(later))
     agent.wait_started("app", "main", since)
+
+
+LIMITS = "/proc/sys/user/max_inotify_"
+
+
+def set_limit(agent, name, value):
+    """Of the user namespace that the agent is in."""
+    subprocess.run(["nsenter", f"--user=/proc/{agent.pid}/ns/user", "--preserve-credentials", "sh",
+                    "-c", f"echo {value} > {LIMITS}{name}"], check=True,
+                   **agent.account.popen_options())
+
+
+@pytest.mark.as_root
+@pytest.mark.parametrize("name", ["instances", "watches"])
+def test_a_folder_that_cannot_be_watched_is_polled_and_said(make_agent, name):
+    agent = make_agent()
+    agent.start(prefix=["unshare", "--user", "--map-root-user", "sh", "-c",
+                        f'echo 0 > {LIMITS}{name} && exec "$@"', "sh"])
+    api = Api(agent)
+    agent.wait(api.is_up, "the API")
+    limit = f"fs.inotify.max_user_{name}"
+    agent.wait(lambda: any(limit in line and "each 5 s" in line for line in agent.lines()),
+               "a line about the limit")
+    health = api.request("GET", "/v1/health")
+    assert health.status == 503 and limit in " ".join(health.json()["reasons"])
+    assert api.get("/v1/agent")["source"]["mode"] == "poll"
+    if name == "watches":
+        return
+    began = time.monotonic()
+    agent.run("app", workload("main", SLEEP))
+    assert time.monotonic() - began < 50  # it was a minute
+    set_limit(agent, name, 100)
+    agent.wait(lambda: api.request("GET", "/v1/health").status == 200, "it to be watched")
+    assert api.get("/v1/agent")["source"]["mode"] == "watch"
+    assert sum(limit in line for line in agent.lines()) == 1
