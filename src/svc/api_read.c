@@ -92,7 +92,7 @@ void api_get_agent(struct api *api, const struct api_call *call)
     CLEANUP(json) struct json *json = json_object();
     json_set_string(json, "version", EDGIBLE_VERSION);
     json_set_int(json, "pid", getpid());
-    json_set_time(json, "startedAt", api->started_unix_ms);
+    json_set_time(json, "startedAt", clock_moment_unix_ms(&api->started));
     json_set_seconds(json, "uptimeSeconds", loop_now() - api->started_at);
     json_set_string(json, "bootId", api->params.boot_id);
     json_set_string(json, "configFile", config->file);
@@ -291,7 +291,7 @@ static void reply_metrics(struct api *api, const struct api_call *call)
         .events = api->params.events,
         .persist = api->params.persist,
         .source = api->source,
-        .started_unix_ms = api->started_unix_ms,
+        .started_unix_ms = clock_moment_unix_ms(&api->started),
     };
     CLEANUP(buf) struct buf text = {0};
     metrics_print(&params, &text);

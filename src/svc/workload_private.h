@@ -7,6 +7,7 @@
 #define EDGIBLE_WORKLOAD_PRIVATE_H
 
 #include "edgible/buf.h"
+#include "edgible/clock.h"
 #include "edgible/creds.h"
 #include "edgible/proc.h"
 #include "edgible/spawn.h"
@@ -46,7 +47,7 @@ struct workload {
     bool adopted;  /* an earlier agent made it: it may not be our child */
     bool is_child; /* of one that is adopted: it is, as after SIGUSR2 */
     uint64_t pipe_inode;
-    int64_t started_unix_ms;
+    struct clock_moment started; /* of the last process; zeroes: there was none */
     struct loop_io *exit_io;
     struct loop_io *handshake_io;
     struct loop_timer *status_timer; /* of an adopted one: waits for its status, or its exec */

@@ -224,7 +224,7 @@ void workload_fill_report(const struct workload *w, bool brief, struct workload_
     report->reason = workload_reason(w);
     bool runs = w->fsm.alive && !w->fsm.leader_exited && w->fsm.state != WL_STARTING;
     report->pid = w->fsm.alive && !w->fsm.leader_exited ? w->pid : 0;
-    report->started_at_unix_ms = runs ? w->started_unix_ms : 0;
+    report->started_at_unix_ms = runs ? clock_moment_unix_ms(&w->started) : 0;
     report->uptime_ms = runs ? loop_now() - w->fsm.started_at : -1;
     report->adopted = w->adopted;
     report->restarts = w->fsm.restarts;

@@ -1,5 +1,7 @@
 """The device as it is: paths, file systems, kernels and names that are not those of a full host."""
 
+import datetime
+import json
 import os
 import subprocess
 import time
@@ -170,3 +172,26 @@ def test_a_folder_that_cannot_be_watched_is_polled_and_said(make_agent, name):
     agent.wait(lambda: api.request("GET", "/v1/health").status == 200, "it to be watched")
     assert api.get("/v1/agent")["source"]["mode"] == "watch"
     assert sum(limit in line for line in agent.lines()) == 1
+
+
+def test_a_start_before_the_clock_was_set_is_shown_by_the_clock_of_now(make_agent):
+    agent = make_agent().start()
+    pid, = agent.run("app", workload("main", SLEEP))
+    before = Api(agent).workload("app", "main")["startedAt"]
+    agent.process.kill()
+    agent.wait_exit()
+    # What an agent writes that runs in 1970.
+    record = agent.runtime_dir / "units/app/main.json"
+    state = json.loads(record.read_text())
+    state["startedUnixMs"] = 12345
+    record.write_text(json.dumps(state))
+    agent.start()
+    agent.wait_event("adopted", "app", "main")
+    shown = Api(agent).workload("app", "main")["startedAt"]
+    moments = [datetime.datetime.fromisoformat(t.replace("Z", "+00:00")) for t in (before, shown)]
+    assert abs((moments[1] - moments[0]).total_seconds()) < 5
+    family = 'edgible_workload_start_time_seconds{application="app",workload="main"}'
+    value, = [line.split()[-1] for line in Api(agent).get("/metrics").splitlines()
+              if line.startswith(family)]
+    assert abs(float(value) - moments[0].timestamp()) < 5
+    assert is_alive(pid)
