@@ -176,6 +176,9 @@ void workload_say_exited(struct workload *w);
 void workload_say_failed(struct workload *w);
 /* Nothing waits for the tail any more. */
 void workload_end_tail_wait(struct workload *w);
+/* "the agent (uid 1000) is not allowed to signal PID 12 of uid 0", which lives of it; NULL: it is
+ * allowed to signal all of it. The caller frees. */
+char *workload_out_of_reach(const struct workload *w);
 /* What is left does not die: says so once a stop. */
 void workload_say_stuck(struct workload *w);
 void workload_say_log(struct workload *w, const struct pump_event *event);

@@ -9,7 +9,9 @@ import time
 import pytest
 
 from api import Api
-from harness import FAIL_AT_ONCE, SLEEP, helper, is_alive, ordinary_account, run_client, sh, workload
+from harness import (FAIL_AT_ONCE, IS_ROOT, SLEEP, helper, is_alive, kill_and_wait,
+                     ordinary_account, run_client, sh, workload)
+from test_orphan import become_root
 
 
 def opened(pid):
@@ -195,3 +197,29 @@ def test_a_start_before_the_clock_was_set_is_shown_by_the_clock_of_now(make_agen
               if line.startswith(family)]
     assert abs(float(value) - moments[0].timestamp()) < 5
     assert is_alive(pid)
+
+
+@pytest.mark.as_user
+@pytest.mark.skipif(not IS_ROOT, reason="needs root")
+def test_a_signal_that_the_agent_is_not_allowed_to_send_is_never_said_to_be_sent(make_agent):
+    agent = make_agent().start()
+    os.chmod(agent.work, 0o777)
+    agent.deploy("app", workload("main", [become_root(agent), str(agent.work / "root.pid"),
+                                          agent.device],
+                                 stop={"gracePeriod": "100ms"}, allowNewPrivileges=True))
+    stuck = agent.wait_pid_file("root.pid")
+    api = Api(agent)
+    try:
+        api.request("PATCH", "/v1/applications/app", {"targetState": "suspended"})
+        agent.wait_event("killed", "app", "main")
+        said = f"the agent (uid {agent.account.uid}) is not allowed to signal PID {stuck} of uid 0"
+        agent.wait(lambda: said in api.workload("app", "main")["reason"], "the reason")
+        why = api.request("GET", "/v1/applications/app/why").text
+        assert said in why
+        assert said in agent.wait_event("killed", "app", "main")["message"]
+        for text in (why, *agent.lines()):
+            assert "was sent SIGKILL" not in text and "is killed" not in text
+        assert is_alive(stuck)
+    finally:
+        kill_and_wait(stuck)
+    agent.wait_event("stopped", "app", "main")
