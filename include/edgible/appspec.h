@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Bounds of input: past one the document is refused. */
 #define APPSPEC_MAX_DOCUMENT_BYTES (1024UL * 1024)
@@ -28,6 +29,8 @@
 /* Of so many documents with errors or warnings all are kept (DIAG_MAX), of the others one; a
  * stream that has errors as a whole counts as one of them. */
 #define APPSPEC_MAX_FAULTY 20
+/* A logFile with which output is read and dropped: nothing is opened, written or rotated. */
+#define APPSPEC_NO_LOG "/dev/null"
 #define APPSPEC_MAX_ARGV 4096 /* words of a command; 128 KiB a word, as the kernel's limit */
 
 /* In the policies below a member that the document leaves out is UNSET (-1, RESTART_UNSET, 0 for
@@ -99,7 +102,7 @@ struct workload_spec {
     bool supported; /* type is managed-process */
     struct strv command;
     char *working_dir; /* NULL where not given */
-    char *log_file;    /* absolute; NULL where not given */
+    char *log_file;    /* absolute; NULL where not given, APPSPEC_NO_LOG: no log is kept */
     struct strv env;   /* "NAME=value" in the order of the document */
     struct port_spec *ports;
     size_t port_count;
@@ -114,6 +117,12 @@ struct workload_spec {
     bool allow_new_privileges; /* its programs may gain rights on exec (setuid) */
     size_t line;               /* of its document, for messages */
 };
+
+/* Whether the workload keeps no log: its logFile is APPSPEC_NO_LOG. */
+static inline bool workload_spec_has_no_log(const struct workload_spec *spec)
+{
+    return spec->log_file != NULL && strcmp(spec->log_file, APPSPEC_NO_LOG) == 0;
+}
 
 struct access_spec {
     char *name, *type, *workload, *port, *hostname, *tls_managed_by,

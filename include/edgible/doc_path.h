@@ -21,6 +21,9 @@
  * ENAMETOOLONG where the kernel takes no path of that length. */
 int doc_path_check(const char *path, struct err *err) MUST_CHECK;
 
+/* Takes empty components and those of one dot out of the text, in place. */
+void doc_path_make_plain(char *path);
+
 /* A component on the way. */
 struct doc_path_spot {
     int folder;       /* the folder that it is in, O_PATH; borrowed */

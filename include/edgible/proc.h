@@ -58,6 +58,8 @@ int proc_read_pidfd_exit(int pidfd, struct proc_exit *ret, struct err *err) MUST
 /* Sends a signal to the process that a pidfd stands for, which may have ended. By its number where
  * there is no pidfd (-1) or a filter lets no signal through one. */
 void proc_signal(int pidfd, pid_t pid, int signal);
+/* Whether the kernel forbids to signal the process: it became another user's (set-user-ID). */
+bool proc_is_out_of_reach(pid_t pid);
 
 /* A number that no other process of this boot has or will have; 0 where the kernel has none (before
  * Linux 6.9). */

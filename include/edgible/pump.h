@@ -30,6 +30,9 @@
 struct pump;
 struct pump_channel; /* one workload's log */
 
+/* As a log's file: what is printed is read and dropped, and nothing is opened by that path. */
+#define PUMP_NO_LOG "/dev/null"
+
 /* Where a log goes. Strings are copied. */
 struct pump_log {
     const char *file; /* absolute */

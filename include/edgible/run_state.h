@@ -37,6 +37,7 @@ struct run_state {
     bool in_cgroup;
     bool is_healthy;         /* it passed its health check */
     int64_t started_unix_ms; /* of the last process; 0: there was none */
+    int64_t started_boot_ms; /* the same by CLOCK_BOOTTIME; 0: not known */
     struct run_end end;      /* of the current or last run */
     struct run_end before;   /* of the run before the current one, which has not ended yet */
 };

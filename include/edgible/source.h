@@ -64,6 +64,8 @@ struct source_state {
     const char *location; /* borrowed */
     const char *mode;     /* how changes come: "watch", "long-poll", "poll"; NULL: not known yet */
     const char *trouble;  /* NULL: none; borrowed */
+    const char
+        *unwatched;       /* why changes are polled for that should be told; NULL: none; borrowed */
     mono_ms last_contact; /* with success; -1: never */
     mono_ms next_contact; /* -1: not planned */
 };

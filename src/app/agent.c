@@ -2,6 +2,7 @@
 
 #include "agent_private.h"
 #include "config_file.h"
+#include "device_name.h"
 #include "edgible/caps.h"
 #include "edgible/fault.h"
 #include "edgible/fd.h"
@@ -307,6 +308,7 @@ static int agent_open(struct agent *agent, struct err *err)
         open_persist(agent, err) < 0) {
         return -1;
     }
+    device_name_keep(agent->config);
     agent->events =
         events_new(agent->loop, agent->config->runtime_dir, agent->boot_id, agent->persist, err);
     if (agent->events == NULL) {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static size_t valid_count(const struct app_docs *docs)
 {
@@ -128,6 +129,42 @@ static void check_logs(struct app_docs *docs, size_t doc)
     }
 }
 
+/* What the path of a log leads to on this machine; NULL where that is a file, or not there. */
+static const char *find_device_kind(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) < 0) {
+        return NULL;
+    }
+    return S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode) ? "a device"
+           : S_ISFIFO(st.st_mode)                     ? "a FIFO"
+           : S_ISSOCK(st.st_mode)                     ? "a socket"
+                                                      : NULL;
+}
+
+/* The agent would refuse it when it opens the log; here it is told before anything is deployed. */
+static void check_devices(struct app_doc *doc)
+{
+    struct app_spec *app = doc->spec;
+    bool is_refused = false;
+    for (size_t i = 0; app != NULL && i < app->workload_count; i++) {
+        const struct workload_spec *w = &app->workloads[i];
+        const char *kind = w->log_file != NULL && !workload_spec_has_no_log(w)
+                               ? find_device_kind(w->log_file)
+                               : NULL;
+        if (kind != NULL) {
+            diag_add(&doc->diag, DIAG_ERROR, app->file, w->line, 1, "spec.workloads.logFile",
+                     "workload '%s': '%.200s' is %s or a link to one: name a file, leave logFile "
+                     "out, or use " APPSPEC_NO_LOG " to keep no log",
+                     w->name, w->log_file, kind);
+            is_refused = true;
+        }
+    }
+    if (is_refused) {
+        app_spec_free(steal_ptr(&doc->spec));
+    }
+}
+
 int cmd_stack_validate(const struct command_options *options)
 {
     CLEANUP(app_docs) struct app_docs docs = {0};
@@ -139,6 +176,7 @@ int cmd_stack_validate(const struct command_options *options)
     }
     for (size_t i = 0; i < docs.count; i++) {
         check_logs(&docs, i);
+        check_devices(&docs.docs[i]);
     }
     bool valid = app_docs_error_count(&docs) == 0 && !docs.is_empty;
     if (options->json) {

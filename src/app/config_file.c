@@ -1,6 +1,7 @@
 #include "config_file.h"
 
 #include "config_warn.h"
+#include "device_name.h"
 #include "edgible/fd.h"
 #include "edgible/policy.h"
 
@@ -135,6 +136,7 @@ struct config *config_file_load(const char *path, struct diag *diag, struct err 
         resolve_patterns(&config->policy.commands);
         resolve_patterns(&config->policy.write_paths);
         resolve_patterns(&config->policy.read_paths);
+        device_name_restore(config);
         config_warn(config, diag);
     }
     if (config == NULL) {

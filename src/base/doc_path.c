@@ -66,6 +66,19 @@ int doc_path_check(const char *path, struct err *err)
     return 0;
 }
 
+void doc_path_make_plain(char *path)
+{
+    char *to = path;
+    for (; *path != '\0'; path++) {
+        bool is_dot = path[0] == '/' && path[1] == '.' && path[2] == '/';
+        path += is_dot ? 1 : 0;
+        if (!is_dot && (path[0] != '/' || path[1] != '/')) {
+            *to++ = *path;
+        }
+    }
+    *to = '\0';
+}
+
 static bool is_root(const struct walk *walk, uid_t uid)
 {
     return uid == 0 || uid == walk->top;

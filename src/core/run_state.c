@@ -107,6 +107,9 @@ char *run_state_text(const struct run_state *state)
     }
     json_set_int(json, "run", state->run);
     json_set_int(json, "startedUnixMs", state->started_unix_ms);
+    if (state->started_boot_ms != 0) {
+        json_set_int(json, "startedBootMs", state->started_boot_ms);
+    }
     if (state->end.at_unix_ms != 0) {
         json_set(json, "lastExit", end_to_json(&state->end));
     }
@@ -264,6 +267,7 @@ enum state_doc_result run_state_read(const char *name, const char *text, size_t 
         DOC_FIELD_OF_ALL("process", read_process),
         DOC_FIELD(struct run_state, run, "run", docread_int, .max = MAX_TIME),
         TIME_FIELD(struct run_state, started_unix_ms, "startedUnixMs"),
+        TIME_FIELD(struct run_state, started_boot_ms, "startedBootMs"),
         DOC_FIELD(struct run_state, end, "lastExit", read_last_exit),
         DOC_FIELD(struct run_state, before, "exitBefore", read_last_exit),
         DOC_FIELDS_END,

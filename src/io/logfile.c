@@ -17,6 +17,7 @@ struct logfile *logfile_new(const struct pump_log *log)
 {
     struct logfile *lf = xcalloc(1, sizeof(*lf));
     lf->path = xstrdup(log->file);
+    lf->is_null = strcmp(log->file, PUMP_NO_LOG) == 0;
     lf->fd = -1;
     logfile_set_limits(lf, log);
     return lf;
@@ -71,8 +72,8 @@ const struct log_owner *logfile_owner(const struct logfile *lf)
 
 dev_t logfile_device(const struct logfile *lf)
 {
-    if (lf->fd >= 0) {
-        return lf->dev;
+    if (lf->fd >= 0 || lf->is_null) {
+        return lf->is_null ? 0 : lf->dev;
     }
     CLEANUP(free) char *path = xstrdup(lf->path);
     struct stat st;
@@ -247,14 +248,16 @@ static void mend(struct logfile *lf, bool may_be_cut_off)
 
 void logfile_trim(struct logfile *lf)
 {
-    mend(lf, false);
+    if (!lf->is_null) {
+        mend(lf, false);
+    }
 }
 
 int logfile_open(struct logfile *lf, int64_t now_ms, unsigned *ret_happened, struct err *err)
 {
     struct err why;
     *ret_happened = 0;
-    if (lf->fd >= 0 && !lf->drop.active && path_is_ours(lf)) {
+    if (lf->is_null || (lf->fd >= 0 && !lf->drop.active && path_is_ours(lf))) {
         return 0;
     }
     if (lf->path[0] != '/') {
@@ -323,6 +326,9 @@ unsigned logfile_write(struct logfile *lf, const char *data, size_t len, int64_t
 {
     unsigned happened = 0;
     struct err err;
+    if (lf->is_null) {
+        return 0;
+    }
     if (lf->drop.active) {
         return logfile_drop_write(lf, data, len, now_ms);
     }

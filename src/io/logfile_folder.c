@@ -7,6 +7,7 @@
 #include "edgible/doc_path.h"
 #include "edgible/fd.h"
 #include "edgible/policy.h"
+#include "edgible/pump.h"
 #include "logfile_private.h"
 
 #include <errno.h>
@@ -16,6 +17,17 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+int logfile_refuse_storage(const struct logfile *lf, int cause, const char *what, struct err *err)
+{
+    if (cause != EPERM && cause != EOPNOTSUPP && cause != ENOSYS) {
+        return err_set(err, cause, "%s of '%s'", what, lf->path);
+    }
+    return err_set(err, cause,
+                   "%s of '%s', as its file system (vfat, CIFS, NFS with root_squash) does not let "
+                   "the agent: use a logDir or logFile elsewhere, or logFile " PUMP_NO_LOG,
+                   what, lf->path);
+}
 
 int logfile_take_file(const struct logfile *lf, int fd, struct err *err)
 {
@@ -29,12 +41,12 @@ int logfile_take_file(const struct logfile *lf, int fd, struct err *err)
     }
     bool is_right = st.st_uid == geteuid() && (gid == (gid_t) -1 || st.st_gid == gid);
     if (!is_right && fchown(fd, geteuid(), gid) < 0) {
-        return err_set(err, errno, "give '%s' to its owner", lf->path);
+        return logfile_refuse_storage(lf, errno, "set the owner", err);
     }
     /* One of a workload's may have any mode; the owner's may be read by more, as the mode says. */
     bool is_open = st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0;
     if (is_open && (st.st_mode & 07777) != 0640 && fchmod(fd, 0640) < 0) {
-        return err_set(err, errno, "set the mode of '%s'", lf->path);
+        return logfile_refuse_storage(lf, errno, "set the mode", err);
     }
     return 0;
 }
@@ -106,11 +118,11 @@ static int take_folder(const struct logfile *lf, const struct doc_path_spot *spo
         return err_set(err, fd < 0 ? errno : ESTALE, "open folder '%s' of '%s'", name, lf->path);
     }
     if (!is_own && fchown(fd, geteuid(), (gid_t) -1) < 0) {
-        return err_set(err, errno, "take over folder '%s' of '%s'", name, lf->path);
+        return logfile_refuse_storage(lf, errno, "take over the folder", err);
     }
     /* Some file systems have no modes: there it may be read. */
     if (fchmod(fd, st->st_mode & kept) < 0 && (too_open & 0022) != 0) {
-        return err_set(err, errno, "set the mode of folder '%s' of '%s'", name, lf->path);
+        return logfile_refuse_storage(lf, errno, "set the mode of the folder", err);
     }
     return 0;
 }
@@ -135,7 +147,7 @@ int logfile_watch_folder(const struct logfile *lf, int inotify_fd, uint32_t mask
     struct log_owner_before before;
     CLEANUP(close_fd) int dir = -1;
     char path[48];
-    if (log_owner_enter(&lf->owner, &before, NULL) < 0) {
+    if (lf->is_null || log_owner_enter(&lf->owner, &before, NULL) < 0) {
         return -1;
     }
     int rc = logfile_open_dir(lf, false, &dir, NULL);

@@ -24,7 +24,7 @@ static int create_file(const struct logfile *lf, int dir, int *ret_fd, struct er
     if (fchmod(fd, 0640) < 0) {
         int cause = errno;
         (void) unlinkat(dir, logfile_base(lf), 0);
-        return err_set(err, cause, "set the mode of '%s'", lf->path);
+        return logfile_refuse_storage(lf, cause, "set the mode", err);
     }
     if (logfile_take_file(lf, fd, err) < 0) {
         (void) unlinkat(dir, logfile_base(lf), 0);

@@ -40,7 +40,8 @@ struct logfile_progress {
 };
 
 struct logfile {
-    char *path; /* absolute */
+    char *path;   /* absolute */
+    bool is_null; /* PUMP_NO_LOG: nothing is opened, and what is written is dropped uncounted */
     uint64_t max_size;
     unsigned max_files;
     struct log_owner owner;
@@ -73,6 +74,11 @@ struct logfile {
 int logfile_open_dir(const struct logfile *lf, bool make, int *ret_fd, struct err *err) MUST_CHECK;
 /* Gives a file in the agent's own log folder to the agent, readable by the workload's group. */
 int logfile_take_file(const struct logfile *lf, int fd, struct err *err) MUST_CHECK;
+
+/* Fails with errno value `cause`: "set the mode" or another `what` of the file. Where the file
+ * system keeps no owners or modes the message says so, and what to do. */
+int logfile_refuse_storage(const struct logfile *lf, int cause, const char *what,
+                           struct err *err) MUST_CHECK;
 
 /* logfile_ours.c */
 /* -1 with ERR_SPEC where fd, which may be O_PATH, is on a file system of the kernel's (proc, sysfs,

@@ -57,18 +57,29 @@ static bool on_readable(void *arg)
     return true;
 }
 
+/* The kernel's words for a limit name no limit: "Too many open files", "No space left on device".
+ */
+static void set_watch_err(struct err *err, int cause, const char *directory, const char *limit)
+{
+    (void) err_set(err, cause, "watch '%s'%s%s%s", directory,
+                   limit != NULL ? ": the limit of inotify is reached (" : "",
+                   limit != NULL ? limit : "", limit != NULL ? ")" : "");
+}
+
 struct watch *watch_new(struct loop *loop, const char *directory, watch_fn fn, void *arg,
                         struct err *err)
 {
     CLEANUP(close_fd) int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (fd < 0) {
-        (void) err_set(err, errno, "inotify_init1");
+        set_watch_err(err, errno, directory,
+                      errno == EMFILE ? "fs.inotify.max_user_instances" : NULL);
         return NULL;
     }
     uint32_t mask = IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM |
                     IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
     if (inotify_add_watch(fd, directory, mask) < 0) {
-        (void) err_set(err, errno, "watch '%s'", directory);
+        set_watch_err(err, errno, directory,
+                      errno == ENOSPC ? "fs.inotify.max_user_watches" : NULL);
         return NULL;
     }
     struct watch *watch = xcalloc(1, sizeof(*watch));

@@ -1,4 +1,5 @@
 #include "edgible/appspec_read.h"
+#include "edgible/doc_path.h"
 #include "edgible/map.h"
 #include "edgible/parse.h"
 
@@ -171,6 +172,37 @@ static void read_ports(struct doc_reader *reader, const struct doc_spot *spot, v
     }
 }
 
+/* In a folder where names stand for devices and descriptors, and not for files. /dev/shm holds
+ * files. */
+static bool is_device_path(const char *path)
+{
+    static const char *const folders[] = {"/dev/", "/proc/", "/sys/"};
+    bool is_device = false;
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        is_device = is_device || strncmp(path, folders[i], strlen(folders[i])) == 0;
+    }
+    return is_device && strncmp(path, "/dev/shm/", strlen("/dev/shm/")) != 0;
+}
+
+static void put_log_file(struct doc_reader *reader, const struct doc_spot *spot,
+                         struct workload_spec *workload, char *take_path)
+{
+    CLEANUP(free) char *path = take_path;
+    CLEANUP(free) char *plain = xstrdup(path);
+    doc_path_make_plain(plain);
+    if (strcmp(plain, APPSPEC_NO_LOG) == 0) {
+        workload->log_file = steal_ptr(&plain);
+    } else if (!reader->is_record && is_device_path(plain)) {
+        docread_error(reader, spot,
+                      "'%.200s' is not a file that a log can be written to: leave logFile out, and "
+                      "the output is in the log of logDir, or use " APPSPEC_NO_LOG
+                      " to keep no log",
+                      plain);
+    } else {
+        workload->log_file = steal_ptr(&path);
+    }
+}
+
 /* After workingDir, from which a relative one is resolved. */
 static void read_log_file(struct doc_reader *reader, const struct doc_spot *spot, void *target)
 {
@@ -187,10 +219,11 @@ static void read_log_file(struct doc_reader *reader, const struct doc_spot *spot
     } else if (!docread_is_doc_path(reader, spot, text)) {
         return;
     } else if (text[0] == '/') {
-        workload->log_file = xstrdup(text);
+        put_log_file(reader, spot, workload, xstrdup(text));
     } else if (workload->working_dir != NULL) {
         const char *between = strcmp(workload->working_dir, "/") == 0 ? "" : "/";
-        workload->log_file = xasprintf("%s%s%s", workload->working_dir, between, text);
+        put_log_file(reader, spot, workload,
+                     xasprintf("%s%s%s", workload->working_dir, between, text));
     } else {
         docread_error(reader, spot, "'%.200s' is relative, and there is no workingDir", text);
     }

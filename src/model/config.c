@@ -149,6 +149,7 @@ static void set_default(char **member, char *take_text)
 static void fill_defaults(struct config *config, const struct config_env *env)
 {
     unsigned uid = (unsigned) env->uid;
+    config->is_device_named = config->device_name != NULL;
     set_default(&config->device_name, xstrdup_or_null(env->host_name));
     if (env->is_root) {
         set_default(&config->state_dir, xstrdup("/var/lib/edgible"));

@@ -399,7 +399,7 @@ static void check_workload(struct asked *a, bool judges_paths)
         }
     }
     check_path(a, "workingDir", w->working_dir);
-    check_path(a, "logFile", w->log_file);
+    check_path(a, "logFile", workload_spec_has_no_log(w) ? NULL : w->log_file);
     check_reads(a);
 }
 

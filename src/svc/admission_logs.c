@@ -1,6 +1,7 @@
 /* Workloads that would write to one log: their output would be mixed, and rotation would lose some.
  */
 #include "edgible/admission.h"
+#include "edgible/doc_path.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,20 +9,6 @@
 #define ROTATED_MAX 100
 /* Before a path of whose rotated files another could be one; no path begins so. */
 #define ABOVE "\n"
-
-/* Without empty components and those of one dot. */
-static void make_plain(char *path)
-{
-    char *to = path;
-    for (; *path != '\0'; path++) {
-        bool is_dot = path[0] == '/' && path[1] == '.' && path[2] == '/';
-        path += is_dot ? 1 : 0;
-        if (!is_dot && (path[0] != '/' || path[1] != '/')) {
-            *to++ = *path;
-        }
-    }
-    *to = '\0';
-}
 
 /* Cuts ".7" off a name that a rotated file could have; false where it is no such name. */
 static bool cut_number(char *path)
@@ -65,13 +52,13 @@ static char *compare_logs(struct map *own, const char *log_dir, const struct app
 {
     for (size_t i = 0; i < app->workload_count; i++) {
         struct workload_spec *w = &app->workloads[i];
-        if (!w->supported) {
+        if (!w->supported || workload_spec_has_no_log(w)) {
             continue;
         }
         CLEANUP(free)
         char *path = w->log_file != NULL ? xstrdup(w->log_file)
                                          : xasprintf("%s/%s/%s.log", log_dir, app->name, w->name);
-        make_plain(path);
+        doc_path_make_plain(path);
         const struct workload_spec *with = find_other(own, path);
         if (with != NULL) {
             return xasprintf("its workload '%s' has the log '%s', as has '%s/%s', or rotated files "

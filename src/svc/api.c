@@ -327,7 +327,7 @@ struct api *api_new(const struct api_params *params, struct err *err)
     CLEANUP(api) struct api *api = xcalloc(1, sizeof(*api));
     api->params = *params;
     api->started_at = loop_now();
-    api->started_unix_ms = clock_unix_ms();
+    api->started = clock_moment_now();
     list_init(&api->log_streams);
     api_deploys_init(api);
     api_looks_init(api);

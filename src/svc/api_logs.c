@@ -148,6 +148,13 @@ void api_get_logs(struct api *api, const struct api_call *call)
                           app.name, call->args[1]);
         return;
     }
+    if (workload_spec_has_no_log(workload_spec(w))) {
+        api_reply_problem(
+            call, 409, NULL,
+            "workload '%s' of application '%s' has no log: its logFile is " APPSPEC_NO_LOG,
+            workload_spec(w)->name, app.name);
+        return;
+    }
     start_stream(api, call, app.name, w, &query);
 }
 
@@ -160,7 +167,7 @@ void api_logs_on_event(void *arg)
         const struct workload *w =
             supervisor_find(api->params.supervisor, s->application, s->workload);
         CLEANUP(free) char *file = w != NULL ? workload_log_file(w) : NULL;
-        if (file != NULL) {
+        if (file != NULL && !workload_spec_has_no_log(workload_spec(w))) {
             struct log_owner owner = workload_log_owner(w);
             log_reader_set_file(s->reader, file, &owner, workload_log_allowed(w),
                                 (unsigned) workload_spec(w)->logs.max_files, workload_log_place(w));

@@ -7,6 +7,7 @@
 #define EDGIBLE_API_PRIVATE_H
 
 #include "edgible/api.h"
+#include "edgible/clock.h"
 #include "edgible/diag.h"
 #include "edgible/json_doc.h"
 #include "edgible/list.h"
@@ -28,7 +29,7 @@ struct api {
     struct loop_timer *deploy_timer;
     struct events_watch *watch;
     mono_ms started_at;
-    int64_t started_unix_ms;
+    struct clock_moment started;
 };
 
 /* One request and the parts of its path that the route leaves open. */

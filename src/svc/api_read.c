@@ -141,7 +141,7 @@ void api_get_agent(struct api *api, const struct api_call *call)
     CLEANUP(json) struct json *json = json_object();
     json_set_string(json, "version", EDGIBLE_VERSION);
     json_set_int(json, "pid", getpid());
-    json_set_time(json, "startedAt", api->started_unix_ms);
+    json_set_time(json, "startedAt", clock_moment_unix_ms(&api->started));
     json_set_seconds(json, "uptimeSeconds", loop_now() - api->started_at);
     json_set_string(json, "bootId", api->params.boot_id);
     json_set_string(json, "configFile", config->file);
@@ -197,6 +197,9 @@ static void collect_reasons(const struct api *api, struct strv *reasons)
     if (state.trouble != NULL) {
         strv_add_take(reasons, xasprintf("the source '%s' cannot be read: %s", state.location,
                                          state.trouble));
+    }
+    if (state.unwatched != NULL) {
+        strv_add_take(reasons, xasprintf("the source is polled each 5 s: %s", state.unwatched));
     }
     if (persist_has_trouble(api->params.persist, &err)) {
         strv_add_take(reasons, xasprintf("records cannot be written, and a reboot would lose what "
@@ -342,7 +345,7 @@ static void reply_metrics(struct api *api, const struct api_call *call)
         .events = api->params.events,
         .persist = api->params.persist,
         .source = api->source,
-        .started_unix_ms = api->started_unix_ms,
+        .started_unix_ms = clock_moment_unix_ms(&api->started),
     };
     CLEANUP(buf) struct buf text = {0};
     metrics_print(&params, &text);

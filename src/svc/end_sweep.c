@@ -25,15 +25,21 @@
 #define LEFT_MAX 4096
 #define NAMED_MAX 10
 
-/* "PID 12 (in 'do_wait'), PID 13 (in '?') and 3 more"; the caller frees. */
+/* "PID 12 (in 'do_wait'), PID 13 (of uid 0, which the agent is not allowed to signal) and 3 more";
+ * the caller frees. */
 static char *name_processes(const pid_t *pids, size_t count)
 {
     CLEANUP(buf) struct buf names = {0};
     for (size_t i = 0; i < count && i < NAMED_MAX; i++) {
         char wchan[64];
+        buf_printf(&names, "%sPID %d ", i > 0 ? ", " : "", (int) pids[i]);
+        if (proc_is_out_of_reach(pids[i])) {
+            buf_printf(&names, "(of uid %u, which the agent is not allowed to signal)",
+                       (unsigned) proc_read_uid(pids[i]));
+            continue;
+        }
         proc_read_wchan(pids[i], wchan, sizeof(wchan));
-        buf_printf(&names, "%sPID %d (in '%s')", i > 0 ? ", " : "", (int) pids[i],
-                   wchan[0] != '\0' ? wchan : "?");
+        buf_printf(&names, "(in '%s')", wchan[0] != '\0' ? wchan : "?");
     }
     if (count > NAMED_MAX) {
         buf_printf(&names, " and %zu more", count - NAMED_MAX);
@@ -64,7 +70,7 @@ static void give_up(struct supervisor *sup, struct member *m)
         log_error("supervisor", "%s is waited for no longer: its log cannot be closed", m->key);
     } else {
         CLEANUP(free) char *names = name_processes(left, count);
-        log_error("supervisor", "%s is waited for no longer: SIGKILL does not end %s", m->key,
+        log_error("supervisor", "%s is waited for no longer: the agent cannot end %s", m->key,
                   count > 0 ? names : "its first process");
     }
     supervisor_bury_soon(sup);
@@ -152,7 +158,7 @@ static void end_look(void *arg)
         log_warn("supervisor", "cannot look at the processes: %s", look->err.msg);
     } else if (look->is_late && look->count > 0) {
         CLEANUP(free) char *names = name_processes(look->left, look->count);
-        log_error("supervisor", "SIGKILL does not end %s, which outlive the agent", names);
+        log_error("supervisor", "the agent cannot end %s, and ends without", names);
     } else if (look->what == SEND_TERM && look->count > 0) {
         sup->end_term_sent = true;
         log_info("supervisor", "stops %zu processes that no workload owns", look->count);

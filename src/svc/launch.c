@@ -131,7 +131,7 @@ static int check_log(struct job *job)
     struct err reason = {0};
     const struct doc_path_rules rules = make_rules(job);
     CLEANUP(doc_path) struct doc_path log = {.fd = -1};
-    if (job->spec.log_file == NULL) {
+    if (job->spec.log_file == NULL || workload_spec_has_no_log(&job->spec)) {
         return 0;
     }
     return refuse(job, doc_path_find(job->spec.log_file, &rules, &log, &reason) == 0

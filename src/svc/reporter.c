@@ -33,7 +33,8 @@ struct reporter {
     struct backlog *backlog;
     struct probe *probe; /* the look for the report that is under way; NULL: none */
     enum form form;      /* of that report */
-    int64_t started_unix_ms, applied_unix_ms; /* 0: nothing was applied yet */
+    struct clock_moment started;
+    int64_t applied_unix_ms; /* 0: nothing was applied yet */
     char *etag;
     int64_t sequence;
     mono_ms due;           /* of the next one; -1: before the start */
@@ -60,7 +61,7 @@ static struct json *agent_json(const struct reporter *r)
 {
     struct json *json = json_object();
     json_set_string(json, "version", EDGIBLE_VERSION);
-    json_set_time(json, "startedAt", r->started_unix_ms);
+    json_set_time(json, "startedAt", clock_moment_unix_ms(&r->started));
     json_set_string(json, "bootId", r->params.source->boot_id);
     json_set_int(json, "sequence", r->sequence);
     return json;
@@ -341,7 +342,7 @@ struct reporter *reporter_new(const struct reporter_params *params)
     uint64_t seed = (uint64_t) loop_now();
     (void) !getrandom(&seed, sizeof(seed), GRND_NONBLOCK);
     r->params = *params;
-    r->started_unix_ms = clock_unix_ms();
+    r->started = clock_moment_now();
     r->due = -1;
     r->sent_at = -1;
     link_fsm_init(&r->fsm, seed);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define RESCAN_MS 60000
+#define POLL_MS 5000 /* where it cannot be watched */
 /* After a change, so that a burst of them (a move, a checkout) is one. */
 #define SETTLE_MS 20
 #define SETTLE_WRITING_MS 50
@@ -50,9 +51,9 @@ struct source_directory {
     bool was_scanned, is_lost, force_view;
     mono_ms last_contact; /* -1: never */
     char *trouble;        /* why it is lost */
+    char *unwatched;      /* why it is polled; NULL: it is watched, or lost */
 };
 
-static void on_scan(void *arg);
 static void on_read(void *arg);
 
 static struct source_directory *from_base(struct source *base)
@@ -119,12 +120,15 @@ static void on_change(void *arg, enum watch_change change, const char *name)
 static void watch_again(struct source_directory *source)
 {
     struct err err = {0};
-    if (source->watch == NULL) {
-        source->watch =
-            watch_new(source->base.params.loop, source->directory, on_change, source, &err);
-        if (source->watch == NULL) {
-            log_debug("source", "%s; it is looked at each minute", err.msg);
-        }
+    if (source->watch != NULL) {
+        return;
+    }
+    source->watch = watch_new(source->base.params.loop, source->directory, on_change, source, &err);
+    if (source->watch != NULL) {
+        free(steal_ptr(&source->unwatched));
+    } else if (source->unwatched == NULL && (err.code == EMFILE || err.code == ENOSPC)) {
+        source->unwatched = xstrdup(err.msg);
+        log_warn("source", "%s; changes are looked for each 5 s", err.msg);
     }
 }
 
@@ -363,7 +367,8 @@ static void end_scan(struct source_directory *source)
     bool waits = source->must_wait || is_room_found(source);
     bool must_repeat = source->must_repeat || (is_gone && source->left_out > 0);
     say_left_out(source);
-    mono_ms pause = must_repeat ? SETTLE_MS : waits ? WAIT_FOR_WRITER_MS : RESCAN_MS;
+    mono_ms idle = source->watch == NULL ? POLL_MS : RESCAN_MS;
+    mono_ms pause = must_repeat ? SETTLE_MS : waits ? WAIT_FOR_WRITER_MS : idle;
     scan_at(source, loop_now() + pause);
     source->has_changed = false;
     if (is_changed || !source->was_scanned) {
@@ -468,6 +473,7 @@ static void directory_free(struct source *base)
     loop_timer_free(source->timer);
     free(source->directory);
     free(source->trouble);
+    free(source->unwatched);
     free(source);
 }
 
@@ -496,6 +502,8 @@ static void directory_describe(const struct source *base, struct source_state *r
     ret->type = "directory";
     ret->location = source->directory;
     ret->trouble = source->trouble;
+    ret->mode = source->watch != NULL ? "watch" : "poll";
+    ret->unwatched = source->unwatched;
     ret->last_contact = source->last_contact;
 }
 

@@ -373,7 +373,7 @@ static void take_handshake(struct workload *w)
     loop_io_free(steal_ptr(&w->handshake_io));
     fd_close(&w->handshake_fd);
     if (outcome == SPAWN_STARTED) {
-        w->started_unix_ms = clock_unix_ms();
+        w->started = clock_moment_now();
         workload_post(w, WL_EV_STARTED, WL_END_CLEAN);
         workload_say_started(w);
     } else {

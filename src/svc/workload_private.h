@@ -7,6 +7,7 @@
 #define EDGIBLE_WORKLOAD_PRIVATE_H
 
 #include "edgible/buf.h"
+#include "edgible/clock.h"
 #include "edgible/creds.h"
 #include "edgible/proc.h"
 #include "edgible/spawn.h"
@@ -48,7 +49,7 @@ struct workload {
     bool adopted;  /* an earlier agent made it: it may not be our child */
     bool is_child; /* of one that is adopted: it is, as after SIGUSR2 */
     uint64_t pipe_inode;
-    int64_t started_unix_ms;
+    struct clock_moment started; /* of the last process; zeroes: there was none */
     struct loop_io *exit_io;
     struct loop_io *handshake_io;
     struct loop_timer *status_timer; /* of an adopted one: waits for its status, or its exec */
@@ -186,6 +187,9 @@ void workload_say_exited(struct workload *w);
 void workload_say_failed(struct workload *w);
 /* Nothing waits for the tail any more. */
 void workload_end_tail_wait(struct workload *w);
+/* "the agent (uid 1000) is not allowed to signal PID 12 of uid 0", which lives of it; NULL: it is
+ * allowed to signal all of it. The caller frees. */
+char *workload_out_of_reach(const struct workload *w);
 /* What is left does not die: says so once a stop. */
 void workload_say_stuck(struct workload *w);
 void workload_say_log(struct workload *w, const struct pump_event *event);

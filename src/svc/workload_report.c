@@ -246,10 +246,14 @@ static void say_killing(struct workload *w)
         {"pid",                 number_text(&pid, w->pid)},
         {0},
     };
+    CLEANUP(free) char *out_of_reach = workload_out_of_reach(w);
     CLEANUP(free)
-    char *message = xasprintf("is killed: its grace period of %s is %s",
-                              format_duration(w->spec.stop.grace_ms, grace, sizeof(grace)),
-                              loop_now() < w->fsm.grace_end ? "cut short" : "over");
+    char *message =
+        xasprintf("%s: its grace period of %s is %s%s%s",
+                  out_of_reach != NULL ? "cannot be killed" : "is killed",
+                  format_duration(w->spec.stop.grace_ms, grace, sizeof(grace)),
+                  loop_now() < w->fsm.grace_end ? "cut short" : "over",
+                  out_of_reach != NULL ? ", and " : "", out_of_reach != NULL ? out_of_reach : "");
     say(w, EVENT_KILLED, LOG_WARN, fields, message);
 }
 
@@ -280,11 +284,14 @@ void workload_say_stuck(struct workload *w)
         {"wchan",                 wchan},
         {0                         },
     };
+    CLEANUP(free) char *out_of_reach = workload_out_of_reach(w);
     CLEANUP(free)
     char *message =
-        xasprintf("does not die of SIGKILL: %zu processes are left, PID %d waits in the kernel "
-                  "in '%s'; no second copy is started",
-                  w->left_count, (int) w->left[0], wchan[0] != '\0' ? wchan : "?");
+        out_of_reach != NULL
+            ? xasprintf("cannot be killed: %s; no second copy is started", out_of_reach)
+            : xasprintf("does not die of SIGKILL: %zu processes are left, PID %d waits in the "
+                        "kernel in '%s'; no second copy is started",
+                        w->left_count, (int) w->left[0], wchan[0] != '\0' ? wchan : "?");
     say(w, EVENT_KILLED, LOG_ERROR, fields, message);
 }
 

@@ -120,7 +120,8 @@ static void save_state(struct workload *w, int log_fd)
         .run = (int64_t) w->run,
         .in_cgroup = w->in_cgroup,
         .is_healthy = w->health != NULL && health_is_healthy(w->health),
-        .started_unix_ms = w->started_unix_ms,
+        .started_unix_ms = w->started.unix_ms,
+        .started_boot_ms = w->started.boot_ms,
     };
     workload_fill_end(w, &state.end);
     state.before = w->before; /* borrowed */
@@ -354,7 +355,7 @@ static void on_exec_poll(void *arg)
         return;
     }
     loop_timer_free(steal_ptr(&w->status_timer));
-    w->started_unix_ms = clock_unix_ms();
+    w->started = clock_moment_now();
     workload_post(w, WL_EV_STARTED, WL_END_CLEAN);
     workload_say_started(w);
 }
@@ -400,7 +401,7 @@ void workload_resume(struct workload *w, const struct run_state *state)
     w->fsm.random = random;
     w->record_is_final = w->fsm.state == WL_FAILED || w->fsm.state == WL_COMPLETED;
     w->run = (uint64_t) state->run;
-    w->started_unix_ms = state->started_unix_ms;
+    w->started = (struct clock_moment){state->started_unix_ms, state->started_boot_ms};
     take_end(w, &state->end);
     w->before = state->before;
     w->before.start_error = xstrdup_or_null(state->before.start_error);

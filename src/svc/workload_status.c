@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static enum status status_by_health(const struct workload *w)
 {
@@ -65,6 +66,17 @@ static void add_left(const struct workload *w, struct buf *text)
     }
 }
 
+char *workload_out_of_reach(const struct workload *w)
+{
+    pid_t pid = w->pid != 0 && !w->fsm.leader_exited && proc_is_out_of_reach(w->pid) ? w->pid : 0;
+    for (size_t i = 0; i < w->left_count && pid == 0; i++) {
+        pid = proc_is_out_of_reach(w->left[i]) ? w->left[i] : 0;
+    }
+    return pid == 0 ? NULL
+                    : xasprintf("the agent (uid %u) is not allowed to signal PID %d of uid %u",
+                                (unsigned) geteuid(), (int) pid, (unsigned) proc_read_uid(pid));
+}
+
 char *workload_waits_for(const struct workload *w)
 {
     CLEANUP(buf) struct buf text = {0};
@@ -72,7 +84,12 @@ char *workload_waits_for(const struct workload *w)
     char name[32];
     mono_ms grace = w->fsm.grace_end - loop_now();
     (void) format_duration(grace > 0 ? grace : 0, left, sizeof(left));
-    if (w->fsm.state == WL_STOPPING) {
+    bool is_stopping =
+        w->fsm.state == WL_STOPPING || w->fsm.state == WL_ENDING || w->fsm.state == WL_KILLING;
+    CLEANUP(free) char *out_of_reach = is_stopping ? workload_out_of_reach(w) : NULL;
+    if (out_of_reach != NULL) {
+        buf_printf(&text, "cannot be stopped: %s, and waits until it has ended", out_of_reach);
+    } else if (w->fsm.state == WL_STOPPING) {
         buf_printf(&text, "was sent %s; SIGKILL follows in %s",
                    signal_name(w->spec.stop.signal, name, sizeof(name)), left);
     } else if (w->fsm.state == WL_ENDING) {
@@ -204,6 +221,9 @@ struct log_place *workload_log_place(const struct workload *w)
 
 static void fill_log(const struct workload *w, struct workload_report *report)
 {
+    if (workload_spec_has_no_log(&w->spec)) {
+        return;
+    }
     report->log_file = workload_log_file(w);
     if (w->channel != NULL) {
         struct pump_counters counters = pump_channel_counters(w->channel);
@@ -222,7 +242,7 @@ void workload_fill_report(const struct workload *w, bool brief, struct workload_
     report->reason = workload_reason(w);
     bool runs = w->fsm.alive && !w->fsm.leader_exited && w->fsm.state != WL_STARTING;
     report->pid = w->fsm.alive && !w->fsm.leader_exited ? w->pid : 0;
-    report->started_at_unix_ms = runs ? w->started_unix_ms : 0;
+    report->started_at_unix_ms = runs ? clock_moment_unix_ms(&w->started) : 0;
     report->uptime_ms = runs ? loop_now() - w->fsm.started_at : -1;
     report->adopted = w->adopted;
     report->restarts = w->fsm.restarts;

@@ -47,6 +47,11 @@ void proc_signal(int pidfd, pid_t pid, int signal)
     }
 }
 
+bool proc_is_out_of_reach(pid_t pid)
+{
+    return pid > 1 && kill(pid, 0) < 0 && errno == EPERM;
+}
+
 int proc_open_known(pid_t pid, uint64_t start_ticks, uint64_t pidfd_inode, struct err *err)
 {
     /* First the pidfd, then the looks: what they see is what it stands for, or gone. */

@@ -322,8 +322,29 @@ static void only_regular_files_are_opened(void **state)
     assert_int_equal(unlink(path), 0);
     assert_int_equal(mkdir(path, 0755), 0);
     assert_int_equal(open_fails(path, (uid_t) -1), EINVAL);
-    assert_int_equal(open_fails("/dev/null", (uid_t) -1), EINVAL);
+    assert_int_equal(open_fails("/dev/full", (uid_t) -1), EINVAL);
     assert_int_equal(open_fails("relative.log", (uid_t) -1), EINVAL);
+}
+
+static void no_log_opens_nothing_and_takes_all(void **state)
+{
+    (void) state;
+    unsigned happened = 0;
+    const struct pump_log log = {
+        .file = "/dev/null", .max_size_bytes = 1, .owner = {.uid = (uid_t) -1, .gid = (gid_t) -1}
+    };
+    CLEANUP(logfile) struct logfile *lf = logfile_new(&log);
+    int free_fd = dup(STDIN_FILENO);
+    assert_int_equal(close(free_fd), 0);
+    assert_int_equal(logfile_open(lf, 0, &happened, NULL), 0);
+    assert_int_equal(logfile_write(lf, "a line\n", 7, 0), 0);
+    assert_int_equal(logfile_check(lf, 10000), 0);
+    logfile_trim(lf);
+    assert_int_equal(fcntl(free_fd, F_GETFD), -1);
+    struct logfile_counters counters = logfile_counters(lf);
+    assert_int_equal(counters.bytes_written + counters.bytes_dropped + counters.rotations, 0);
+    assert_int_equal(logfile_next_tick_ms(lf), -1);
+    assert_true(logfile_is_in_place(lf));
 }
 
 static void a_link_that_the_workload_made_is_not_followed(void **state)
@@ -877,6 +898,7 @@ int main(void)
         cmocka_unit_test(rotation_leaves_others_files_alone),
         cmocka_unit_test(what_a_third_user_made_is_no_log),
         cmocka_unit_test(only_regular_files_are_opened),
+        cmocka_unit_test(no_log_opens_nothing_and_takes_all),
         cmocka_unit_test(a_link_that_the_workload_made_is_not_followed),
         cmocka_unit_test(no_link_leads_to_the_log_folder),
         cmocka_unit_test(a_log_of_another_group_is_set_aside_once),
