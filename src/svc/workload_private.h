@@ -84,7 +84,7 @@ struct workload {
     /* What is written down of it. */
     int64_t generation;
     struct strv app_depends_on;
-    bool is_unit_saved; /* nothing of it has changed since */
+    bool is_unit_saved;             /* nothing of it has changed since */
     uint64_t unit_hash, state_hash; /* of the texts written last; 0: none, 1: not known */
     bool record_is_final;           /* its record of this boot says failed or completed */
     bool is_forgotten;
