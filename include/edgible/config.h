@@ -46,7 +46,7 @@ struct policy_config {
 struct config {
     char *file; /* where it was read from */
     char *device_name;
-    bool is_device_named;           /* by the configuration; else the name is the host's */
+    bool is_device_named;           /* by the configuration; else see device_name.h */
     char *device_id, *organization; /* NULL where not given */
     char *state_dir, *runtime_dir, *log_dir;
     enum source_kind source;

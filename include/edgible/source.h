@@ -60,14 +60,13 @@ void source_stop(struct source *source);
 bool source_set_config(struct source *source, const struct config *config);
 
 struct source_state {
-    const char *type;     /* "directory", "https", "etcd" */
-    const char *location; /* borrowed */
-    const char *mode;     /* how changes come: "watch", "long-poll", "poll"; NULL: not known yet */
-    const char *trouble;  /* NULL: none; borrowed */
-    const char
-        *unwatched;       /* why changes are polled for that should be told; NULL: none; borrowed */
-    mono_ms last_contact; /* with success; -1: never */
-    mono_ms next_contact; /* -1: not planned */
+    const char *type;      /* "directory", "https", "etcd" */
+    const char *location;  /* borrowed */
+    const char *mode;      /* how changes come: "watch", "long-poll", "poll"; NULL: not known yet */
+    const char *trouble;   /* NULL: none; borrowed */
+    const char *unwatched; /* why it can only be polled; NULL: it is not so; borrowed */
+    mono_ms last_contact;  /* with success; -1: never */
+    mono_ms next_contact;  /* -1: not planned */
 };
 
 void source_describe(const struct source *source, struct source_state *ret);

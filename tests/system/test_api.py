@@ -41,7 +41,7 @@ def test_the_agent_says_how_it_is(agent, api):
     told = api.get("/v1/agent")
     assert told["pid"] == agent.pid and told["device"]["name"] == agent.device
     assert told["source"] == {"type": "directory", "location": str(agent.source), "state": "ok",
-                              "lastContactAt": told["source"]["lastContactAt"]}
+                              "mode": "watch", "lastContactAt": told["source"]["lastContactAt"]}
     assert told["applications"] == 1 and told["workloads"] == {"total": 1, "running": 1}
     assert told["configFile"] == str(agent.config_file)
 
