@@ -42,8 +42,7 @@ struct source_directory {
     size_t next;         /* of them */
     size_t left_out;     /* names of the scan under way that are too many */
     mono_ms say_left_out_at;
-    bool is_scanning;
-    bool is_held;               /* does not scan */
+    bool is_scanning, is_held;  /* held: it does not scan */
     bool must_wait;             /* somebody writes to one of them */
     bool must_repeat;           /* something changed meanwhile */
     bool has_changed;           /* what was read is in no view yet */
