@@ -172,11 +172,12 @@ static void read_ports(struct doc_reader *reader, const struct doc_spot *spot, v
     }
 }
 
-/* In a folder where names stand for devices and descriptors, and not for files. /dev/shm holds
+/* In a folder where names stand for devices and descriptors, and not for files; the rest of /proc
+ * and /sys is refused when the log is opened. /dev/shm holds
  * files. */
 static bool is_device_path(const char *path)
 {
-    static const char *const folders[] = {"/dev/", "/proc/", "/sys/"};
+    static const char *const folders[] = {"/dev/", "/proc/self/"};
     bool is_device = false;
     for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
         is_device = is_device || strncmp(path, folders[i], strlen(folders[i])) == 0;
