@@ -1,5 +1,6 @@
 #include "health_probe.h"
 
+#include "check_output.h"
 #include "edgible/fd.h"
 #include "edgible/http_probe.h"
 #include "edgible/tcp_probe.h"
@@ -13,12 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Of what a command prints so much is looked at, and its last line told. */
-#define OUTPUT_BYTES 4096
-/* Once it has that, it is read a pipe at a time, and then not for so long: the agent spends little
- * on output that it does not look at. */
-#define REST_BYTES ((size_t) 64 * 1024)
-#define REST_MS 20
+/* So long a check that has failed waits for the last words of its command, which others can keep
+ * from ending. */
+#define LAST_WORDS_MS 100
 
 struct health_probe {
     const struct workload *workload;
@@ -29,21 +27,20 @@ struct health_probe {
     struct tcp_probe *tcp;
     struct http_probe *http;
     struct {
-        struct launch *launch;               /* it is being looked up; NULL: it runs */
-        struct spawned child;                /* pid 0: none */
-        struct loop_io *exit_io, *output_io; /* output_io is NULL at its end and at rest */
-        struct loop_timer *rest;             /* armed at rest */
-        int output_fd;
+        struct launch *launch; /* it is being looked up; NULL: it runs */
+        struct spawned child;  /* pid 0: none */
+        struct loop_io *exit_io;
+        struct check_output *output; /* NULL: it has not begun */
+        char *trouble;               /* it has failed, for that; NULL: it has not yet */
         int64_t number;
         char *cgroup; /* NULL: in none of its own */
-        char output[OUTPUT_BYTES];
-        size_t len;
     } exec;
     bool is_v6;    /* of http */
     char *refusal; /* of http: what came of 127.0.0.1, where ::1 is asked, too */
 };
 
-static void end_exec(struct health_probe *probe)
+/* What it printed is still there. */
+static void end_command(struct health_probe *probe)
 {
     struct proc_exit ignored;
     const struct cgroup_root *cgroups = probe->workload->ctx->cgroups;
@@ -65,11 +62,8 @@ static void end_exec(struct health_probe *probe)
     }
     launch_free(steal_ptr(&probe->exec.launch));
     loop_io_free(steal_ptr(&probe->exec.exit_io));
-    loop_io_free(steal_ptr(&probe->exec.output_io));
-    loop_timer_free(steal_ptr(&probe->exec.rest));
     fd_close(&probe->exec.child.pidfd);
     fd_close(&probe->exec.child.handshake_fd);
-    fd_close(&probe->exec.output_fd);
     free(steal_ptr(&probe->exec.cgroup));
 }
 
@@ -79,7 +73,9 @@ void health_probe_free(struct health_probe *probe)
         loop_timer_free(probe->timer);
         tcp_probe_free(probe->tcp);
         http_probe_free(probe->http);
-        end_exec(probe);
+        end_command(probe);
+        check_output_free(probe->exec.output);
+        free(probe->exec.trouble);
         free(probe->refusal);
         free(probe);
     }
@@ -172,62 +168,55 @@ static int ask_http(struct health_probe *probe, struct err *err)
 /* --- exec --------------------------------------------------------------------------------------
  */
 
-static bool on_output(void *arg)
-{
-    struct health_probe *probe = arg;
-    size_t room = sizeof(probe->exec.output) - probe->exec.len;
-    char unread[OUTPUT_BYTES];
-    ssize_t n = 0;
-    if (room > 0) {
-        n = read(probe->exec.output_fd, probe->exec.output + probe->exec.len, room);
-        probe->exec.len += n > 0 ? (size_t) n : 0;
-    } else {
-        size_t taken = 0;
-        do {
-            n = read(probe->exec.output_fd, unread, sizeof(unread));
-            taken += n > 0 ? (size_t) n : 0;
-        } while (n > 0 && taken < REST_BYTES);
-    }
-    bool has_ended = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
-    if (has_ended || room == 0) {
-        loop_io_free(steal_ptr(&probe->exec.output_io));
-    }
-    if (!has_ended && room == 0) {
-        loop_timer_arm(probe->exec.rest, loop_now() + REST_MS);
-    }
-    return n > 0;
-}
-
-static void on_rest_over(void *arg)
-{
-    struct health_probe *probe = arg;
-    probe->exec.output_io =
-        loop_io_new(probe->workload->ctx->loop, probe->exec.output_fd, on_output, probe);
-}
-
 /* ": its last words"; nothing where it was silent. */
-static void add_output(struct health_probe *probe, struct buf *text)
+static void add_output(const struct health_probe *probe, struct buf *text)
 {
-    while (probe->exec.output_io != NULL && probe->exec.len < sizeof(probe->exec.output) &&
-           on_output(probe)) {
-    }
-    size_t len = probe->exec.len;
-    while (len > 0 && strchr("\r\n \t", probe->exec.output[len - 1]) != NULL) {
+    char output[CHECK_OUTPUT_BYTES];
+    size_t len = check_output_copy(probe->exec.output, output);
+    while (len > 0 && strchr("\r\n \t", output[len - 1]) != NULL) {
         len--;
     }
     size_t from = len;
-    while (from > 0 && probe->exec.output[from - 1] != '\n' && len - from < 200) {
+    while (from > 0 && output[from - 1] != '\n' && len - from < 200) {
         from--;
     }
     if (len > from) {
         buf_add_str(text, ": ");
         for (; from < len; from++) {
-            char c = probe->exec.output[from];
+            char c = output[from];
             if (c < ' ' || c > '~') {
                 c = '?';
             }
             buf_add_char(text, c);
         }
+    }
+}
+
+static void tell_trouble(struct health_probe *probe)
+{
+    CLEANUP(buf) struct buf text = {0};
+    buf_add_str(&text, probe->exec.trouble);
+    add_output(probe, &text);
+    tell(probe, text.data);
+}
+
+static void on_output_over(void *arg)
+{
+    struct health_probe *probe = arg;
+    if (probe->exec.trouble != NULL) {
+        tell_trouble(probe);
+    }
+}
+
+/* Told with its last words, once nobody can add to them. */
+static void fail(struct health_probe *probe, char *take_trouble)
+{
+    probe->exec.trouble = take_trouble;
+    end_command(probe);
+    if (check_output_is_over(probe->exec.output)) {
+        tell_trouble(probe);
+    } else {
+        loop_timer_arm(probe->timer, loop_now() + LAST_WORDS_MS);
     }
 }
 
@@ -253,25 +242,24 @@ static bool on_command_exit(void *arg)
         } else {
             buf_printf(&text, "exited with status %d", exit.known ? exit.code : -1);
         }
-        add_output(probe, &text);
     }
-    end_exec(probe);
-    tell(probe, text.len > 0 ? text.data : NULL);
+    if (text.len > 0) {
+        fail(probe, buf_steal(&text));
+    } else {
+        end_command(probe);
+        tell(probe, NULL);
+    }
     return true;
 }
 
 static int run_command(struct health_probe *probe, struct err *err)
 {
     const struct workload *w = probe->workload;
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0) {
-        return err_set(err, ERR_HOST, "make a pipe: %m");
-    }
-    probe->exec.output_fd = ends[0];
-    CLEANUP(close_fd) int write_fd = ends[1];
+    CLEANUP(close_fd) int write_fd = -1;
     CLEANUP(close_fd) int cgroup_fd = -1;
     bool is_fresh = false;
-    if (fd_set_nonblocking(probe->exec.output_fd, err) < 0) {
+    probe->exec.output = check_output_new(w->ctx->loop, on_output_over, probe, &write_fd, err);
+    if (probe->exec.output == NULL) {
         return -1;
     }
     if (w->ctx->cgroups != NULL) {
@@ -291,8 +279,6 @@ static int run_command(struct health_probe *probe, struct err *err)
     spawn_release(probe->exec.child.handshake_fd);
     probe->exec.exit_io =
         loop_io_new(w->ctx->loop, probe->exec.child.pidfd, on_command_exit, probe);
-    probe->exec.output_io = loop_io_new(w->ctx->loop, probe->exec.output_fd, on_output, probe);
-    probe->exec.rest = loop_timer_new(w->ctx->loop, on_rest_over, probe);
     return 0;
 }
 
@@ -322,13 +308,18 @@ static void on_timeout(void *arg)
     struct health_probe *probe = arg;
     char took[48];
     CLEANUP(buf) struct buf text = {0};
+    if (probe->exec.trouble != NULL) {
+        tell_trouble(probe);
+        return;
+    }
     add_refusal(probe, &text);
     buf_printf(&text, "no answer%s within %s", probe->refusal != NULL ? " from '[::1]'" : "",
                format_duration(probe->workload->spec.health.timeout_ms, took, sizeof(took)));
     if (probe->exec.child.pid != 0) {
-        add_output(probe, &text);
-        end_exec(probe);
-    } else if (probe->exec.launch != NULL) {
+        fail(probe, buf_steal(&text));
+        return;
+    }
+    if (probe->exec.launch != NULL) {
         struct err err = {0};
         (void) launch_hangs(probe->exec.launch, &err);
         buf_printf(&text, ": %s", err.msg);
@@ -361,7 +352,6 @@ struct health_probe *health_probe_new(const struct workload *workload, health_pr
     probe->done = done;
     probe->arg = arg;
     probe->exec.child = (struct spawned){.pidfd = -1, .handshake_fd = -1};
-    probe->exec.output_fd = -1;
     probe->timer = loop_timer_new(workload->ctx->loop, on_timeout, probe);
     if (begin(probe, err) < 0) {
         health_probe_free(probe);
