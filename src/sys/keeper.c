@@ -40,8 +40,8 @@ static void find_arguments(struct keeper_plan *plan)
         at = strchr(at + 1, ' ');
     }
     if (at != NULL) {
-        plan->arguments = (char *) (uintptr_t) strtoull(at, &at, 10);
-        plan->arguments_end = (char *) (uintptr_t) strtoull(at, NULL, 10);
+        plan->arguments = (uintptr_t) strtoull(at, &at, 10);
+        plan->arguments_end = (uintptr_t) strtoull(at, NULL, 10);
     }
 }
 

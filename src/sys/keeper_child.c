@@ -64,11 +64,11 @@ static void give_up_rights(void)
 static void take_name(const struct keeper_plan *plan)
 {
     (void) prctl(PR_SET_NAME, KEEPER_NAME, 0UL, 0UL, 0UL);
-    size_t size = plan->arguments != NULL ? (size_t) (plan->arguments_end - plan->arguments) : 0;
-    if (size > 0) {
-        memset(plan->arguments, 0, size);
-        memcpy(plan->arguments, KEEPER_NAME,
-               size > sizeof(KEEPER_NAME) ? sizeof(KEEPER_NAME) - 1 : size - 1);
+    size_t size = plan->arguments_end - plan->arguments;
+    if (plan->arguments != 0 && size > 0) {
+        char *text = (char *) plan->arguments; // NOLINT(performance-no-int-to-ptr)
+        memset(text, 0, size);
+        memcpy(text, KEEPER_NAME, size > sizeof(KEEPER_NAME) ? sizeof(KEEPER_NAME) - 1 : size - 1);
     }
 }
 

@@ -7,10 +7,10 @@
 #define KEEPER_NAME "edgible-keeper"
 
 struct keeper_plan {
-    int socket;                      /* the keeper's end */
-    struct keeper_end *ends;         /* what it holds from the start, sorted by number */
-    size_t count, bytes;             /* of these, and of the memory that they are in */
-    char *arguments, *arguments_end; /* NULL: not known */
+    int socket;                         /* the keeper's end */
+    struct keeper_end *ends;            /* what it holds from the start, sorted by number */
+    size_t count, bytes;                /* of these, and of the memory that they are in */
+    uintptr_t arguments, arguments_end; /* addresses; 0: not known */
 };
 
 /* For a process just made; does not return. */
