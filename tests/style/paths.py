@@ -59,7 +59,7 @@ ALLOWED = {
     "src/app/agent_upgrade.c": "execv posix_spawn readlink",
     "src/io/pump_journal.c": "fstatat open unlink",
     "src/svc/event_store.c": "fd_make_dirs fd_read_regular_file open opendir truncate unlink",
-    "src/svc/persist.c": "fd_make_dirs fd_read_regular_file open opendir rmdir unlink",
+    "src/svc/persist.c": "chmod fd_make_dirs fd_read_regular_file open opendir rmdir unlink",
     "src/svc/persist_disk.c": "fd_make_dirs open rmdir",
     "src/sys/statedir.c": "fchmod fd_make_dirs open openat renameat renameat2 unlinkat",
     # --- /proc, /sys and /dev ---

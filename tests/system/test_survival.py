@@ -88,6 +88,18 @@ def test_a_boot_id_that_cannot_be_read_is_no_other_boot(agent):
     assert adopted(agent, "app", "main", next_agent(agent)) == pid
 
 
+@pytest.mark.as_user
+def test_records_whose_modes_were_taken_away_are_read_all_the_same(agent):
+    """A workload in a sandbox can change modes of what is its user's; nothing runs twice for it."""
+    pid, = agent.run("app", workload("main", SLEEP))
+    agent.wait(lambda: (agent.state_dir / "units" / "app" / "main.json").exists(), "the record")
+    kill_agent(agent)
+    for folder in (agent.runtime_dir, agent.state_dir):
+        (folder / "units" / "app" / "main.json").chmod(0)
+        (folder / "units" / "app").chmod(0)
+    assert adopted(agent, "app", "main", next_agent(agent)) == pid
+
+
 def test_counters_of_a_start_that_never_worked_are_kept(agent):
     """No process was ever made: its user is not there, or is another than the agent's."""
     user = "nosuchuser" if agent.account.is_root else "root"
