@@ -276,6 +276,7 @@ static int run_command(struct health_probe *probe, struct err *err)
         probe->exec.child = (struct spawned){.pidfd = -1, .handshake_fd = -1};
         return -1;
     }
+    fd_close(&write_fd); /* later it could be the last of its kind, and closing it would hang */
     spawn_release(probe->exec.child.handshake_fd);
     probe->exec.exit_io =
         loop_io_new(w->ctx->loop, probe->exec.child.pidfd, on_command_exit, probe);

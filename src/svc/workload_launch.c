@@ -442,6 +442,7 @@ void workload_launch_with_log(struct workload *w)
     FAULT_POINT("forked");
     note_identity(w);
     FAULT_POINT("identity-written");
+    fd_close(&write_fd); /* later it could be the last of its kind, and closing it would hang */
     spawn_release(w->handshake_fd);
     FAULT_POINT("released");
     pump_attach(w->channel, steal_fd(&read_fd), w->run, false);

@@ -64,21 +64,22 @@ static pid_t fork_keeper(const struct keeper_plan *plan)
     return (pid_t) pid;
 }
 
-/* The child has no heap: what it is told is in memory of its own. */
-static int copy_ends(const struct keeper_end *ends, size_t count, struct keeper_plan *plan,
-                     struct err *err)
+/* The child has no heap: what it is told, and what it keeps, is in memory of its own. */
+static int make_memory(const struct keeper_end *ends, size_t count, struct keeper_plan *plan,
+                       struct err *err)
 {
-    size_t bytes = (count + 1) * sizeof(*ends);
-    void *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t held_bytes = KEEPER_SLOTS * sizeof(*plan->held);
+    plan->bytes = held_bytes + count * sizeof(*ends);
+    void *mem = mmap(NULL, plan->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mem == MAP_FAILED) {
         return err_set(err, ERR_HOST, "memory for the keeper of log pipes: %m");
     }
-    if (count > 0) {
-        memcpy(mem, ends, count * sizeof(*ends));
-    }
-    plan->ends = mem;
+    plan->held = mem;
+    plan->ends = (struct keeper_end *) (plan->held + KEEPER_SLOTS);
     plan->count = count;
-    plan->bytes = bytes;
+    if (count > 0) {
+        memcpy(plan->ends, ends, count * sizeof(*ends));
+    }
     return 0;
 }
 
@@ -95,13 +96,13 @@ int keeper_start(const struct keeper_end *ends_held, size_t count, struct keeper
         return -1;
     }
     struct keeper_plan plan = {.socket = its};
-    if (copy_ends(ends_held, count, &plan, err) < 0) {
+    if (make_memory(ends_held, count, &plan, err) < 0) {
         return -1;
     }
     find_arguments(&plan);
     pid_t pid = fork_keeper(&plan);
     int error = errno;
-    (void) munmap(plan.ends, plan.bytes);
+    (void) munmap(plan.held, plan.bytes);
     errno = error;
     if (pid < 0) {
         return err_set(err, ERR_HOST, "make the keeper of log pipes: %m");

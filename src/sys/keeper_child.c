@@ -9,12 +9,10 @@
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -56,14 +54,15 @@ static void give_up_rights(void)
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
     (void) syscall(SYS_capset, &header, none);
-    (void) prctl(PR_SET_DUMPABLE, 1UL, 0UL, 0UL, 0UL);
-    (void) prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0UL, 0UL, 0UL);
+    (void) syscall(SYS_prctl, PR_SET_DUMPABLE, 1UL, 0UL, 0UL, 0UL);
+    (void) syscall(SYS_prctl, PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0UL, 0UL, 0UL);
 }
 
 /* So that who ends all agents by name does not end what they leave behind. */
 static void take_name(const struct keeper_plan *plan)
 {
-    (void) prctl(PR_SET_NAME, KEEPER_NAME, 0UL, 0UL, 0UL);
+    /* The call itself: a sanitizer's prctl() takes locks that another thread may have held. */
+    (void) syscall(SYS_prctl, PR_SET_NAME, KEEPER_NAME, 0UL, 0UL, 0UL);
     size_t size = plan->arguments_end - plan->arguments;
     if (plan->arguments != 0 && size > 0) {
         char *text = (char *) plan->arguments; // NOLINT(performance-no-int-to-ptr)
@@ -103,8 +102,8 @@ static void give_up_calls(void)
     code[4 + COUNT] = (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
     code[5 + COUNT] = (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     const struct sock_fprog program = {.len = COUNT + 6, .filter = code};
-    (void) prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL);
-    (void) prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0UL, 0UL);
+    (void) syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL);
+    (void) syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0UL, 0UL);
 #endif
 }
 
@@ -226,9 +225,8 @@ void keeper_child_run(const struct keeper_plan *plan)
     take_name(plan);
     (void) setpgid(0, 0);
     give_up_rights();
-    held = mmap(NULL, KEEPER_SLOTS * sizeof(*held), PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (held == MAP_FAILED || !keep_ends_alone(plan) || chdir("/") < 0) {
+    held = plan->held;
+    if (!keep_ends_alone(plan) || chdir("/") < 0) {
         end();
     }
     give_up_calls();

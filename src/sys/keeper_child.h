@@ -4,12 +4,16 @@
 
 #include "edgible/keeper.h"
 
+#include <poll.h>
+
 #define KEEPER_NAME "edgible-keeper"
 
 struct keeper_plan {
     int socket;                         /* the keeper's end */
+    struct pollfd *held;                /* KEEPER_SLOTS of them, zeroed */
     struct keeper_end *ends;            /* what it holds from the start, sorted by number */
-    size_t count, bytes;                /* of these, and of the memory that they are in */
+    size_t count;                       /* of these */
+    size_t bytes;                       /* of the memory that both are in */
     uintptr_t arguments, arguments_end; /* addresses; 0: not known */
 };
 

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOCK_WAIT_MS 1000
+#define LOCK_WAIT_MS 5000
 #define LOCK_NAME "agent.lock"
 
 /* The PID that the holder wrote, 0 where there is none to read. */
