@@ -1,5 +1,5 @@
-"""A process can hold the lock of its own memory for ever, so that who reads its environment waits for ever.
-The agent does not: it answers, others stop, and it ends.
+"""A process can hold the lock of its own memory, or of a pipe that it writes to, for ever, so that who reads
+its environment, or that pipe, waits for ever. The agent does not: it answers, others stop, and it ends.
 
 Alone on the machine: `ps`, and the harness of other tests, wait for such a process."""
 
@@ -37,8 +37,8 @@ class Holder:
         self.folder.mkdir()
         os.chmod(agent.work, 0o777)
 
-    def command(self):
-        return [helper("holdlock"), str(self.node), str(self.folder), str(self.pid_file)]
+    def command(self, *what):
+        return [helper("holdlock"), str(self.node), str(self.folder), str(self.pid_file), *what]
 
     def wait(self):
         pid = self.agent.wait_pid_file(self.pid_file.name)
@@ -82,3 +82,32 @@ def test_a_process_that_holds_its_memory(agent, account, how):
     agent.stop()
     if how != "killed":  # then nobody can tell whose it is
         assert not is_alive(pid)
+
+
+@pytest.mark.parametrize("how", ["check", "killed"])
+def test_a_process_that_holds_its_output(agent, account, how):
+    """Of a check that is read by this agent; of a log, the pipe is taken over by the next one."""
+    holder = Holder(agent)
+    agent.run("good", workload("main", SLEEP, stop={"gracePeriod": "300ms"}))
+    if how == "check":
+        fields = {"healthCheck": {"exec": holder.command("output"), "interval": "1s", "timeout": "3s"}}
+        agent.run("evil", workload("main", SLEEP, **fields, **user_of(account)))
+    else:
+        agent.run("evil", workload("main", holder.command("output"), **user_of(account)))
+    if agent.wait_pid_file(holder.pid_file.name) == 0:
+        pytest.skip("an ordinary user cannot mount a FUSE file system here")
+    if how == "killed":
+        agent.send(signal.SIGKILL)
+        agent.wait_exit()
+        since = agent.mark()
+        agent.start(prefix=NO_CGROUPS if account.is_root else ())
+        agent.wait_event("adopted", "good", "main", since)
+    else:
+        agent.wait_event("unhealthy", "evil", "main")
+    agent.remove("good.yaml")
+    agent.wait_event("removed", "good")
+    assert Api(agent).get("/v1/applications/evil")["workloads"][0]["name"] == "main"
+    agent.run("next", workload("main", SLEEP))
+    agent.remove("evil.yaml")
+    agent.send(signal.SIGTERM)
+    assert agent.wait_exit(60) == 0

@@ -1,15 +1,17 @@
 /*
- * holdlock FUSE FOLDER PIDFILE: leaves a daemon that holds the lock of its own memory for ever, so
- * that nobody can read its environment, and lives on beside it. The lock waits for a page of a file
- * on a file system that never answers a read: FUSE is a node of /dev/fuse, FOLDER is where it is
- * mounted, for the daemon alone. Writes the daemon's pid to PIDFILE once it holds the lock. Exits
- * with 77 where it may not mount.
+ * holdlock FUSE FOLDER PIDFILE [output]: leaves a daemon that holds the lock of its own memory for
+ * ever, so that nobody can read its environment, and lives on beside it. The lock waits for a page
+ * of a file on a file system that never answers a read: FUSE is a node of /dev/fuse, FOLDER is
+ * where it is mounted, for the daemon alone. Writes the daemon's pid to PIDFILE once it holds the
+ * lock. Exits with 77 where it may not mount. With `output` it is the lock of its standard output,
+ * a pipe, that it holds: nobody can read from it, open or close it.
  */
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +105,14 @@ static void *hold(void *page)
     return NULL;
 }
 
+/* A write that begins, and never has its data. */
+static void *hold_output(void *page)
+{
+    atomic_store(&is_held, 1);
+    (void) !write(STDOUT_FILENO, page, PAGE);
+    return NULL;
+}
+
 /* Readers wait behind who wants to change what is mapped. */
 static void *change(void *unused)
 {
@@ -166,8 +176,9 @@ static _Noreturn void be_the_daemon(char **argv)
     (void) setsid();
     (void) snprintf(pid, sizeof(pid), "%d\n", (int) getpid());
     void *page = become_root_of_a_namespace() == 0 ? map_hanging_page(argv[1], argv[2]) : NULL;
-    if (page == NULL || pthread_create(&changer, NULL, change, NULL) != 0 ||
-        pthread_create(&holder, NULL, hold, page) != 0) {
+    bool is_output = argv[4] != NULL;
+    if (page == NULL || (!is_output && pthread_create(&changer, NULL, change, NULL) != 0) ||
+        pthread_create(&holder, NULL, is_output ? hold_output : hold, page) != 0) {
         (void) write_text(argv[3], "0\n");
         _exit(77);
     }
@@ -183,7 +194,7 @@ static _Noreturn void be_the_daemon(char **argv)
 
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
+    if (argc != 4 && argc != 5) {
         return 2;
     }
     pid_t middle = fork();
