@@ -60,7 +60,7 @@ static bool is_env_name(const char *name)
 #define MAX_VARIABLES 4096
 /* The kernel takes no longer string (MAX_ARG_STRLEN), its NUL counted. */
 #define MAX_VARIABLE_BYTES ((size_t) 128 * 1024 - 1)
-#define MAX_ENV_BYTES ((size_t) 256 * 1024)
+#define MAX_ENV_BYTES ((size_t) 1024 * 1024)
 
 /* Some of it no program could be started with; and each start and record goes through all of it. */
 static bool is_too_large(struct doc_reader *reader, const struct doc_spot *spot)
@@ -84,7 +84,7 @@ static bool is_too_large(struct doc_reader *reader, const struct doc_spot *spot)
         bytes += len + 1;
     }
     if (bytes > MAX_ENV_BYTES) {
-        docread_error(reader, spot, "has %zu bytes in all, the most is 256 KiB", bytes);
+        docread_error(reader, spot, "has %zu bytes in all, the most is 1 MiB", bytes);
     }
     return bytes > MAX_ENV_BYTES;
 }
