@@ -644,6 +644,7 @@ def test_workload_of_the_same_names_under_another_agent_is_left_alone(make_agent
 
 # --- logs ----------------------------------------------------------------------------------------
 
+@pytest.mark.once  # it takes a minute; test_keeper.py has it for both, with fewer kills
 def test_no_line_is_lost_over_a_hundred_kills(agent):
     """A program that prints numbered lines as fast as it can, and an agent that is killed a
     hundred times."""
