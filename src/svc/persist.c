@@ -122,38 +122,11 @@ void persist_remove_volatile(struct persist *persist, const char *name)
     (void) rmdir(path); /* of an application; one that is not empty stays */
 }
 
-/* A sandbox does not keep a process of the agent's user from changing modes: a record that the
- * agent may not read any more is its own all the same, with the folders above it. */
-static void take_back(const char *dir, const char *name)
-{
-    CLEANUP(free) char *path = xasprintf("%s/%s", dir, name);
-    for (char *at = path + strlen(dir) + 1; (at = strchr(at, '/')) != NULL; at++) {
-        *at = '\0';
-        (void) chmod(path, 0700);
-        *at = '/';
-    }
-    (void) chmod(path, 0600);
-}
-
-static int read_record(const char *dir, const char *name, char **ret_text, size_t *ret_len,
-                       struct err *err)
-{
-    CLEANUP(free) char *path = xasprintf("%s/%s", dir, name);
-    struct err first = {0};
-    if (fd_read_regular_file(path, STATE_DOC_MAX_BYTES, ret_text, ret_len, &first) == 0) {
-        return 0;
-    }
-    if (first.code == EACCES) {
-        take_back(dir, name);
-    }
-    return fd_read_regular_file(path, STATE_DOC_MAX_BYTES, ret_text, ret_len, err);
-}
-
 char *persist_read_volatile(struct persist *persist, const char *name, size_t *ret_len,
                             struct err *err)
 {
     char *text = NULL;
-    return read_record(persist->runtime_dir, name, &text, ret_len, err) == 0 ? text : NULL;
+    return persist_read_file(persist->runtime_dir, name, &text, ret_len, err) == 0 ? text : NULL;
 }
 
 /* --- durable records -----------------------------------------------------------------------------
@@ -346,7 +319,7 @@ static void give_record(const char *dir, const char *name, persist_fn *fn, void 
     CLEANUP(free) char *text = NULL;
     size_t len = 0;
     struct err err = {0};
-    if (read_record(dir, name, &text, &len, &err) < 0) {
+    if (persist_read_file(dir, name, &text, &len, &err) < 0) {
         fn(arg, name, NULL, 0, &err);
     } else {
         fn(arg, name, text, len, NULL);

@@ -1,5 +1,6 @@
 /*
- * The inside of persist, shared by persist.c (the loop's side) and persist_disk.c (the thread).
+ * The inside of persist, shared by persist.c (the loop's side), persist_read.c and persist_disk.c
+ * (the thread).
  */
 #ifndef EDGIBLE_PERSIST_PRIVATE_H
 #define EDGIBLE_PERSIST_PRIVATE_H
@@ -50,6 +51,10 @@ struct persist {
     bool quitting;
     bool orphaned; /* the thread hangs on a disk, and nobody is left to tell */
 };
+
+/* persist_read.c: the text of the record dir/name; the caller frees. */
+int persist_read_file(const char *dir, const char *name, char **ret_text, size_t *ret_len,
+                      struct err *err);
 
 /* persist_disk.c */
 void *persist_disk_main(void *arg);
