@@ -1,12 +1,6 @@
 /* Executes its arguments with the kernel kept from telling how processes of others ended: as before
  * Linux 6.15, ioctl(pidfd, PIDFD_GET_INFO) is not known. */
-#include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <stddef.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include "deny.h"
 
 /* The low half of the request: type 0xFF, number 11, whatever the size. */
 #define REQUEST 0xFF0B
@@ -14,19 +8,13 @@
 int main(int argc, char **argv)
 {
     struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        LOAD_CALL,
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 4),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
         BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xFFFF),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, REQUEST, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        DENY(EINVAL),
+        ALLOW,
     };
-    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
-    if (argc < 2 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0) {
-        return 1;
-    }
-    (void) execv(argv[1], argv + 1);
-    return 1;
+    return execute_under(code, sizeof(code) / sizeof(code[0]), argc, argv);
 }
