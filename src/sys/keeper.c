@@ -5,7 +5,7 @@
 #include "edgible/proc.h"
 #include "keeper_child.h"
 #include "proc_priv.h"
-#include "spawn_block.h"
+#include "raw_child.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -45,22 +45,13 @@ static void find_arguments(struct keeper_plan *plan)
     }
 }
 
-/* As spawn() makes processes, for the same reasons; any kernel and filter has this system call. */
-static pid_t fork_keeper(const struct keeper_plan *plan)
+/* Any kernel and filter has this system call. */
+static pid_t create(void *arg)
 {
-    sigset_t all;
-    sigset_t before;
-    (void) sigfillset(&all);
-    (void) pthread_sigmask(SIG_SETMASK, &all, &before);
-    spawn_hide_heap();
     long pid = syscall(SYS_clone, (unsigned long) SIGCHLD, 0UL, NULL, 0UL, 0UL);
     if (pid == 0) {
-        keeper_child_run(plan);
+        keeper_child_run(arg);
     }
-    int error = errno;
-    spawn_show_heap();
-    (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = error;
     return (pid_t) pid;
 }
 
@@ -95,12 +86,12 @@ int keeper_start(const struct keeper_end *ends_held, size_t count, struct keeper
     if (fd_set_nonblocking(own, err) < 0) {
         return -1;
     }
-    struct keeper_plan plan = {.socket = its};
+    struct keeper_plan plan = {.socket = its, .close_upto = raw_child_descriptors()};
     if (make_memory(ends_held, count, &plan, err) < 0) {
         return -1;
     }
     find_arguments(&plan);
-    pid_t pid = fork_keeper(&plan);
+    pid_t pid = raw_child_make(create, &plan, err);
     int error = errno;
     (void) munmap(plan.held, plan.bytes);
     errno = error;

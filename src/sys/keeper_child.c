@@ -1,10 +1,10 @@
 #include "keeper_child.h"
 
 #include "edgible/keeper.h"
+#include "raw_child.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -107,17 +107,6 @@ static void give_up_calls(void)
 #endif
 }
 
-static void close_between(int first, int last)
-{
-    if (first > last || syscall(SYS_close_range, (unsigned) first, (unsigned) last, 0U) == 0) {
-        return;
-    }
-    int most = (int) sysconf(_SC_OPEN_MAX);
-    for (int fd = first; fd <= last && fd < most; fd++) {
-        (void) close(fd);
-    }
-}
-
 static void put(unsigned slot, int fd)
 {
     if (slot >= KEEPER_SLOTS) {
@@ -136,8 +125,7 @@ static void put(unsigned slot, int fd)
 static bool is_still(const struct keeper_end *at)
 {
     struct stat st;
-    return at->number > SOCKET_FD && fstat(at->number, &st) == 0 && S_ISFIFO(st.st_mode) &&
-           st.st_ino == at->inode;
+    return fstat(at->number, &st) == 0 && S_ISFIFO(st.st_mode) && st.st_ino == at->inode;
 }
 
 /* The agent's other descriptors must not outlive it here. */
@@ -150,12 +138,12 @@ static bool keep_ends_alone(const struct keeper_plan *plan)
     for (size_t i = 0; i < plan->count; i++) {
         const struct keeper_end *at = &plan->ends[i];
         if (at->number > before && is_still(at)) {
-            close_between(before + 1, at->number - 1);
+            raw_child_close((unsigned) before + 1, (unsigned) at->number - 1, plan->close_upto);
             put(at->slot, at->number);
             before = at->number;
         }
     }
-    close_between(before + 1, INT_MAX);
+    raw_child_close((unsigned) before + 1, ~0U, plan->close_upto);
     (void) close(STDIN_FILENO);
     int null_fd = open("/dev/null", O_RDWR);
     return null_fd == STDIN_FILENO && dup2(null_fd, STDOUT_FILENO) >= 0 &&

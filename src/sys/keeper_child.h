@@ -14,6 +14,7 @@ struct keeper_plan {
     struct keeper_end *ends;            /* what it holds from the start, sorted by number */
     size_t count;                       /* of these */
     size_t bytes;                       /* of the memory that both are in */
+    unsigned close_upto;                /* see raw_child_close() */
     uintptr_t arguments, arguments_end; /* addresses; 0: not known */
 };
 

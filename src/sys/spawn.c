@@ -3,6 +3,7 @@
 #include "edgible/fd.h"
 #include "edgible/mem.h"
 #include "edgible/proc.h"
+#include "raw_child.h"
 #include "spawn_block.h"
 #include "spawn_child.h"
 
@@ -16,9 +17,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-/* How many descriptors are closed one by one where close_range is missing. */
-#define CLOSE_LOOP_MAX 1048576U
 
 static const char *const stage_names[SPAWN_STAGE_COUNT] = {
     [SPAWN_STAGE_CGROUP] = "join the cgroup",
@@ -76,15 +74,6 @@ static bool agent_is_favoured(void)
     errno = 0;
     int nice_value = getpriority(PRIO_PROCESS, 0);
     return errno == 0 && nice_value < 0;
-}
-
-static unsigned highest_descriptor(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > CLOSE_LOOP_MAX) {
-        return CLOSE_LOOP_MAX;
-    }
-    return (unsigned) limit.rlim_cur;
 }
 
 /* Both ways: the release to the child, its fault back. The child's end is not among 0 to 2, where
@@ -244,23 +233,16 @@ static pid_t create_child(struct child_plan *plan, int *ret_pidfd, struct err *e
     return (pid_t) err_set(err, ERR_HOST, "create a process: %m");
 }
 
-/* No handler of the agent's may run in the child, which shares the pipes the handlers write to. */
-static pid_t create_child_with_signals_blocked(struct child_plan *plan, int *ret_pidfd,
-                                               struct err *err)
+struct creation {
+    struct child_plan *plan;
+    int *ret_pidfd;
+    struct err *err;
+};
+
+static pid_t create(void *arg)
 {
-    sigset_t all;
-    sigset_t before;
-    (void) sigfillset(&all);
-    int rc = pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (rc != 0) {
-        errno = rc;
-        return (pid_t) err_set(err, ERR_HOST, "block signals: %m");
-    }
-    spawn_hide_heap();
-    pid_t pid = create_child(plan, ret_pidfd, err);
-    spawn_show_heap();
-    (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return pid;
+    const struct creation *creation = arg;
+    return create_child(creation->plan, creation->ret_pidfd, creation->err);
 }
 
 int spawn(const struct spawn_request *request, struct spawned *ret, struct err *err)
@@ -289,10 +271,11 @@ int spawn(const struct spawn_request *request, struct spawned *ret, struct err *
         .agent_fd = agent_end,
         .reset_oom = agent_is_oom_protected(),
         .reset_nice = agent_is_favoured(),
-        .close_upto = highest_descriptor(),
+        .close_upto = raw_child_descriptors(),
     };
     CLEANUP(close_fd) int pidfd = -1;
-    pid_t pid = create_child_with_signals_blocked(&plan, &pidfd, err);
+    struct creation creation = {&plan, &pidfd, err};
+    pid_t pid = raw_child_make(create, &creation, err);
     if (pid < 0) {
         return -1;
     }

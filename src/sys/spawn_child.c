@@ -1,5 +1,7 @@
 #include "spawn_child.h"
 
+#include "raw_child.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -98,20 +100,6 @@ static int place_fd(int fd, int number)
     return dup2(fd, number) < 0 ? errno : 0;
 }
 
-/*
- * Closed, not marked close-on-exec: a child that hangs in chdir or exec on a dead file system would
- * else keep the agent's lock, socket and log pipes open, past the agent's own end.
- */
-static void close_from(unsigned first, unsigned upto)
-{
-    if (syscall(SYS_close_range, first, ~0U, 0U) == 0) {
-        return;
-    }
-    for (unsigned fd = first; fd < upto; fd++) {
-        (void) close((int) fd);
-    }
-}
-
 static int keep_fd(int fd, int number)
 {
     if (fd < 0) {
@@ -145,7 +133,9 @@ static int set_stdio(const struct child_plan *plan)
     if (rc == 0) {
         rc = keep_fd(plan->request->sandbox_fd, SANDBOX_FD);
     }
-    close_from(SPAWN_KEPT_FDS, plan->close_upto);
+    /* Not marked close-on-exec: a child that hangs in chdir or exec on a dead file system would
+     * else keep the agent's lock, socket and log pipes open, past the agent's own end. */
+    raw_child_close(SPAWN_KEPT_FDS, ~0U, plan->close_upto);
     return rc;
 }
 
