@@ -205,8 +205,6 @@ static int judge(struct job *job)
 static void run(void *arg)
 {
     struct job *job = arg;
-    const struct strv *command = job->is_check ? &job->spec.health.command : &job->spec.command;
-    spawn_find_paths(command->items[0], admission_search_path(&job->spec), &job->found.paths);
     if (judge(job) == 0) {
         note(job, "its program, or a path of its sandbox");
         open_sandbox(job);
@@ -223,19 +221,26 @@ static void on_done(void *arg)
     launch->done(launch->arg);
 }
 
+/* Nothing is looked up yet. */
 static struct job *make_job(const struct workload *w, bool is_check)
 {
     struct job *job = xcalloc(1, sizeof(*job));
+    const struct strv *command = is_check ? &w->spec.health.command : &w->spec.command;
     job->found.program.fd = -1;
     job->found.folder.fd = -1;
     job->found.sandbox_fd = -1;
-    job->steps_left = ADMISSION_STEPS_MAX;
+    job->is_check = is_check;
+    spawn_find_paths(command->items[0], admission_search_path(&w->spec), &job->found.paths);
+    return job;
+}
+
+static void copy_for_thread(struct job *job, const struct workload *w)
+{
     workload_spec_copy(&job->spec, &w->spec);
     config_copy_policy(&job->policy, w->ctx->policy);
     job->own_user = xstrdup(w->ctx->own_creds != NULL ? w->ctx->own_creds->user : "");
     job->user = w->creds->uid;
-    job->is_check = is_check;
-    return job;
+    job->steps_left = ADMISSION_STEPS_MAX;
 }
 
 struct launch *launch_new(const struct workload *w, bool is_check, loop_fn done, void *arg,
@@ -245,11 +250,11 @@ struct launch *launch_new(const struct workload *w, bool is_check, loop_fn done,
     struct job *job = make_job(w, is_check);
     *launch = (struct launch){.job = job, .since = loop_now(), .done = done, .arg = arg};
     job->launch = launch;
-    if (!job->policy.present && !job->spec.sandbox.present) {
-        run(job);
-        launch->is_over = true;
+    if (!w->ctx->policy->present && !w->spec.sandbox.present) {
+        launch->is_over = true; /* there is nothing to judge, and no path to look up */
         return launch;
     }
+    copy_for_thread(job, w);
     const struct work_params params = {
         .loop = w->ctx->loop, .run = run, .done = on_done, .free_arg = free_job, .arg = job};
     launch->work = look_start(&params, job->user, WAIT_MS, &launch->is_over, err);
