@@ -31,7 +31,10 @@
 #define APPSPEC_MAX_FAULTY 20
 /* A logFile with which output is read and dropped: nothing is opened, written or rotated. */
 #define APPSPEC_NO_LOG "/dev/null"
-#define APPSPEC_MAX_ARGV 4096 /* words of a command; 128 KiB a word, as the kernel's limit */
+#define APPSPEC_MAX_ARGV 4096 /* words of a command */
+/* Of a word, or a variable with its name: the kernel takes no more (MAX_ARG_STRLEN, with its NUL).
+ */
+#define APPSPEC_MAX_WORD_BYTES (128UL * 1024 - 1)
 
 /* In the policies below a member that the document leaves out is UNSET (-1, RESTART_UNSET, 0 for
  * a signal) until workload_spec_apply_defaults(). */

@@ -2,9 +2,6 @@
 
 #include <string.h>
 
-/* The kernel takes no longer word (MAX_ARG_STRLEN), its NUL counted. */
-#define WORD_MAX ((size_t) 128 * 1024 - 1)
-
 static void read_word(struct doc_reader *reader, const struct doc_spot *spot, struct strv *ret)
 {
     const struct doc_node *node = spot->node;
@@ -12,7 +9,7 @@ static void read_word(struct doc_reader *reader, const struct doc_spot *spot, st
      * nobody can have meant that. */
     if (node->kind != DOC_SCALAR || doc_node_is_null(node)) {
         docread_mismatch(reader, spot, "a string");
-    } else if (strlen(node->value) > WORD_MAX) {
+    } else if (strlen(node->value) > APPSPEC_MAX_WORD_BYTES) {
         docread_error(reader, spot, "is longer than 128 KiB");
     } else {
         strv_add(ret, node->value);
@@ -40,7 +37,7 @@ static void read_array(struct doc_reader *reader, const struct doc_spot *spot, s
 static bool has_long_word(const struct strv *words)
 {
     for (size_t i = 0; i < words->count; i++) {
-        if (strlen(words->items[i]) > WORD_MAX) {
+        if (strlen(words->items[i]) > APPSPEC_MAX_WORD_BYTES) {
             return true;
         }
     }

@@ -58,8 +58,6 @@ static bool is_env_name(const char *name)
 #define MAX_PATH_BYTES 16384
 
 #define MAX_VARIABLES 4096
-/* The kernel takes no longer string (MAX_ARG_STRLEN), its NUL counted. */
-#define MAX_VARIABLE_BYTES ((size_t) 128 * 1024 - 1)
 #define MAX_ENV_BYTES ((size_t) 1024 * 1024)
 
 /* Some of it no program could be started with; and each start and record goes through all of it. */
@@ -75,7 +73,7 @@ static bool is_too_large(struct doc_reader *reader, const struct doc_spot *spot)
     for (size_t i = 0; i < node->count; i++) {
         size_t value = node->items[i]->kind == DOC_SCALAR ? strlen(node->items[i]->value) : 0;
         size_t len = strlen(node->keys[i]->value) + 1 + value;
-        if (len > MAX_VARIABLE_BYTES) {
+        if (len > APPSPEC_MAX_WORD_BYTES) {
             const char *name = node->keys[i]->value;
             struct doc_spot at = {.up = spot, .key = name, .node = node->items[i]};
             docread_error(reader, &at, "is longer than 128 KiB");
@@ -172,9 +170,8 @@ static void read_ports(struct doc_reader *reader, const struct doc_spot *spot, v
     }
 }
 
-/* In a folder where names stand for devices and descriptors, and not for files; the rest of /proc
- * and /sys is refused when the log is opened. /dev/shm holds
- * files. */
+/* In a folder where names stand for devices and descriptors, and not for files, as in /dev/shm. The
+ * rest of /proc and /sys is refused when the log is opened. */
 static bool is_device_path(const char *path)
 {
     static const char *const folders[] = {"/dev/", "/proc/self/"};

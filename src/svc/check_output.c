@@ -4,7 +4,6 @@
 #include "edgible/mem.h"
 #include "edgible/work.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -23,6 +22,7 @@ static atomic_int readers;
 
 /* The thread's, until it is over; the loop's side looks under the lock. */
 struct reading {
+    struct check_output *output; /* for the loop's thread */
     int fd;
     pthread_mutex_t lock;
     bool is_over;
@@ -80,15 +80,9 @@ static void free_reading(void *arg)
     free(reading);
 }
 
-/* The work's reading and its reader end with the same call. */
-struct job {
-    struct reading reading; /* first: it is what the work is given */
-    struct check_output *output;
-};
-
 static void done(void *arg)
 {
-    struct check_output *output = ((struct job *) arg)->output;
+    const struct check_output *output = ((struct reading *) arg)->output;
     output->over(output->arg);
 }
 
@@ -105,18 +99,18 @@ struct check_output *check_output_new(struct loop *loop, loop_fn over, void *arg
         return NULL;
     }
     struct check_output *output = xcalloc(1, sizeof(*output));
-    struct job *job = xcalloc(1, sizeof(*job));
-    job->output = output;
-    job->reading.fd = ends[0];
-    (void) pthread_mutex_init(&job->reading.lock, NULL);
-    *output = (struct check_output){.reading = &job->reading, .over = over, .arg = arg};
+    struct reading *reading = xcalloc(1, sizeof(*reading));
+    reading->output = output;
+    reading->fd = ends[0];
+    (void) pthread_mutex_init(&reading->lock, NULL);
+    *output = (struct check_output){.reading = reading, .over = over, .arg = arg};
     const struct work_params params = {
-        .loop = loop, .run = run, .done = done, .free_arg = free_reading, .arg = job};
+        .loop = loop, .run = run, .done = done, .free_arg = free_reading, .arg = reading};
     atomic_fetch_add(&readers, 1);
     output->work = work_start(&params, err);
     if (output->work == NULL) {
         atomic_fetch_sub(&readers, 1);
-        free_reading(job);
+        free_reading(reading);
         free(output);
         (void) close(ends[1]);
         return NULL;

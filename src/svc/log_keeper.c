@@ -25,7 +25,7 @@ struct log_keeper {
     struct persist *persist;
     struct keeper now;
     struct loop_io *io;
-    struct loop_timer *again; /* the process is made anew, not too often */
+    struct loop_timer *again; /* armed: it was killed, or could not be made, and is made anew */
     uint64_t *inodes;         /* of what is held, by slot; 0: nothing */
     size_t slot_count;
     struct keeper_pipes earlier[EARLIER_MAX];

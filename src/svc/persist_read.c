@@ -26,12 +26,14 @@ int persist_read_file(const char *dir, const char *name, char **ret_text, size_t
                       struct err *err)
 {
     CLEANUP(free) char *path = xasprintf("%s/%s", dir, name);
-    struct err first = {0};
-    if (fd_read_regular_file(path, STATE_DOC_MAX_BYTES, ret_text, ret_len, &first) == 0) {
-        return 0;
-    }
-    if (first.code == EACCES) {
+    struct err why = {0};
+    int rc = fd_read_regular_file(path, STATE_DOC_MAX_BYTES, ret_text, ret_len, &why);
+    if (rc < 0 && why.code == EACCES) {
         take_back(dir, name);
+        rc = fd_read_regular_file(path, STATE_DOC_MAX_BYTES, ret_text, ret_len, &why);
     }
-    return fd_read_regular_file(path, STATE_DOC_MAX_BYTES, ret_text, ret_len, err);
+    if (rc < 0 && err != NULL) {
+        *err = why;
+    }
+    return rc;
 }
