@@ -214,4 +214,5 @@ while not os.path.exists({str(agent.work / "end")!r}):
     os.waitpid(child, 0)
     assert (agent.work / "said").read_text() == "403"
     agent.send(signal.SIGTERM)
+    agent.wait_event("stopping", "app", "main")  # else the second signal is one with the first
     agent.stop()

@@ -487,13 +487,13 @@ def test_reload_and_upgrade_with_a_control_plane(plane):
     plane.wait_polls(since=polls)
     Api(agent)  # waits until it listens again
     count = len(os.listdir(f"/proc/{agent.pid}/fd"))
-    for _ in range(3):
+    for _ in range(8):
         again, polls = agent.mark(), len(plane.polls())
         agent.send(signal.SIGUSR2)
         agent.wait_event("adopted", "web", "w", since=again)
         plane.wait_polls(since=polls)
-    # Connections come and go: a switch that leaves one open would leave three.
-    wait_for(lambda: len(os.listdir(f"/proc/{agent.pid}/fd")) < count + 3,
+    # Connections come and go, some while it was counted: a switch that leaves one open leaves eight.
+    wait_for(lambda: len(os.listdir(f"/proc/{agent.pid}/fd")) < count + 8,
              "no more descriptors than before")
     # SIGHUP: another control plane, a directory.
     agent.put("job.yaml", agent.app("job", workload("j", SLEEP)))
