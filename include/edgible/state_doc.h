@@ -13,7 +13,8 @@
 
 /* What is written, and the newest that is read. */
 #define STATE_DOC_VERSION 1
-/* A v3 document of 1 MiB may expand to 4 MiB, and each byte of that be written as six. */
+/* Each byte of a v3 document of 1 MiB may be written as six; one that version 0.1.0 took may have
+ * expanded to 4 MiB. */
 #define STATE_DOC_BOUND_FACTOR 32
 #define STATE_DOC_MAX_BYTES (32UL * 1024 * 1024)
 

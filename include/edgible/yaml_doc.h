@@ -19,7 +19,7 @@
 #include <stddef.h>
 
 #define YAML_DOC_MAX_BYTES (1024UL * 1024)          /* a document */
-#define YAML_DOC_MAX_EXPANDED_BYTES (4096UL * 1024) /* its scalars, aliases expanded */
+#define YAML_DOC_MAX_EXPANDED_BYTES (1024UL * 1024) /* its scalars, aliases expanded */
 #define YAML_DOC_MAX_DOCUMENTS 1000                 /* a stream */
 #define YAML_DOC_MAX_DEPTH 64
 #define YAML_DOC_MAX_NODES 100000 /* aliases expanded */

@@ -4,6 +4,7 @@
 #include "edgible/utf8.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,6 +62,25 @@ void buf_printf(struct buf *buf, const char *fmt, ...)
     buf_add_str(buf, text);
 }
 
+static bool needs_number(char c)
+{
+    return ((unsigned char) c < 0x20 && c != '\n' && c != '\0') || c == 0x7f;
+}
+
+/* Of a run of control characters; returns how many of it were written. */
+static size_t add_numbers(struct buf *buf, const char *s)
+{
+    static const char hex[] = "0123456789abcdef";
+    char text[6 * 64] = "";
+    size_t n = 0;
+    for (; n < 64 && needs_number(s[n]); n++) {
+        unsigned char c = (unsigned char) s[n];
+        memcpy(text + 6 * n, (const char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
+    }
+    buf_add(buf, text, 6 * n);
+    return n;
+}
+
 void buf_add_json_escaped(struct buf *buf, const char *s)
 {
     size_t left = strlen(s);
@@ -75,8 +95,8 @@ void buf_add_json_escaped(struct buf *buf, const char *s)
             buf_add_char(buf, *s);
         } else if (c == '\n') {
             buf_add_str(buf, "\\n");
-        } else if (c < 0x20 || c == 0x7f) {
-            buf_printf(buf, "\\u%04x", (unsigned) c);
+        } else if (needs_number(*s)) {
+            n = add_numbers(buf, s);
         } else {
             buf_add(buf, s, n);
         }

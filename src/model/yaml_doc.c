@@ -118,7 +118,7 @@ static int charge(struct builder *b, size_t nodes, size_t bytes)
     }
     if (b->bytes > YAML_DOC_MAX_EXPANDED_BYTES * b->bound_factor) {
         give_up(b, &b->event.start_mark,
-                "the document has more than 4 MiB with its aliases expanded");
+                "the document has more than 1 MiB with its aliases expanded");
         return -1;
     }
     return 0;

@@ -527,3 +527,20 @@ def test_checks_in_sandboxes_of_deep_folders(make_agent):
                                   "timeout": "10s"}) for k in range(8)))
     late.wait(lambda: late.events("healthy") >= 40, "40 workloads that pass their checks")
     late.check("40 workloads with checks in sandboxes")
+
+
+@pytest.mark.parametrize("letter", ["b", r"\a"], ids=["letters", "control characters"])
+def test_the_largest_environment(make_agent, letter):
+    """As large as a document may become by its aliases; a control character takes six bytes of a
+    record."""
+    late = Late(make_agent().start())
+    env = "".join(f", V{n}: *text" for n in range(1, 8))
+    for generation in range(3):
+        late.agent.put("app.yaml", document("app", f"""\
+  - name: w
+    type: managed-process
+    command: [/usr/bin/sleep, "{1000 + generation}"]
+    env: {{V0: &text "{letter * (127 * 1024)}"{env}}}
+"""))
+        late.wait(lambda: late.events("started") > generation, "its start")
+    late.check("an environment of 1 MiB")
