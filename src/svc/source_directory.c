@@ -103,7 +103,8 @@ static void on_change(void *arg, enum watch_change change, const char *name)
         scan_within(source, SETTLE_MS);
         return;
     }
-    if (change != WATCH_UNKNOWN && !source_directory_takes(name)) {
+    bool is_folder = *name == '\0'; /* its mode, for instance */
+    if (change != WATCH_UNKNOWN && !is_folder && !source_directory_takes(name)) {
         return;
     }
     bool is_written = change == WATCH_WRITING || change == WATCH_COMPLETE;
@@ -439,10 +440,8 @@ static void begin_scan(struct source_directory *source)
     }
     source->is_scanning = true;
     size_t at = 0;
-    void *value = NULL;
-    while (map_next(source->files, &at, NULL, &value)) {
-        struct source_file *file = value;
-        file->is_present = false;
+    for (void *value = NULL; map_next(source->files, &at, NULL, &value);) {
+        ((struct source_file *) value)->is_present = false;
     }
     go_on(source);
 }

@@ -386,7 +386,7 @@ def test_a_directory_that_is_missing_at_the_start_is_waited_for(make_agent):
 def test_an_unreadable_directory_keeps_everything_running(agent):
     [pid] = agent.run("app", MAIN)
     agent.source.chmod(0)
-    agent.wait_event("source-lost")
+    agent.wait_event("source-lost", timeout=30)  # long before the minute's rescan
     assert is_alive(pid)
     agent.source.chmod(0o755)
     agent.wait_event("source-back")
