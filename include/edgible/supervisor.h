@@ -51,6 +51,10 @@ struct supervisor *supervisor_new(const struct supervisor_params *params, struct
 void supervisor_free(struct supervisor *sup);
 DEFINE_CLEANUP(supervisor, struct supervisor, supervisor_free)
 
+/* Some records are missing or damaged: before the first adoption it looks for processes of
+ * workloads of which none tells. They are stopped before these start. */
+void supervisor_look_for_lost(struct supervisor *sup);
+
 /*
  * Takes over a workload that an earlier agent left behind, as its unit description says and, where
  * state is not NULL, from where that one was. supervisor_apply() or _remove() of its application is

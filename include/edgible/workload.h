@@ -14,6 +14,7 @@
 #include "edgible/events.h"
 #include "edgible/killtree.h"
 #include "edgible/loop.h"
+#include "edgible/lost.h"
 #include "edgible/persist.h"
 #include "edgible/pump.h"
 #include "edgible/report.h"
@@ -87,8 +88,9 @@ int64_t workload_generation(const struct workload *workload);
 /* Takes over where an earlier agent of this boot ended: adopts the process, or sees that it has
  * ended. Instead of the first workload_start(). */
 void workload_resume(struct workload *workload, const struct run_state *state);
-/* The same where no record says how it was left: what its cgroup still holds is stopped first. */
-void workload_resume_without_state(struct workload *workload);
+/* The same where no record says how it was left: what its cgroup still holds, and what is lost
+ * (NULL: nothing), is stopped first. */
+void workload_resume_without_state(struct workload *workload, const struct lost *lost);
 /* There is a unit description of it already, whatever that says. */
 void workload_note_unit(struct workload *workload);
 /* Its record of this boot is removed, and its unit description where for_good. */

@@ -19,6 +19,7 @@ struct restore {
     const char *boot_id;
     struct found *found;
     size_t count, cap;
+    bool is_damaged; /* some unit cannot be read */
 };
 
 /* The part of "units/app/web.json" at this place; the caller frees. */
@@ -124,6 +125,7 @@ static void on_unit(void *arg, const char *name, const char *text, size_t len,
         CLEANUP(free) char *app = name_part(name, 1);
         reconcile_block(r->reconcile, app, err.msg);
     } else if (!is_usable) {
+        r->is_damaged = true;
         is_usable = make_unit_from_record(r, name, &found->unit);
         say(is_usable ? "the workload goes on by what its application says"
                       : "the workload is passed over",
@@ -136,8 +138,21 @@ static void on_unit(void *arg, const char *name, const char *text, size_t len,
     }
 }
 
+/* Whether something may run of which no record tells. */
+static bool is_short_of_records(const struct restore *r)
+{
+    bool is_short = r->count == 0 || r->is_damaged;
+    for (size_t i = 0; i < r->count; i++) {
+        is_short = is_short || !r->found[i].has_state;
+    }
+    return is_short;
+}
+
 static void adopt_all(struct restore *r, struct supervisor *supervisor)
 {
+    if (is_short_of_records(r)) {
+        supervisor_look_for_lost(supervisor);
+    }
     for (size_t i = 0; i < r->count; i++) {
         const struct found *found = &r->found[i];
         if (!reconcile_is_blocked(r->reconcile, found->unit.application)) {

@@ -199,6 +199,7 @@ void supervisor_free(struct supervisor *sup)
         pump_free(sup->pump, 1000);
     }
     log_keeper_free(sup->log_keeper);
+    lost_free(sup->lost);
     loop_async_free(sup->pump_async);
     map_free(sup->by_key);
     free(sup->device_name);
@@ -463,7 +464,7 @@ static void apply_workload(struct supervisor *sup, const struct app_spec *app, i
     } else if (has_budget(sup)) {
         m = add_member(sup, app->name, spec);
         workload_set_application(m->workload, generation, &app->depends_on);
-        workload_resume_without_state(m->workload);
+        workload_resume_without_state(m->workload, sup->lost);
     } else {
         sup->is_short_of_fds = true;
         refuse_for_budget(sup, app->name, spec);
@@ -486,7 +487,7 @@ void supervisor_fill(struct supervisor *sup, const struct app_spec *app, int64_t
         }
         struct member *m = add_member(sup, app->name, spec);
         workload_set_application(m->workload, generation, &app->depends_on);
-        workload_resume_without_state(m->workload);
+        workload_resume_without_state(m->workload, sup->lost);
         want_member(sup, m, false);
     }
 }
@@ -529,7 +530,14 @@ void supervisor_adopt(struct supervisor *sup, const struct unit *unit,
     if (state != NULL) {
         workload_resume(m->workload, state);
     } else {
-        workload_resume_without_state(m->workload);
+        workload_resume_without_state(m->workload, sup->lost);
+    }
+}
+
+void supervisor_look_for_lost(struct supervisor *sup)
+{
+    if (sup->lost == NULL) {
+        sup->lost = lost_find(sup->device_name);
     }
 }
 

@@ -77,6 +77,7 @@ struct supervisor {
     bool shutting_down, empty_said;
     bool is_abandoned; /* workloads go on without this agent */
     bool had_sandbox;  /* some workload has one, or had one */
+    struct lost *lost; /* owned; NULL: not looked for */
     struct sandboxed sandboxed;
     bool is_short_of_fds; /* some workload was refused for want of descriptors */
 

@@ -424,16 +424,20 @@ void workload_resume(struct workload *w, const struct run_state *state)
     catch_up(w, found);
 }
 
-void workload_resume_without_state(struct workload *w)
+void workload_resume_without_state(struct workload *w, const struct lost *lost)
 {
     pid_t pid = 0;
-    if (w->ctx->cgroups == NULL || cgroup_list_pids(w->ctx->cgroups, w->cgroup, &pid, 1) == 0) {
+    bool in_cgroup =
+        w->ctx->cgroups != NULL && cgroup_list_pids(w->ctx->cgroups, w->cgroup, &pid, 1) > 0;
+    const struct lost_process *first = lost_of(lost, w->application, w->spec.name);
+    pid = first != NULL ? first->pid : pid;
+    if (pid == 0) {
         return;
     }
     log_warn("supervisor",
-             "%s/%s: processes of it run that no record in runtimeDir tells of; they are stopped "
-             "before it is started",
-             w->application, w->spec.name);
+             "%s/%s: processes of it run that no record in runtimeDir tells of, such as PID %d; "
+             "they are stopped before it is started",
+             w->application, w->spec.name, (int) pid);
     struct run_state state = {
         .fsm = {.state = WL_ENDING, /* none of it has had a signal yet */
                 .wanted = true,
@@ -444,7 +448,7 @@ void workload_resume_without_state(struct workload *w)
         .start_ticks = (int64_t) proc_read_start_ticks(pid),
         .uid = (int64_t) proc_read_uid(pid),
         .log_fd = -1,
-        .in_cgroup = true,
+        .in_cgroup = in_cgroup,
         .end = {.fault_stage = -1     },
     };
     workload_resume(w, &state);

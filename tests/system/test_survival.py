@@ -305,20 +305,34 @@ def test_a_fifo_in_the_place_of_a_record_keeps_no_agent_from_starting(agent, whe
     agent.wait_started("app", "main", since)
 
 
-@pytest.mark.as_root
-def test_two_copies_never_run_even_without_records(agent):
-    """runtimeDir was removed under a running agent, as a wrong RuntimeDirectory= of its unit does.
-    What runs is found in its cgroup."""
-    if not any("cgroups of workloads are in" in line for line in agent.lines()):
-        agent.wait(lambda: any("cgroups" in line for line in agent.lines()), "it to say")
-    if any("runs without cgroups" in line for line in agent.lines()):
-        pytest.skip("there are no cgroups here")
-    pid, = agent.run("app", workload("main", SLEEP))
+SPOILT = {
+    "no runtimeDir": lambda agent: shutil.rmtree(agent.runtime_dir),
+    "a damaged record": lambda agent: record_of(agent.runtime_dir).write_text("{"),
+    "no stateDir": lambda agent: (shutil.rmtree(agent.state_dir), shutil.rmtree(agent.runtime_dir)),
+    "damaged records": lambda agent: [
+        path.write_text("{") for path in (record_of(agent.runtime_dir), record_of(agent.state_dir),
+                                          agent.state_dir / "applications" / "app.json")],
+}
+
+
+def record_of(folder):
+    return folder / "units" / "app" / "main.json"
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_two_copies_never_run_even_without_records(agent, spoil):
+    """What runs is found by its cgroup or its environment, also where it left its session."""
+    pid, = agent.run("app", workload("main", sh("setsid sleep 1000 & exec sleep 1000")))
+    agent.wait(lambda: len(agent.living()) == 2, "its child")
+    before = [process.pid for process in agent.living()]
+    assert pid in before
+    wait_for(lambda: not (agent.runtime_dir / "pending").stat().st_size, "the disk")
     kill_agent(agent)
-    shutil.rmtree(agent.runtime_dir)
+    SPOILT[spoil](agent)
     since = next_agent(agent)
-    assert agent.wait_started("app", "main", since) != pid
-    assert not is_alive(pid)
+    assert agent.wait_started("app", "main", since) not in before
+    assert not any(is_alive(pid) for pid in before)
+    assert any(f"PID {pid}" in line for line in agent.lines()[since:])
 
 
 @pytest.mark.as_root
