@@ -215,6 +215,27 @@ static char *policy_refusal(const struct reconcile *rec, const struct app_spec *
     return admission_refusal_in_time(&rec->config->policy, complete, rec->own_user, &others);
 }
 
+char *reconcile_restart_refusal(const struct reconcile *rec, const char *name,
+                                const char *workload)
+{
+    const struct accepted *a = map_get(rec->apps, name);
+    if (a == NULL || a->running == NULL) {
+        return NULL;
+    }
+    CLEANUP(app_spec) struct app_spec *asked = app_spec_copy(a->running);
+    for (size_t i = 0; i < asked->workload_count; i++) {
+        struct workload_spec *w = &asked->workloads[i];
+        w->supported = w->supported && (workload == NULL || strcmp(w->name, workload) == 0);
+        w->health.kind = HEALTH_NONE;
+    }
+    /* What bounds an application as a whole keeps none from being started again, nor do limits. */
+    struct policy_config policy = rec->config->policy;
+    policy.max_workloads = policy.max_log_bytes = UNSET;
+    policy.limits = (struct limits_spec){UNSET, UNSET, UNSET, UNSET};
+    struct admission_load none = {0};
+    return admission_refusal_in_time(&policy, asked, rec->own_user, &none);
+}
+
 /* Of what runs and stays: as it runs, or where its turn is yet to come, as the view has it. */
 static char *log_refusal(const struct reconcile *rec, const struct app_spec *app)
 {

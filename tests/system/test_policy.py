@@ -599,6 +599,33 @@ def test_a_stricter_policy_counts_with_the_next_start(world):
     assert "policy.commands" in agent.wait_event("failed", "app", "w", since)["reason"]
 
 
+def test_a_restart_that_the_policy_refuses_stops_nothing(world):
+    agent, r = world.agent, world.root
+    agent.write_config(policy={**world.policy, "commands": [f"{r}/**"]})
+    agent.start()
+    good = [f"{r}/allowed/sleep", "1000000"]
+    first, second = agent.run("app", workload("a", good), workload("b", [f"{r}/outside/sleep", "1000000"]))
+    agent.write_config(policy={**world.policy, "maxWorkloads": 1,
+                               "limits": {"openFiles": 100}})
+    agent.send(signal.SIGHUP)
+    agent.wait_event("policy-refused", "app")
+    socket = Api(agent).socket
+
+    def restart(*args):
+        return run_client("--socket", socket, "application", "restart", "-i", "app", *args,
+                          account=agent.account)
+
+    for args in ((), ("--workload", "b")):
+        done = restart(*args)
+        assert done.returncode == 4
+        assert "spec.workloads[1] ('b').command[0]" in done.stderr, done.stderr
+    assert is_alive(first) and is_alive(second)
+    since = agent.mark()
+    assert restart("--workload", "a").returncode == 0
+    agent.wait_started("app", "a", since)
+    assert not is_alive(first) and is_alive(second)
+
+
 @pytest.mark.as_root
 @pytest.mark.parametrize("fields, stricter, why", [
     ({"user": TEST_USER}, {"users": ["root"]}, "policy.users"),
