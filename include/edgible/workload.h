@@ -150,6 +150,8 @@ void workload_fill_report(const struct workload *workload, bool brief,
 char *workload_waits_for(const struct workload *workload);
 /* Where its log is. The caller frees. */
 char *workload_log_file(const struct workload *workload);
+/* Whether its next run would write to the log of the other one, which has processes still. */
+bool workload_waits_for_log(const struct workload *workload, const struct workload *other);
 /* With whose rights that file is read. */
 struct log_owner workload_log_owner(const struct workload *workload);
 /* Where a policy lets a document's log be, and with that no content in it that no agent wrote;

@@ -1,4 +1,5 @@
-/* The order of starting: what depends on something starts once that runs. */
+/* The order of starting: what depends on something starts once that runs, and what has the log of
+ * another one once that has stopped. */
 #include "supervisor_private.h"
 
 #include <stdlib.h>
@@ -99,6 +100,19 @@ static char *wait_for_application(struct map *apps, const char *own, const char 
                      workload_spec(app->not_ready->workload)->name, state);
 }
 
+/* Documents with one log for two are refused; one that stops still writes to it. */
+static char *wait_for_log(const struct supervisor *sup, const struct member *m)
+{
+    list_each (it, &sup->members) {
+        const struct member *other = list_entry(it, struct member, link);
+        if (workload_waits_for_log(m->workload, other->workload)) {
+            return xasprintf("waits for the end of '%s', which has the same log: it is %s",
+                             other->key, status_name(workload_status(other->workload)));
+        }
+    }
+    return NULL;
+}
+
 /* What it waits for, as a sentence; NULL: nothing. The caller frees. */
 static char *what_it_waits_for(const struct supervisor *sup, struct map *apps,
                                const struct member *m)
@@ -112,7 +126,7 @@ static char *what_it_waits_for(const struct supervisor *sup, struct map *apps,
     for (size_t i = 0; i < on_apps->count && wait == NULL; i++) {
         wait = wait_for_application(apps, workload_application(m->workload), on_apps->items[i]);
     }
-    return wait;
+    return wait != NULL ? wait : wait_for_log(sup, m);
 }
 
 /* One pass over all, so that a chain of a thousand costs a thousand such passes and no more. */
@@ -179,12 +193,14 @@ void gate_start(struct supervisor *sup, struct member *m)
 {
     bool depends = workload_spec(m->workload)->depends_on.count > 0 ||
                    workload_app_depends_on(m->workload)->count > 0;
-    if (!depends || workload_state(m->workload) != WL_STOPPED) {
+    bool is_stopped = workload_state(m->workload) == WL_STOPPED;
+    CLEANUP(free) char *wait = is_stopped && !depends ? wait_for_log(sup, m) : NULL;
+    if (!is_stopped || (!depends && wait == NULL)) {
         workload_start(m->workload);
         return;
     }
     sup->held_count++;
-    workload_hold(m->workload, "waits for what it depends on");
+    workload_hold(m->workload, wait != NULL ? wait : "waits for what it depends on");
     gate_look_again(sup);
 }
 

@@ -298,6 +298,7 @@ static void on_rest(void *arg, struct workload *workload)
 {
     (void) workload;
     struct supervisor *sup = arg;
+    gate_look_again(sup); /* its log is free */
     if (sup->leaving_count > 0 || sup->shutting_down) {
         supervisor_bury_soon(sup);
     }
@@ -424,7 +425,12 @@ static void update_member(struct supervisor *sup, struct member *m, const struct
     enum spec_change change = spec_diff_workload(workload_spec(m->workload), spec, NULL);
     enum workload_renewal renewal = RENEW_NOTHING;
     if (change == SPEC_RESTART && !suspended) {
-        bool in_this_turn = !app_has_order(app) && loop_share_lasts(sup->params.loop, &sup->stops);
+        /* The gate looks whether another one has that log still. */
+        const char *log = workload_spec(m->workload)->log_file;
+        bool same_log = log == NULL ? spec->log_file == NULL
+                                    : spec->log_file != NULL && strcmp(log, spec->log_file) == 0;
+        bool in_this_turn =
+            same_log && !app_has_order(app) && loop_share_lasts(sup->params.loop, &sup->stops);
         renewal = in_this_turn ? RENEW_NOW : RENEW_LATER;
     }
     workload_set_application(m->workload, generation, &app->depends_on);

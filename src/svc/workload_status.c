@@ -1,6 +1,7 @@
 /* How a workload is, for reports: nothing is changed here. */
 #include "edgible/buf.h"
 #include "edgible/clock.h"
+#include "edgible/doc_path.h"
 #include "edgible/reason.h"
 #include "edgible/sandbox.h"
 #include "edgible/syscall_filter.h"
@@ -200,11 +201,9 @@ uint32_t workload_own_length(const char *log_dir, const char *path)
     return strncmp(path, log_dir, len) == 0 && path[len] == '/' ? (uint32_t) len : 0;
 }
 
-char *workload_log_file(const struct workload *w)
+/* Of its next run. The caller frees. */
+static char *next_log_file(const struct workload *w)
 {
-    if (workload_old_log(w) != NULL) {
-        return xstrdup(workload_old_log(w)->file);
-    }
     const char *file = w->spec.log_file;
     const char *top = w->ctx->log_dir;
     if (file == NULL) {
@@ -212,6 +211,29 @@ char *workload_log_file(const struct workload *w)
     }
     uint32_t len = workload_own_length(w->ctx->log_dir_given, file);
     return xasprintf("%s%s", len > 0 ? top : "", file + len);
+}
+
+char *workload_log_file(const struct workload *w)
+{
+    return workload_old_log(w) != NULL ? xstrdup(workload_old_log(w)->file) : next_log_file(w);
+}
+
+static bool names_its_log(const struct workload *w)
+{
+    return workload_old_log(w) != NULL ? w->has_log_file : w->spec.log_file != NULL;
+}
+
+bool workload_waits_for_log(const struct workload *w, const struct workload *other)
+{
+    if (w == other || workload_is_at_rest(other) ||
+        (w->spec.log_file == NULL && !names_its_log(other)) || workload_spec_has_no_log(&w->spec)) {
+        return false;
+    }
+    CLEANUP(free) char *path = next_log_file(w);
+    CLEANUP(free) char *in_use = workload_log_file(other);
+    doc_path_make_plain(path);
+    doc_path_make_plain(in_use);
+    return strcmp(path, in_use) == 0;
 }
 
 struct log_place *workload_log_place(const struct workload *w)

@@ -255,3 +255,21 @@ def test_what_waits_at_the_end_of_a_chain_tells_no_endless_story(agent):
     assert len(told) < 1000 and told.endswith("...")
     near = wait_state(agent, names[1], "main", "pending", "failed")["reason"]
     assert "exited with status 1" in near
+
+
+@pytest.mark.parametrize("change", ["application", "workload", "logFile"])
+def test_a_log_is_nobody_elses_until_its_workload_has_stopped(agent, change):
+    log, go = agent.work / "one.log", agent.work / "go"
+    script = sh(f"trap '' TERM; echo ready; while [ ! -e {go} ]; do sleep 0.05; done")
+    old = workload("old", script, logFile=str(log), stop={"gracePeriod": "60s"})
+    agent.run("app", old)
+    agent.wait(lambda: log.exists() and "ready" in log.read_text(), "its signal handler")
+    new = workload("new", sh("echo new; exec sleep 1000000"), logFile=str(log))
+    name, workloads = {"application": ("next", [new]), "workload": ("app", [new]),
+                       "logFile": ("app", [new, dict(old, logFile=f"{log}.other", env={"A": "b"})])}[change]
+    agent.put("app.yaml", [agent.app(name, *workloads)])
+    wait_state(agent, name, "new", "pending", "waits for the end of 'app/old', which has the same log")
+    assert "new" not in log.read_text()
+    go.touch()
+    agent.wait_started(name, "new")
+    agent.wait(lambda: "new" in log.read_text(), "its output")
