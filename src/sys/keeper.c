@@ -208,6 +208,9 @@ int keeper_look(pid_t pid, uint64_t start_ticks, struct keeper_pipes *ret, struc
         return err_set(err, ESRCH, "process %d is no keeper of log pipes", (int) pid);
     }
     int rc = list_pipes(pid, ret, err);
+    if (rc < 0 && proc_is_dead(pid)) { /* what a zombie had open cannot be looked at */
+        return err_set(err, ESRCH, "process %d has ended", (int) pid);
+    }
     ret->start_ticks = start_ticks;
     return rc;
 }

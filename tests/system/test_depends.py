@@ -140,10 +140,12 @@ def test_what_is_pending_stays_so_with_the_next_agent(agent, how):
                           restart={"initialDelay": "100ms", "maxDelay": "100ms",
                                    "maxRapidFailures": 0}))
     agent.wait_event("backoff", "app", "db")
+    since = agent.mark()
     agent.send(how)
     if how != signal.SIGUSR2:
         agent.wait_exit()
         agent.start()
+    agent.wait(lambda: any("listens at" in line for line in agent.lines()[since:]), "the next one")
     wait_state(agent, "app", "main", "pending", "'db'")
     flag.touch()
     agent.wait_started("app", "main")
