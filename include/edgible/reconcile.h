@@ -74,8 +74,8 @@ void reconcile_each_app(const struct reconcile *rec, reconcile_app_fn *fn, void 
  * blocked. */
 bool reconcile_set_suspended(struct reconcile *rec, const char *name, bool suspended);
 
-/* Why the policy lets the workload, or where NULL any of the application, not be started again; NULL:
- * it does. The caller frees. */
+/* Why the policy lets the workload, or where NULL any of the application, not be started again;
+ * NULL: it does. The caller frees. */
 char *reconcile_restart_refusal(const struct reconcile *rec, const char *name,
                                 const char *workload);
 

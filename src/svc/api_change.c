@@ -133,10 +133,11 @@ void api_restart_application(struct api *api, const struct api_call *call)
     CLEANUP(free)
     char *refusal = reconcile_restart_refusal(api->params.reconcile, app.name, workload);
     if (refusal != NULL) {
-        api_reply_problem(call, 403, NULL,
-                          "the policy of this device refuses the start of application '%s', so what "
-                          "runs of it goes on: %s",
-                          app.name, refusal);
+        api_reply_problem(
+            call, 403, NULL,
+            "the policy of this device refuses the start of application '%s', so what "
+            "runs of it goes on: %s",
+            app.name, refusal);
     } else if (app.suspended) {
         api_reply_problem(call, 409, NULL,
                           "application '%s' is suspended; `edgible application update -i %s "

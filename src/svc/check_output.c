@@ -6,23 +6,23 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-/* Of all checks: those that hang are among them. */
-#define READERS_MAX 64
+/* Of all checks, and of those of one workload: one whose checks hang takes none of the others'. */
+#define READERS_MAX 1024
+#define READERS_OF_ONE 8
 /* The agent spends little on output that it does not look at: so much at a time. */
 #define REST_BYTES ((size_t) 64 * 1024)
 #define REST_NS 20000000L
 
-static atomic_int readers;
-
 /* The thread's, until it is over; the loop's side looks under the lock. */
 struct reading {
     struct check_output *output; /* for the loop's thread */
+    char *owner;                 /* whose check it is */
+    struct reading *next;        /* in `all` */
     int fd;
     pthread_mutex_t lock;
     bool is_over;
@@ -36,6 +36,42 @@ struct check_output {
     loop_fn over;
     void *arg;
 };
+
+/* Those that are not over. */
+static struct reading *all;
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int enter(struct reading *reading, struct err *err)
+{
+    size_t count = 0, own = 0;
+    (void) pthread_mutex_lock(&all_lock);
+    for (const struct reading *other = all; other != NULL; other = other->next) {
+        count++;
+        own += strcmp(other->owner, reading->owner) == 0 ? 1 : 0;
+    }
+    bool is_full = count >= READERS_MAX || own >= READERS_OF_ONE;
+    if (!is_full) {
+        reading->next = all;
+        all = reading;
+    }
+    (void) pthread_mutex_unlock(&all_lock);
+    return is_full ? err_set(err, ERR_HOST,
+                             "the output of %zu of its checks and %zu of others has not ended: "
+                             "processes that these left behind have it open",
+                             own, count - own)
+                   : 0;
+}
+
+static void leave(const struct reading *reading)
+{
+    (void) pthread_mutex_lock(&all_lock);
+    struct reading **at = &all;
+    while (*at != reading) {
+        at = &(*at)->next;
+    }
+    *at = reading->next;
+    (void) pthread_mutex_unlock(&all_lock);
+}
 
 static void keep(struct reading *reading, const char *data, size_t len)
 {
@@ -66,10 +102,10 @@ static void run(void *arg)
         }
     }
     fd_close(&reading->fd);
+    leave(reading);
     (void) pthread_mutex_lock(&reading->lock);
     reading->is_over = true;
     (void) pthread_mutex_unlock(&reading->lock);
-    atomic_fetch_sub(&readers, 1);
 }
 
 static void free_reading(void *arg)
@@ -77,6 +113,7 @@ static void free_reading(void *arg)
     struct reading *reading = arg;
     fd_close(&reading->fd);
     (void) pthread_mutex_destroy(&reading->lock);
+    free(reading->owner);
     free(reading);
 }
 
@@ -86,30 +123,44 @@ static void done(void *arg)
     output->over(output->arg);
 }
 
-struct check_output *check_output_new(struct loop *loop, loop_fn over, void *arg, int *ret_end,
-                                      struct err *err)
+static struct reading *new_reading(const char *owner, int fd)
 {
-    int ends[2];
-    if (atomic_load(&readers) >= READERS_MAX) {
-        (void) err_set(err, ERR_HOST, "the output of %d checks has not ended", READERS_MAX);
+    struct reading *reading = xcalloc(1, sizeof(*reading));
+    reading->owner = xstrdup(owner);
+    reading->fd = fd;
+    (void) pthread_mutex_init(&reading->lock, NULL);
+    return reading;
+}
+
+/* NULL: no thread reads it. */
+static struct work *start(struct loop *loop, struct reading *reading, struct err *err)
+{
+    const struct work_params params = {
+        .loop = loop, .run = run, .done = done, .free_arg = free_reading, .arg = reading};
+    if (enter(reading, err) < 0) {
         return NULL;
     }
+    struct work *work = work_start(&params, err);
+    if (work == NULL) {
+        leave(reading);
+    }
+    return work;
+}
+
+struct check_output *check_output_new(struct loop *loop, const char *owner, loop_fn over, void *arg,
+                                      int *ret_end, struct err *err)
+{
+    int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0) {
         (void) err_set(err, ERR_HOST, "make a pipe: %m");
         return NULL;
     }
     struct check_output *output = xcalloc(1, sizeof(*output));
-    struct reading *reading = xcalloc(1, sizeof(*reading));
+    struct reading *reading = new_reading(owner, ends[0]);
     reading->output = output;
-    reading->fd = ends[0];
-    (void) pthread_mutex_init(&reading->lock, NULL);
     *output = (struct check_output){.reading = reading, .over = over, .arg = arg};
-    const struct work_params params = {
-        .loop = loop, .run = run, .done = done, .free_arg = free_reading, .arg = reading};
-    atomic_fetch_add(&readers, 1);
-    output->work = work_start(&params, err);
+    output->work = start(loop, reading, err);
     if (output->work == NULL) {
-        atomic_fetch_sub(&readers, 1);
         free_reading(reading);
         free(output);
         (void) close(ends[1]);

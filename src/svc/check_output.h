@@ -16,11 +16,12 @@
 
 struct check_output;
 
-/* Reads until nobody can write any more, and then calls over(arg) on the loop's thread. *ret_end is
- * the command's end of the pipe; the caller closes it. NULL with ERR_HOST where there is no pipe or
- * thread, or too many of them hang. */
-struct check_output *check_output_new(struct loop *loop, loop_fn over, void *arg, int *ret_end,
-                                      struct err *err);
+/* Reads until nobody can write any more, and then calls over(arg) on the loop's thread. owner is
+ * whose check it is, copied. *ret_end is the command's end of the pipe; the caller closes it. NULL
+ * with ERR_HOST where there is no pipe or thread, or too many of them hang, of all or of this
+ * owner. */
+struct check_output *check_output_new(struct loop *loop, const char *owner, loop_fn over, void *arg,
+                                      int *ret_end, struct err *err);
 /* over() has been, or would be, called: everything has been read. */
 bool check_output_is_over(const struct check_output *output);
 /* Copies what has been read so far; returns how much. */

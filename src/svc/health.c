@@ -6,6 +6,7 @@
 #include "workload_private.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* One that was never healthy is looked at sooner at first, so that what waits for it starts soon.
  */
@@ -24,7 +25,8 @@ struct health {
     mono_ms delay_ms;   /* until the next one, while it was never healthy */
     int64_t failures, successes;
     uint32_t random;
-    char *trouble;
+    char *trouble;     /* of the last check that failed; NULL: none did since one passed */
+    char *uncheckable; /* why it cannot be checked just now; NULL: it can */
 };
 
 static const struct health_check *check_of(const struct health *health)
@@ -120,8 +122,14 @@ static void could_not_check(struct health *health, const struct err *err)
         failed(health, err->msg);
         return;
     }
-    log_warn("health", "%s/%s cannot be checked, and is later: %s", health->workload->application,
-             health->workload->spec.name, err_text(err, text, sizeof(text)));
+    CLEANUP(free)
+    char *reason = xasprintf("cannot be checked: %s", err_text(err, text, sizeof(text)));
+    if (health->uncheckable == NULL || strcmp(health->uncheckable, reason) != 0) {
+        log_warn("health", "%s/%s %s; this is tried again at each interval",
+                 health->workload->application, health->workload->spec.name, reason);
+        free(health->uncheckable);
+        health->uncheckable = steal_ptr(&reason);
+    }
     loop_timer_arm(health->timer, loop_now() + spread(health, 10));
 }
 
@@ -130,6 +138,9 @@ static void on_probe(void *arg, const char *trouble, const struct err *err)
     struct health *health = arg;
     CLEANUP(free) char *copy = xstrdup_or_null(trouble);
     end_probe(health);
+    if (err == NULL) {
+        free(steal_ptr(&health->uncheckable));
+    }
     if (err != NULL) {
         could_not_check(health, err);
     } else if (copy == NULL) {
@@ -187,6 +198,7 @@ void health_free(struct health *health)
         end_probe(health);
         loop_timer_free(health->timer);
         free(health->trouble);
+        free(health->uncheckable);
         free(health);
     }
 }
@@ -217,6 +229,11 @@ int64_t health_failures(const struct health *health)
 const char *health_trouble(const struct health *health)
 {
     return health->trouble;
+}
+
+const char *health_uncheckable(const struct health *health)
+{
+    return health->uncheckable;
 }
 
 int64_t health_number(const struct health *health)

@@ -22,6 +22,8 @@ bool health_is_unhealthy(const struct health *health);
 int64_t health_failures(const struct health *health);
 /* What the last check that failed said; NULL: none did since one passed. */
 const char *health_trouble(const struct health *health);
+/* Why no check can be made just now: "cannot be checked: …"; NULL: one can. Borrowed. */
+const char *health_uncheckable(const struct health *health);
 /* The process of the check under way, 0: none. Who made it reaps it. */
 pid_t health_pid(const struct health *health);
 int64_t health_number(const struct health *health);

@@ -258,7 +258,9 @@ static int run_command(struct health_probe *probe, struct err *err)
     CLEANUP(close_fd) int write_fd = -1;
     CLEANUP(close_fd) int cgroup_fd = -1;
     bool is_fresh = false;
-    probe->exec.output = check_output_new(w->ctx->loop, on_output_over, probe, &write_fd, err);
+    CLEANUP(free) char *owner = xasprintf("%s/%s", w->application, w->spec.name);
+    probe->exec.output =
+        check_output_new(w->ctx->loop, owner, on_output_over, probe, &write_fd, err);
     if (probe->exec.output == NULL) {
         return -1;
     }

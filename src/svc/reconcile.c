@@ -215,8 +215,7 @@ static char *policy_refusal(const struct reconcile *rec, const struct app_spec *
     return admission_refusal_in_time(&rec->config->policy, complete, rec->own_user, &others);
 }
 
-char *reconcile_restart_refusal(const struct reconcile *rec, const char *name,
-                                const char *workload)
+char *reconcile_restart_refusal(const struct reconcile *rec, const char *name, const char *workload)
 {
     const struct accepted *a = map_get(rec->apps, name);
     if (a == NULL || a->running == NULL) {

@@ -115,6 +115,9 @@ char *workload_waits_for(const struct workload *w)
 
 static char *reason_of_health(const struct workload *w)
 {
+    if (w->health != NULL && health_uncheckable(w->health) != NULL) {
+        return xstrdup(health_uncheckable(w->health));
+    }
     if (w->health == NULL || health_is_healthy(w->health)) {
         return NULL;
     }
