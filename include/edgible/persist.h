@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct persist;
 
@@ -45,6 +46,10 @@ void persist_each(struct persist *persist, const char *folder, persist_fn *fn, v
 /* The text of one record of this boot; NULL where there is none. The caller frees. */
 char *persist_read_volatile(struct persist *persist, const char *name, size_t *ret_len,
                             struct err *err);
+
+/* When the newest durable record was written, by the time of day of then, in ms since 1970; 0:
+ * there is none. */
+int64_t persist_newest_ms(const struct persist *persist);
 
 /* True where records do not get to the disk just now, with the latest reason. */
 bool persist_has_trouble(struct persist *persist, struct err *ret);

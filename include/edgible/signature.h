@@ -58,5 +58,7 @@ int signature_verify(const struct signature_keys *keys, const struct signature_t
  */
 int signature_read_comment(const char *comment, int64_t *ret_sequence, char **ret_device,
                            struct err *err) MUST_CHECK;
+/* When it was signed, by minisign's own word `timestamp:N`, in seconds since 1970; 0: not told. */
+int64_t signature_read_timestamp(const char *comment);
 
 #endif

@@ -4,6 +4,7 @@
 #include "config_file.h"
 #include "device_name.h"
 #include "edgible/caps.h"
+#include "edgible/clock_record.h"
 #include "edgible/fault.h"
 #include "edgible/fd.h"
 #include "edgible/log.h"
@@ -309,6 +310,7 @@ static int agent_open(struct agent *agent, struct err *err)
         return -1;
     }
     device_name_keep(agent->config);
+    clock_record_restore(agent->persist);
     agent->events =
         events_new(agent->loop, agent->config->runtime_dir, agent->boot_id, agent->persist, err);
     if (agent->events == NULL) {

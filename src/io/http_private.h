@@ -48,6 +48,8 @@ int http_tls_setup(const struct http_curl *lib, CURL *curl, const struct http_re
 /* Says in *err what was refused here where libcurl's sentence (trouble) tells of that, and returns
  * -1; else 0. */
 int http_tls_explain(const char *target, const char *trouble, struct err *err);
+/* The time that a server tells, whose certificate was verified. */
+void http_tls_take_date(const char *date);
 
 /* What is taken of an answer before others have their turn: so many bytes (and a piece more), or
  * what on_data does in that time. */
@@ -68,6 +70,7 @@ struct http_transfer {
     mono_ms turn_ms;               /* in on_data */
     char *target;                  /* who is asked, for messages */
     bool is_get;
+    bool is_tls; /* redirects stay where they are */
     size_t max_bytes;
     http_data_fn on_data;
     void *arg;

@@ -1,5 +1,7 @@
 /* TLS of a request. The server chooses much of what its handshake and its messages cost: all of
  * that is done in the loop's thread, so what can take long is not offered. */
+#include "edgible/clock.h"
+#include "edgible/clock_floor.h"
 #include "edgible/dl.h"
 #include "edgible/mem.h"
 #include "http_private.h"
@@ -8,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Of OpenSSL's <openssl/ssl.h>, whose values are part of its binary interface. */
 #define SSL_MODE_AUTO_RETRY 4UL
@@ -37,6 +40,7 @@ struct ssl {
     uint64_t (*CTX_set_options)(void *ctx, uint64_t options);
     void (*CTX_set_verify_depth)(void *ctx, int depth);
     void (*CTX_set_msg_callback)(void *ctx, ssl_message_fn *on_message);
+    void *(*CTX_get0_param)(void *ctx);
     int (*in_init)(const void *ssl);
     void (*set0_rbio)(void *ssl, void *bio);
 };
@@ -47,6 +51,7 @@ static const struct dl_function functions[] = {FUNCTION(CTX_ctrl),
                                                FUNCTION(CTX_set_options),
                                                FUNCTION(CTX_set_verify_depth),
                                                FUNCTION(CTX_set_msg_callback),
+                                               FUNCTION(CTX_get0_param),
                                                FUNCTION(in_init),
                                                FUNCTION(set0_rbio)};
 
@@ -94,6 +99,33 @@ static void on_message(int is_sent, int version, int type, const void *data, siz
     }
 }
 
+/* Certificates are judged by the time of day, or by what it cannot be before. */
+static void set_time(const struct ssl *ssl, void *ctx)
+{
+    static const struct dl_function of_crypto[] = {
+        {"X509_VERIFY_PARAM_set_time", 0}
+    };
+    static const struct dl_library library = {
+        .file = "libcrypto.so.3",
+        .package = "libssl3",
+        .functions = of_crypto,
+        .count = ARRAY_LEN(of_crypto),
+    };
+    static void (*set)(void *param, time_t at); /* of the loop's thread, as above */
+    if (set != NULL || dl_load(&library, &set, NULL) == 0) {
+        set(ssl->CTX_get0_param(ctx), (time_t) (clock_at_least_floor_ms() / 1000));
+    }
+}
+
+void http_tls_take_date(const char *date)
+{
+    struct tm tm = {0};
+    const char *end = strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    if (end != NULL && *end == '\0') {
+        clock_floor_put(CLOCK_FLOOR_DATE, (int64_t) timegm(&tm) * 1000);
+    }
+}
+
 /* Messages that carry no data, of which a server can send any number, are one call each. */
 static CURLcode on_context(CURL *curl, void *ctx, void *arg)
 {
@@ -104,6 +136,9 @@ static CURLcode on_context(CURL *curl, void *ctx, void *arg)
     (void) ssl->CTX_ctrl(ctx, SSL_CTRL_SET_MAX_CERT_LIST, CHAIN_BYTES, NULL);
     ssl->CTX_set_verify_depth(ctx, CHAIN_MAX);
     ssl->CTX_set_msg_callback(ctx, on_message);
+    if (clock_at_least_floor_ms() > clock_unix_ms()) {
+        set_time(ssl, ctx);
+    }
     handshake.last = NULL; /* the next one may have its address */
     char groups[] = GROUPS;
     return ssl->CTX_ctrl(ctx, SSL_CTRL_SET_GROUPS_LIST, 0, groups) == 1 ? CURLE_OK

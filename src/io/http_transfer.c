@@ -165,6 +165,10 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
             *kept[i].to = steal_ptr(&value);
         }
     }
+    CLEANUP(free) char *date = value_of(line, len, "Date");
+    if (date != NULL && t->is_tls) {
+        http_tls_take_date(date);
+    }
     answer->is_delimited =
         answer->is_delimited || (coding != NULL && strcasecmp(coding, "chunked") == 0);
     return len;
@@ -330,6 +334,7 @@ int http_transfer_init(struct http_transfer *t, const struct http_curl *lib,
     t->answer = answer;
     t->on_data = request->on_data;
     t->arg = request->arg;
+    t->is_tls = request->socket_path == NULL && strncasecmp(request->url, "https://", 8) == 0;
     t->is_get = strcmp(request->method, "GET") == 0;
     t->max_bytes = request->max_bytes != 0 ? request->max_bytes : HTTP_MAX_ANSWER_BYTES;
     t->target = xstrdup(request->socket_path != NULL ? request->socket_path : request->url);

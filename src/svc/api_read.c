@@ -2,6 +2,7 @@
 #include "api_private.h"
 #include "edgible/buf.h"
 #include "edgible/clock.h"
+#include "edgible/clock_floor.h"
 #include "edgible/log.h"
 #include "edgible/loop.h"
 #include "edgible/proc_usage.h"
@@ -122,6 +123,17 @@ static struct json *device_json(const struct config *config)
     return json;
 }
 
+static struct json *clock_json(void)
+{
+    enum clock_floor_source unused;
+    struct json *json = json_object();
+    CLEANUP(free) char *reason = clock_floor_explain();
+    json_set_string(json, "state", reason == NULL ? "set" : "unset");
+    json_set_time(json, "notBefore", clock_floor_ms(&unused));
+    json_set_string(json, "reason", reason);
+    return json;
+}
+
 static struct json *self_json(void)
 {
     struct proc_self_usage usage = proc_usage_read_self();
@@ -146,6 +158,7 @@ void api_get_agent(struct api *api, const struct api_call *call)
     json_set_string(json, "bootId", api->params.boot_id);
     json_set_string(json, "configFile", config->file);
     json_set(json, "device", device_json(config));
+    json_set(json, "clock", clock_json());
     json_set(json, "source", source_json(api));
     json_set_string(json, "logLevel", log_level_name(log_get_level()));
     json_set_int(json, "applications", (int64_t) device.count);
@@ -211,6 +224,10 @@ static void collect_reasons(const struct api *api, struct strv *reasons)
                       xasprintf("records of this boot cannot be written, and an agent that "
                                 "is killed leaves an older state behind: %s",
                                 err_text(&err, text, sizeof(text))));
+    }
+    CLEANUP(free) char *clock = clock_floor_explain();
+    if (clock != NULL) {
+        strv_add(reasons, clock);
     }
     if (loop_lacks_epoll()) {
         strv_add(reasons, LOOP_LACKS_EPOLL);

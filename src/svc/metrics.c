@@ -1,6 +1,7 @@
 #include "metrics.h"
 
 #include "edgible/clock.h"
+#include "edgible/clock_floor.h"
 #include "edgible/proc_usage.h"
 #include "edgible/workload.h"
 
@@ -286,6 +287,18 @@ static void print_records(struct persist *persist, struct buf *out)
                persist_has_volatile_trouble(persist, &unused) ? 0 : 1);
 }
 
+static void print_clock(struct buf *out)
+{
+    enum clock_floor_source unused;
+    add_family(out, "edgible_clock_set", "gauge",
+               "0 while the time of day is before what it can be.");
+    buf_printf(out, "edgible_clock_set %d\n", clock_is_set() ? 1 : 0);
+    add_family(out, "edgible_clock_floor_time_seconds", "gauge",
+               "What the time of day cannot be before.");
+    buf_printf(out, "edgible_clock_floor_time_seconds %.3f\n",
+               (double) clock_floor_ms(&unused) / 1000);
+}
+
 static void print_source(const struct source *source, struct buf *out)
 {
     struct source_state state = {.last_contact = -1};
@@ -347,6 +360,7 @@ void metrics_print(const struct metrics_params *params, struct buf *out)
     print_agent(params, out);
     print_loop(loop_turns(params->loop), out);
     print_records(params->persist, out);
+    print_clock(out);
     print_source(params->source, out);
     print_applications(params->device, out);
     print_workloads(params->device, out);

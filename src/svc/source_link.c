@@ -1,5 +1,6 @@
 #include "source_link.h"
 
+#include "edgible/clock_record.h"
 #include "edgible/reconcile.h"
 
 #include <stdarg.h>
@@ -81,6 +82,7 @@ void source_link_found(struct source_link *link)
 void source_link_touched(struct source_link *link)
 {
     link->last_contact = loop_now();
+    clock_record_keep(link->params->persist);
     if (link->trouble != NULL) {
         free(steal_ptr(&link->trouble));
         struct event event = {.type = EVENT_SOURCE_BACK, .level = LOG_INFO};

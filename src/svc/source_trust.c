@@ -1,6 +1,7 @@
 #include "edgible/source_trust.h"
 
 #include "edgible/buf.h"
+#include "edgible/clock_record.h"
 #include "edgible/crypto.h"
 #include "edgible/log.h"
 #include "edgible/signature.h"
@@ -142,6 +143,7 @@ int trust_accept(struct source_trust *trust, const char *text, size_t len, size_
                        sequence, trust->sequence);
     }
     remember(trust, sequence);
+    clock_record_put_set(trust->persist, signature_read_timestamp(comment));
     trust->has_accepted = true;
     *ret_len = signed_len;
     return 0;

@@ -1,5 +1,6 @@
 #include "why.h"
 
+#include "edgible/clock_floor.h"
 #include "edgible/parse.h"
 
 #include <inttypes.h>
@@ -208,6 +209,10 @@ struct json *why_json(const struct app_report *app, const struct event_store *hi
     }
     for (size_t i = 0; i < app->warnings.count; i++) {
         json_add_string(because, app->warnings.items[i]);
+    }
+    CLEANUP(free) char *clock = clock_floor_explain();
+    if (clock != NULL) {
+        json_add_string(because, clock);
     }
     for (size_t i = 0; i < app->workload_count; i++) {
         json_add(workloads, workload_why(app, &app->workloads[i]));

@@ -14,6 +14,7 @@
 #define TRUSTED_PREFIX "trusted comment: "
 #define SEQUENCE_PREFIX "sequence:"
 #define DEVICE_PREFIX "device:"
+#define TIMESTAMP_PREFIX "timestamp:" /* of minisign */
 #define BLANKS " \t"
 #define WHITE_SPACE " \t\r\n"
 
@@ -227,6 +228,15 @@ static int find_word(const char *comment, const char *prefix, char **ret, struct
     }
     *ret = steal_ptr(&found);
     return 0;
+}
+
+int64_t signature_read_timestamp(const char *comment)
+{
+    CLEANUP(free) char *text = NULL;
+    int64_t seconds = 0;
+    bool is_there = find_word(comment, TIMESTAMP_PREFIX, &text, NULL) == 0 && text != NULL;
+    return is_there && parse_int(text, 0, INT32_MAX * INT64_C(4), &seconds, NULL) == 0 ? seconds
+                                                                                       : 0;
 }
 
 int signature_read_comment(const char *comment, int64_t *ret_sequence, char **ret_device,

@@ -60,7 +60,7 @@ ALLOWED = {
     "src/io/pump_journal.c": "fstatat open unlink",
     "src/svc/event_store.c": "fd_make_dirs fd_read_regular_file open opendir truncate unlink",
     "src/svc/persist.c": "chmod fd_make_dirs fd_read_regular_file open opendir rmdir unlink",
-    "src/svc/persist_read.c": "chmod fd_read_regular_file",
+    "src/svc/persist_read.c": "chmod fd_read_regular_file fstatat opendir",
     "src/svc/persist_disk.c": "fd_make_dirs open rmdir",
     "src/sys/statedir.c": "chmod fchmod fd_make_dirs open openat renameat renameat2 unlinkat",
     # --- /proc, /sys and /dev ---
