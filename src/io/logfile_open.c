@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -80,6 +81,16 @@ static int leave_to_others(const struct logfile *lf, int dir, bool is_empty, str
                : err_set(err, ENOENT, "open '%s'", lf->path);
 }
 
+static int refuse_link(const struct logfile *lf, int dir, struct err *err)
+{
+    char target[PATH_MAX];
+    ssize_t len = readlinkat(dir, logfile_base(lf), target, sizeof(target));
+    return err_set(err, ERR_SPEC,
+                   "'%s' is a link to '%.*s', and a log is not written through a link: remove it, "
+                   "or give the file's own path as logFile",
+                   lf->path, len > 0 ? (int) len : 1, len > 0 ? target : "?");
+}
+
 /* Opens what is there. The type is looked at before, too: opening a device can have effects. */
 static int open_file(const struct logfile *lf, int dir, int *ret_fd, bool *ret_ours,
                      struct err *err)
@@ -88,9 +99,11 @@ static int open_file(const struct logfile *lf, int dir, int *ret_fd, bool *ret_o
     if (fstatat(dir, logfile_base(lf), &st, AT_SYMLINK_NOFOLLOW) < 0) {
         return err_set(err, errno, "open '%s'", lf->path);
     }
+    if (S_ISLNK(st.st_mode)) {
+        return refuse_link(lf, dir, err);
+    }
     if (!S_ISREG(st.st_mode)) {
-        return err_set(err, S_ISLNK(st.st_mode) ? ELOOP : EINVAL, "'%s' is not a regular file",
-                       lf->path);
+        return err_set(err, EINVAL, "'%s' is not a regular file", lf->path);
     }
     CLEANUP(close_fd) int fd = openat(dir, logfile_base(lf), OPEN_FLAGS);
     if (fd < 0 || fstat(fd, &st) < 0) {

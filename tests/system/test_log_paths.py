@@ -277,6 +277,20 @@ def test_a_log_is_read_back_with_the_users_rights(make_agent):
     assert "secret" not in answer.text
 
 
+@pytest.mark.once
+def test_a_log_that_is_a_link_is_refused_by_what_it_links_to(make_agent):
+    agent = make_agent()
+    folder = make_folder(agent, "own")
+    log = folder / "main.log"
+    log.symlink_to("/var/log/elsewhere.log")
+    give(agent, log)
+    agent.start()
+    agent.deploy("app", workload("main", SLEEP, logFile=str(log), restart={"policy": "never"}))
+    reason = agent.wait_event("failed", "app")["reason"]
+    assert f"'{log}' is a link to '/var/log/elsewhere.log'" in reason, reason
+    assert "remove it" in reason and "symbolic" not in reason
+
+
 @pytest.mark.as_root
 def test_a_new_user_of_a_workload_has_not_the_log_of_the_one_before(make_agent):
     agent = make_agent()
