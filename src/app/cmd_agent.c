@@ -126,16 +126,14 @@ static int check_level(const char *name)
                : command_usage_error("'%s' is no log level: error, warn, info or debug", name);
 }
 
-int cmd_agent_logs(const struct command_options *options)
+#define KEPT_LINES 1000 /* as many as an agent keeps, at most */
+
+/* The caller frees. */
+static char *logs_path(const struct command_options *options, long long lines)
 {
-    CLEANUP(buf) struct buf path = {0};
-    int usage = options->level != NULL ? check_level(options->level) : EXIT_OK;
-    if (usage != EXIT_OK) {
-        return usage;
-    }
-    long long lines = options->lines >= 0 ? (long long) options->lines : 100;
-    buf_printf(&path, "/v1/agent/logs?lines=%lld&follow=%s", lines < 1000 ? lines : 1000,
-               options->follow ? "true" : "false");
+    struct buf path = {0};
+    buf_printf(&path, "/v1/agent/logs?lines=%lld&follow=%s",
+               lines < KEPT_LINES ? lines : KEPT_LINES, options->follow ? "true" : "false");
     if (options->level != NULL) {
         buf_add_str(&path, "&level=");
         http_add_escaped(&path, options->level);
@@ -144,7 +142,43 @@ int cmd_agent_logs(const struct command_options *options)
         buf_add_str(&path, "&module=");
         http_add_escaped(&path, options->module);
     }
-    return client_stream_out(options, path.data);
+    return buf_steal(&path);
+}
+
+struct logs_following {
+    const struct command_options *options;
+    long long lines; /* of the next request */
+};
+
+/* What an agent keeps begins with it: of the next one all is new. */
+static char *next_logs_path(void *arg)
+{
+    struct logs_following *f = arg;
+    return logs_path(f->options, f->lines);
+}
+
+static int on_logs(void *arg, const char *data, size_t len)
+{
+    struct logs_following *f = arg;
+    f->lines = KEPT_LINES;
+    return fwrite(data, 1, len, stdout) == len && fflush(stdout) == 0 ? 0 : -1;
+}
+
+int cmd_agent_logs(const struct command_options *options)
+{
+    int usage = options->level != NULL ? check_level(options->level) : EXIT_OK;
+    if (usage != EXIT_OK) {
+        return usage;
+    }
+    long long lines = options->lines >= 0 ? (long long) options->lines : 100;
+    if (options->follow && options->plane == NULL) {
+        struct logs_following f = {options, lines};
+        struct client_following following = {
+            .path = next_logs_path, .accept = "text/plain", .on_data = on_logs, .arg = &f};
+        return client_follow(options, &following);
+    }
+    CLEANUP(free) char *path = logs_path(options, lines);
+    return client_stream_out(options, path);
 }
 
 int cmd_agent_set_log_level(const struct command_options *options)

@@ -194,6 +194,24 @@ def next_event(events):
             return line
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("how", [signal.SIGUSR2, signal.SIGUSR1])
+def test_the_agents_own_log_is_followed_into_the_next_agent(agent, edgible, how):
+    wait_for(lambda: edgible("agent", "status").returncode == 0, "the agent to listen")
+    logs = follow(agent, "agent", "logs", "-f", "-n", "1")
+    assert logs.stdout.readline()
+    for _ in range(2):
+        agent.send(how)
+        if how != signal.SIGUSR2:
+            agent.wait_exit()
+            agent.start()
+        lines = iter(logs.stdout.readline, "")
+        assert any(f"runs as PID {agent.pid} for device" in line for line in lines)
+    assert logs.poll() is None
+    logs.terminate()
+    logs.wait()
+
+
 @pytest.mark.parametrize("how", [signal.SIGUSR2, signal.SIGUSR1])
 def test_logs_and_events_are_followed_into_the_next_agent(agent, edgible, how):
     """No line is lost or comes twice, over rotations and several agents."""
