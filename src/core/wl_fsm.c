@@ -162,6 +162,9 @@ static unsigned judge(const struct step *s)
         forgive(fsm);
     }
     if (fsm->end == WL_END_CLEAN && s->restart->when != RESTART_ALWAYS) {
+        if (fsm->term_left_sent) {
+            return enter_failed(s); /* what it left running, a daemon most likely, was stopped */
+        }
         fsm->state = WL_COMPLETED;
         fsm->deadline = 0;
         return 0;

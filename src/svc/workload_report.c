@@ -56,6 +56,12 @@ char *workload_last_reason(const struct workload *w)
         return reason_of_fault(&w->fault, &w->spec, w->creds->user);
     }
     CLEANUP(free) char *exit = reason_of_exit(&w->exit, w->fsm.ended_at - w->fsm.started_at);
+    bool is_clean = w->exit.known && !w->exit.signaled && w->exit.code == 0;
+    if (is_clean && w->fsm.term_left_sent && w->unhealthy == NULL) {
+        return xasprintf("%s and left processes running, which were stopped with it: a program "
+                         "that goes into the background has to be told to stay in the foreground",
+                         exit);
+    }
     return add_unhealthy(w, exit);
 }
 

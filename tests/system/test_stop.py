@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from api import Api
 from harness import (RESTART_AT_ONCE, SLEEP, describe, helper, is_alive, living_of, process, python, sh,
                      wait_for, workload)
 
@@ -142,6 +143,25 @@ def test_a_daemon_left_by_the_leader_is_stopped_before_the_restart(agent):
     first = agent.wait_pid_file("daemon.pid")
     agent.wait_started("app", "main", count=2)
     assert not is_alive(first)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("policy", ["never", "on-failure"])
+def test_a_daemon_that_was_stopped_with_its_leader_is_no_completed_workload(agent, policy):
+    """As of a server that goes into the background: it does not run, and that is said."""
+    agent.deploy("app", daemon(agent, linger=0, stop=SHORT, restart={"policy": policy}))
+    reason = agent.wait_event("failed", "app")["reason"]
+    assert "exited with status 0" in reason and "left processes running" in reason, reason
+    assert not is_alive(agent.wait_pid_file("daemon.pid"))
+    told = Api(agent).workload("app", "main")
+    assert told["status"] == "failed" and "in the foreground" in told["reason"]
+    assert Api(agent).request("GET", "/v1/health").status == 503
+    agent.send(signal.SIGKILL)
+    agent.wait_exit()
+    agent.start()
+    agent.wait(lambda: Api(agent).workload("app", "main")["status"] == "failed",
+               "the next agent to know")
+    assert "in the foreground" in Api(agent).workload("app", "main")["reason"]
 
 
 def test_a_grandchild_that_holds_the_output_open_does_not_delay_the_exit(agent):

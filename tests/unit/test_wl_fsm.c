@@ -375,6 +375,21 @@ static void faults_of_the_specification_fail_after_the_limit(void **state)
     assert_int_equal(rig.fsm.state, WL_FAILED);
 }
 
+static void what_left_a_daemon_behind_is_not_completed(void **state)
+{
+    (void) state;
+    static const enum restart_when policies[] = {RESTART_NEVER, RESTART_ON_FAILURE};
+    for (size_t i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+        struct rig rig = new_rig();
+        rig.restart.when = policies[i];
+        bring_up(&rig);
+        give_end(&rig, WL_EV_EXITED, WL_END_CLEAN);
+        assert_int_equal(give(&rig, WL_EV_LEFT), WL_DO_TERM_LEFT);
+        give(&rig, WL_EV_GONE);
+        assert_int_equal(rig.fsm.state, WL_FAILED);
+    }
+}
+
 static void policies_decide_what_an_exit_means(void **state)
 {
     (void) state;
@@ -712,6 +727,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_start_that_was_put_off_leaves_no_deadline),
         cmocka_unit_test(an_unhealthy_one_is_charged_whatever_status_it_ends_with),
         cmocka_unit_test(every_cell_has_a_handler),
+        cmocka_unit_test(what_left_a_daemon_behind_is_not_completed),
         cmocka_unit_test(every_pair_leads_where_it_should),
         cmocka_unit_test(a_million_random_events_hold_the_invariants),
         cmocka_unit_test(a_stop_always_ends),
