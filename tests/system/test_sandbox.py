@@ -74,6 +74,27 @@ def test_what_may_be_read_may_not_be_written(agent):
     assert told[0] == "ok" and "ok" not in told[1:]
 
 
+def test_a_file_that_is_renamed_over_is_let_in_by_its_folder(agent):
+    """docs/v3.md tells to name the folder of a certificate, and what comes of naming the file."""
+    for name in ("folder", "alone"):
+        (agent.work / name).mkdir()
+        (agent.work / name / "cert").write_text("old")
+    script = ("import os, time\n"
+              f"while not os.path.exists('{agent.work}/done'): time.sleep(0.02)\n"
+              "for name in ('folder', 'alone'):\n"
+              f"    try: print(name, open(f'{agent.work}/{{name}}/cert').read())\n"
+              "    except OSError as error: print(name, error.strerror)\n"
+              "print('end', flush=True)")
+    agent.run("app", workload("main", python(script), restart={"policy": "never"}, sandbox={
+        "read": [str(agent.work / "folder"), str(agent.work / "alone/cert")]}))
+    for name in ("folder", "alone"):
+        (agent.work / name / "new").write_text("new")
+        (agent.work / name / "new").rename(agent.work / name / "cert")
+    (agent.work / "done").touch()
+    text = agent.wait_logged("app", "main", "end")
+    assert text == "folder new\nalone Permission denied\nend\n"
+
+
 @pytest.mark.skipif(VERSION < 4, reason="this kernel's Landlock knows no ports")
 def test_only_the_ports_given_can_be_connected_to(agent):
     with socket.create_server(("127.0.0.1", 0)) as good, \
