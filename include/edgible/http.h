@@ -58,6 +58,10 @@ void http_answer_fini(struct http_answer *answer);
 
 /*
  * 0 once there is an answer, whatever its status. Where there is none err->code is the errno of
+/* For the message about an answer that was not expected: `: "…"`, the first 200 bytes of its body,
+ * with a ? for what cannot be shown; "" where there is none. The caller frees. */
+char *http_quote_body(const struct http_answer *answer);
+
  * connecting (ENOENT, ECONNREFUSED: nobody listens there; EACCES), ETIMEDOUT, ECONNRESET where the
  * other side went in the middle, EFBIG, ECANCELED or ERR_REMOTE. *answer is zeroed at first; the
  * caller finishes it in either case.

@@ -154,14 +154,15 @@ int plane_fail_status(const struct plane *plane, const struct http_answer *answe
     if (answer->status == 401 || answer->status == 403) {
         return client_fail(EXIT_REFUSED,
                            "the control plane refuses %s (HTTP status %ld): check --token-file "
-                           "or the certificate, and what they may",
-                           what, answer->status);
+    CLEANUP(free) char *body = http_quote_body(answer);
+                           "or the certificate, and what they may%s",
+                           what, answer->status, body);
     }
     if (answer->status == 405 || answer->status == 501) {
         return client_fail(EXIT_NOT_OK,
                            "this server takes no deploys: it refuses %s with HTTP status %ld "
-                           "(of nginx: dav_methods PUT DELETE)",
-                           what, answer->status);
+                           "(of nginx: dav_methods PUT DELETE)%s",
+                           what, answer->status, body);
     }
     if (answer->status == 409 || answer->status == 412) {
         return client_fail(EXIT_NOT_OK,
@@ -169,9 +170,9 @@ int plane_fail_status(const struct plane *plane, const struct http_answer *answe
                            "deploy again",
                            what);
     }
-    return client_fail(answer->status >= 500 || answer->status == 429 ? EXIT_NO_ANSWER
-                                                                      : EXIT_NOT_OK,
-                       "the control plane answers %s with HTTP status %ld", what, answer->status);
+    return client_fail(
+        answer->status >= 500 || answer->status == 429 ? EXIT_NO_ANSWER : EXIT_NOT_OK,
+        "the control plane answers %s with HTTP status %ld%s", what, answer->status, body);
 }
 
 /* --- deploying -----------------------------------------------------------------------------------
@@ -481,7 +482,7 @@ struct plane *plane_open(const struct command_options *options, int *ret_code)
     }
     struct err err = {0};
     char text[ERR_MSG_MAX];
-    if (plane->config->source == SOURCE_ETCD && crypto_load(&err) < 0) {
+    if (crypto_load(&err) < 0) {
         *ret_code = client_fail(EXIT_NOT_OK, "%s", err_text(&err, text, sizeof(text)));
         return NULL;
     }

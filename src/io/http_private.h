@@ -50,6 +50,9 @@ int http_tls_setup(const struct http_curl *lib, CURL *curl, const struct http_re
 int http_tls_explain(const char *target, const char *trouble, struct err *err);
 /* The time that a server tells, whose certificate was verified. */
 void http_tls_take_date(const char *date);
+/* The proxy that the environment names for https://, as "HOST:PORT" without what is secret, and
+ * the variable; NULL: none. The caller frees. */
+char *http_tls_proxy(const char **ret_variable);
 
 /* What is taken of an answer before others have their turn: so many bytes (and a piece more), or
  * what on_data does in that time. */
@@ -70,7 +73,8 @@ struct http_transfer {
     mono_ms turn_ms;               /* in on_data */
     char *target;                  /* who is asked, for messages */
     bool is_get;
-    bool is_tls; /* redirects stay where they are */
+    bool is_tls;        /* redirects stay where they are */
+    bool goes_straight; /* past the proxies of the environment */
     size_t max_bytes;
     http_data_fn on_data;
     void *arg;

@@ -168,6 +168,22 @@ static void bound_turns(const struct http_curl *lib, CURL *curl)
 static const char *const proxy_variables[] = {"https_proxy", "HTTPS_PROXY", "all_proxy",
                                               "ALL_PROXY"};
 
+char *http_tls_proxy(const char **ret_variable)
+{
+    const char *proxy = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(proxy_variables) && (proxy == NULL || *proxy == '\0'); i++) {
+        *ret_variable = proxy_variables[i];
+        proxy = getenv(proxy_variables[i]);
+    }
+    if (proxy == NULL || *proxy == '\0') {
+        return NULL;
+    }
+    const char *at = strrchr(proxy, '@'); /* behind a name and a password */
+    const char *scheme = strstr(proxy, "://");
+    const char *start = at != NULL ? at + 1 : scheme != NULL ? scheme + 3 : proxy;
+    return xstrndup(start, strcspn(start, "/?#"));
+}
+
 int http_tls_explain(const char *target, const char *trouble, struct err *err)
 {
     if (strstr(trouble, "read bio not set") != NULL) { /* of on_message() */
@@ -177,20 +193,12 @@ int http_tls_explain(const char *target, const char *trouble, struct err *err)
         return 0;
     }
     const char *name = NULL;
-    const char *proxy = NULL;
-    for (size_t i = 0; i < ARRAY_LEN(proxy_variables) && (proxy == NULL || *proxy == '\0'); i++) {
-        name = proxy_variables[i];
-        proxy = getenv(name);
-    }
-    proxy = proxy != NULL ? proxy : "";
-    const char *at = strrchr(proxy, '@'); /* behind a name and a password */
-    const char *start = strstr(proxy, "://");
-    start = at != NULL ? at + 1 : start != NULL ? start + 3 : proxy;
+    CLEANUP(free) char *proxy = http_tls_proxy(&name);
     return err_set(err, ERR_REMOTE,
-                   "'%s' is not asked: the proxy 'https://%.*s' of the environment (%s) would be "
+                   "'%s' is not asked: the proxy 'https://%s' of the environment (%s) would be "
                    "reached by TLS; a proxy must be reached by http://, and TLS to the server goes "
                    "through it end to end",
-                   target, (int) strcspn(start, "/?#"), start, name);
+                   target, proxy != NULL ? proxy : "", name);
 }
 
 /* TLS within TLS would let a proxy, or what lies behind it, do twice as much, and what bounds a

@@ -1,6 +1,7 @@
 /* One request of libcurl: its options, its answer, and what went wrong. */
 #include "edgible/loop.h"
 #include "edgible/mem.h"
+#include "edgible/utf8.h"
 #include "http_private.h"
 
 #include <arpa/inet.h>
@@ -14,6 +15,7 @@
 #define CONNECT_TIMEOUT_MS 30000L
 #define MAX_REDIRECTS 5
 #define MAX_HEADER_CHARS 1024
+#define QUOTED_BYTES 200
 #define MAX_HEADER_BYTES (256UL * 1024)
 /* libcurl reads what a proxy answers to CONNECT byte by byte, a step each, and without a pause as
  * long as there is more of it. Other steps before the request is sent are few. */
@@ -41,6 +43,23 @@ void cleanup_http_answer(struct http_answer *answer)
 
 /* --- the answer ----------------------------------------------------------------------------------
  */
+char *http_quote_body(const struct http_answer *answer)
+{
+    const char *body = buf_str(&answer->body);
+    size_t len = answer->body.len < QUOTED_BYTES ? answer->body.len : QUOTED_BYTES;
+    while (len > 0 && len < answer->body.len && ((unsigned char) body[len] & 0xC0U) == 0x80U) {
+        len--; /* not in the middle of a character */
+    }
+    CLEANUP(free) char *text = xstrndup(body, len);
+    text[utf8_make_shown(text, strlen(text))] = '\0';
+    for (char *c = text; *c != '\0'; c++) {
+        if (*c == '\n' || *c == '\t') {
+            *c = ' ';
+        }
+    }
+    return *text != '\0' ? xasprintf(": \"%s\"", text) : xstrdup("");
+}
+
 
 static size_t hand_on(struct http_transfer *t, const char *data, size_t len)
 {
@@ -275,11 +294,13 @@ static int set_host(struct http_transfer *t, const struct http_request *request)
         bad |= lib->easy_setopt(t->curl, CURLOPT_URL, url) != CURLE_OK;
         bad |=
             lib->easy_setopt(t->curl, CURLOPT_UNIX_SOCKET_PATH, request->socket_path) != CURLE_OK;
+        t->goes_straight = true;
         /* A proxy of the environment must not come between. */
         bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
         return bad;
     }
-    if (goes_straight(request)) {
+    t->goes_straight = goes_straight(request);
+    if (t->goes_straight) {
         bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
     }
     bad |= lib->easy_setopt(t->curl, CURLOPT_URL, request->url) != CURLE_OK;
@@ -370,8 +391,31 @@ static int explain(const struct http_transfer *t, CURLcode code, struct err *err
 {
     long os_errno = 0;
     (void) t->lib->easy_getinfo(t->curl, CURLINFO_OS_ERRNO, &os_errno);
+/* libcurl alone knows what no_proxy leaves out: where that is set, its words tell. */
+static bool was_proxied(const struct http_transfer *t, const char *proxy)
+{
+    const char *no_proxy = getenv("no_proxy");
+    const char *excepted = no_proxy != NULL ? no_proxy : getenv("NO_PROXY");
+    const char *host = t->trouble;
+    long status = 0;
+    (void) t->lib->easy_getinfo(t->curl, CURLINFO_HTTP_CONNECTCODE, &status);
+    return excepted == NULL || *excepted == '\0' || status != 0 || strstr(host, "proxy") != NULL ||
+           strstr(host, "CONNECT") != NULL || strstr(host, proxy) != NULL;
+}
+
+/* " through the proxy '…'" where one was used, else "". The caller frees. */
+static char *name_proxy(const struct http_transfer *t)
+{
+    const char *variable = NULL;
+    CLEANUP(free) char *proxy = t->goes_straight ? NULL : http_tls_proxy(&variable);
+    return proxy != NULL && was_proxied(t, proxy)
+               ? xasprintf(" through the proxy '%s' of the environment (%s)", proxy, variable)
+               : xstrdup("");
+}
+
     if (t->is_cancelled) {
         return err_set(err, ECANCELED, "the answer from '%s' was not taken", t->target);
+    CLEANUP(free) char *proxy = name_proxy(t);
     }
     if (t->refusal != NULL) {
         return err_set(err, ERR_REMOTE, "'%s' %s", t->target, t->refusal);
@@ -383,25 +427,25 @@ static int explain(const struct http_transfer *t, CURLcode code, struct err *err
     if (code == CURLE_ABORTED_BY_CALLBACK) {
         long status = 0;
         (void) t->lib->easy_getinfo(t->curl, CURLINFO_HTTP_CONNECTCODE, &status);
-        return err_set(err, ERR_REMOTE, "'%s': the proxy answers with status %ld and too much",
-                       t->target, status);
+        return err_set(err, ERR_REMOTE, "'%s'%s: it answers with status %ld and too much",
+                       t->target, proxy, status);
     }
     if (code == CURLE_COULDNT_CONNECT) {
-        return err_set(err, os_errno != 0 ? (int) os_errno : ECONNREFUSED, "connect to '%s'",
-                       t->target);
+        return err_set(err, os_errno != 0 ? (int) os_errno : ECONNREFUSED, "connect to '%s'%s",
+                       t->target, proxy);
     }
     if (code == CURLE_OPERATION_TIMEDOUT) {
-        return err_set(err, ETIMEDOUT, "no answer from '%s'", t->target);
+        return err_set(err, ETIMEDOUT, "no answer from '%s'%s", t->target, proxy);
     }
     if (code == CURLE_GOT_NOTHING || code == CURLE_SEND_ERROR || code == CURLE_PARTIAL_FILE ||
         (code == CURLE_RECV_ERROR && strstr(t->trouble, "SSL") == NULL)) {
-        return err_set(err, ECONNRESET, "'%s' ended the connection%s", t->target,
+        return err_set(err, ECONNRESET, "'%s'%s ended the connection%s", t->target, proxy,
                        t->has_begun ? " in the middle of its answer" : "");
     }
     if (http_tls_explain(t->target, t->trouble, err) < 0) {
         return -1;
     }
-    return err_set(err, ERR_REMOTE, "'%s': %s", t->target,
+    return err_set(err, ERR_REMOTE, "'%s'%s: %s", t->target, proxy,
                    t->trouble[0] != '\0' ? t->trouble : t->lib->easy_strerror(code));
 }
 

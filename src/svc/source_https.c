@@ -21,6 +21,7 @@
 struct incoming {
     struct link_answer timing;
     char *etag;
+    char body_hash[CRYPTO_SHA256_HEX_BYTES];
     bool is_etag_of_server;
     bool is_page;    /* text/html */
     bool is_list;    /* which says itself that it is empty */
@@ -34,6 +35,7 @@ struct source_https {
     struct http_call *poll, *report; /* under way; NULL: none */
     mono_ms poll_began;
     char *etag; /* of what was taken last; a hash where the server gives none */
+    char body_hash[CRYPTO_SHA256_HEX_BYTES]; /* of it: a tag can stay while the body changes */
     bool is_etag_of_server;
     struct source_docs docs;
     struct source_reading *reading; /* of docs' text; NULL: none */
@@ -167,6 +169,7 @@ static void take_documents(struct source_https *s, struct app_docs *parsed)
     }
     free(s->etag);
     s->etag = steal_ptr(&answer->etag);
+    memcpy(s->body_hash, answer->body_hash, sizeof(s->body_hash));
     s->is_etag_of_server = answer->is_etag_of_server;
     source_docs_take(&s->docs, s->base.params.events, parsed, is_cut);
     s->has_docs = true;
@@ -229,46 +232,61 @@ static void begin_reading(struct source_https *s)
     source_docs_read(&s->docs, buf_str(body), len, &reading, &s->reading);
 }
 
-/* The answer's tag; *ret_is_own where the server gives none. */
-static char *tag_of(const struct http_answer *answer, bool *ret_is_own)
+/* Whether the first document is a list, behind comments and lines of "---". */
+static bool begins_with_list(const char *body)
 {
-    char hex[CRYPTO_SHA256_HEX_BYTES];
-    *ret_is_own = answer->etag == NULL || answer->etag[0] == '\0';
-    if (!*ret_is_own) {
-        return xstrdup(answer->etag);
+    for (;;) {
+        body += strspn(body, " \t\r\n");
+        if (*body == '#') {
+            body += strcspn(body, "\n");
+        } else if (strncmp(body, "---", 3) == 0 && body[3] != '\0' &&
+                   strchr(" \t\r\n", body[3]) != NULL) {
+            body += 3;
+        } else {
+            return *body == '[';
+        }
     }
-    crypto_sha256_hex(buf_str(&answer->body), answer->body.len, hex);
-    return xasprintf("\"sha256-%s\"", hex);
+}
+
+/* More documents can follow a list of a YAML stream. */
+static bool may_be_cut(const struct http_answer *answer)
+{
+    const char *body = buf_str(&answer->body);
+    bool is_yaml = answer->type != NULL && strcasestr(answer->type, "yaml") != NULL;
+    return !answer->is_delimited && (body[strspn(body, " \t\r\n")] != '[' || is_yaml);
+}
+
+/* What an answer with documents says of itself. */
+static void describe(const struct http_answer *answer, struct incoming *incoming)
+{
+    incoming->is_etag_of_server = answer->etag != NULL && answer->etag[0] != '\0';
+    incoming->is_page = answer->type != NULL && strncasecmp(answer->type, "text/html", 9) == 0;
+    incoming->is_list = begins_with_list(buf_str(&answer->body));
+    incoming->may_be_cut = may_be_cut(answer);
+    crypto_sha256_hex(buf_str(&answer->body), answer->body.len, incoming->body_hash);
+    incoming->etag = incoming->is_etag_of_server ? xstrdup(answer->etag)
+                                                 : xasprintf("\"sha256-%s\"", incoming->body_hash);
 }
 
 static void take_success(struct source_https *s, const struct http_answer *answer)
 {
-    bool is_own = false;
-    CLEANUP(free) char *etag = answer->status == 200 ? tag_of(answer, &is_own) : NULL;
-    const char *body = buf_str(&answer->body);
     struct incoming incoming = {
-        .timing =
-            {
-                     .is_changed = etag != NULL && (s->etag == NULL || strcmp(etag, s->etag) != 0),
-                     .is_wait_applied =
-                    answer->preference != NULL && strncasecmp(answer->preference, "wait", 4) == 0,
-                     .took_ms = loop_now() - s->poll_began,
-                     },
-        .is_etag_of_server = !is_own,
-        .is_page = answer->type != NULL && strncasecmp(answer->type, "text/html", 9) == 0,
-        .is_list = body[strspn(body, " \t\r\n")] == '[',
+        .timing.is_wait_applied =
+            answer->preference != NULL && strncasecmp(answer->preference, "wait", 4) == 0,
+        .timing.took_ms = loop_now() - s->poll_began,
     };
-    /* More documents can follow a list of a YAML stream. */
-    incoming.may_be_cut =
-        !answer->is_delimited &&
-        (!incoming.is_list || (answer->type != NULL && strcasestr(answer->type, "yaml") != NULL));
+    if (answer->status == 200) {
+        describe(answer, &incoming);
+        incoming.timing.is_changed = s->etag == NULL || strcmp(incoming.etag, s->etag) != 0 ||
+                                     strcmp(incoming.body_hash, s->body_hash) != 0;
+    }
     if (!incoming.timing.is_changed) {
+        free(incoming.etag);
         plan_next(s, &incoming.timing);
         return;
     }
     free(s->incoming.etag);
     s->incoming = incoming;
-    s->incoming.etag = steal_ptr(&etag);
     begin_reading(s);
 }
 
@@ -296,6 +314,7 @@ static void on_poll_done(void *arg, const struct http_answer *answer, const stru
 {
     struct source_https *s = arg;
     char text[ERR_MSG_MAX];
+    CLEANUP(free) char *body = err == NULL ? http_quote_body(answer) : NULL;
     if (err != NULL) {
         source_link_lost(&s->link, -1, "%s", err_text(err, text, sizeof(text)));
     } else if (answer->status == 200 || (answer->status == 304 && s->etag != NULL)) {
@@ -303,8 +322,8 @@ static void on_poll_done(void *arg, const struct http_answer *answer, const stru
     } else {
         source_link_lost(&s->link,
                          source_link_parse_retry_after(answer->retry_after, clock_unix_ms()),
-                         "'%s' answers with HTTP status %ld%s", s->docs.origin, answer->status,
-                         explain(answer->status));
+                         "'%s' answers with HTTP status %ld%s%s", s->docs.origin, answer->status,
+                         explain(answer->status), body);
     }
     http_call_free(steal_ptr(&s->poll));
     reporter_start(s->reporter);
@@ -355,9 +374,10 @@ static void on_report_done(void *arg, const struct http_answer *answer, const st
     bool is_unwanted = status == 404 || status == 405 || status == 501;
     mono_ms retry_after =
         err == NULL ? source_link_parse_retry_after(answer->retry_after, clock_unix_ms()) : -1;
+    CLEANUP(free) char *body = err == NULL ? http_quote_body(answer) : NULL;
     CLEANUP(free)
     char *detail = err != NULL ? xstrdup(err_text(err, text, sizeof(text)))
-                               : xasprintf("HTTP status %ld", status);
+                               : xasprintf("HTTP status %ld%s", status, body);
     http_call_free(steal_ptr(&s->report));
     reporter_on_end(s->reporter,
                     status >= 200 && status < 300 ? REPORT_TAKEN
@@ -471,6 +491,9 @@ struct source *source_https_open(const struct source_params *params, struct err 
     source_docs_init(&s->docs, url, &s->base.load);
     struct reporter_params reports = {
         .source = &s->base.params,
+    if (crypto_load(err) < 0) {
+        return NULL;
+    }
         .self = &s->base,
         .interval_ms = config_of(s)->report_interval_ms,
         .send = send_report,

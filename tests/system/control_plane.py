@@ -322,9 +322,11 @@ class ControlPlane:
                 handler.connection.close()
         return serve
 
-    def gzipped(self, text=None):
+    def gzipped(self, text=None, cut=0):
+        """cut: so many bytes are missing at its end, while its length is right."""
         def serve(handler):
             data = gzip.compress(text.encode() if text else self.body())
+            data = data[:len(data) - cut]
             self.reply(handler, 200, data, "application/yaml", Content_Encoding="gzip")
         return serve
 

@@ -140,6 +140,9 @@ WRONG = {
     "empty": lambda plane: plane.documents(""),
     "white space": lambda plane: plane.documents("\n  \n"),
     "a comment": lambda plane: plane.documents("# nothing\n"),
+    "dashes": lambda plane: plane.documents("---\n"),
+    "a list in a comment": lambda plane: plane.documents("# none\n---\n# []\n---\n"),
+    "cut in a compressed body": lambda plane: plane.gzipped(cut=20),
     "no YAML": lambda plane: plane.documents("{ not: [closed"),
     "a web page": lambda plane: plane.documents("<html><body>Log in</body></html>", "text/html"),
     "other JSON": lambda plane: plane.documents('{"error": "not now"}', "application/json"),
@@ -173,6 +176,51 @@ def test_a_wrong_answer_changes_nothing(plane, wrong):
     plane.default = None
     agent.wait_event("source-back", since=since)
     assert is_alive(pid) and len(agent.events("started")) == 1
+
+
+@pytest.mark.once
+def test_an_unexpected_answer_is_quoted(plane):
+    agent = plane.agent
+    plane.default = lambda handler: plane.reply(
+        handler, 502, b"upstream \x1b[31mis\nawayK\xff" + b"x" * 400)
+    agent.start()
+    reason = agent.wait_event("source-lost")["reason"]
+    assert "status 502" in reason and ': "upstream ?[31mis awayK?x' in reason
+    assert 150 < reason.count("x") < 200, reason
+    done = run_client("--control-plane", plane.url, "--device", agent.device, "application", "list")
+    assert done.returncode == 3 and 'status 502: "upstream ?[31mis awayK?x' in done.stderr
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("status", ["200", "200 in spite of If-None-Match"])
+def test_another_body_under_the_same_tag_counts(plane, status):
+    agent = plane.agent
+    web, job = agent.app("web", workload("w", SLEEP)), agent.app("job", workload("j", SLEEP))
+    plane.default = plane.documents(to_text([web]), ETag='"same"')
+    agent.start()
+    agent.wait_started("web", "w")
+    if status != "200":
+        wait_for(lambda: plane.polls()[-1].headers.get("If-None-Match") == '"same"', "a tag")
+    plane.default = plane.documents(to_text([web, job]), ETag='"same"')
+    agent.wait_started("job", "j")
+    since = len(plane.polls())
+    plane.wait_polls(2, since)
+    assert not agent.events("updated")
+
+
+EMPTY_LISTS = ["[]\n", "---\n[]\n", "# none\n--- []\n", "# none\n\n---\n# of them\n[]", "# none\n[]\n"]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("text", EMPTY_LISTS)
+def test_an_empty_list_removes(plane, text):
+    agent = plane.agent
+    plane.waits = False
+    plane.set(agent.app("web", workload("w", SLEEP)))
+    agent.start().wait_started("web", "w")
+    plane.set_text(text)
+    agent.wait_event("removed", "web")
+    assert not agent.events("source-lost")
 
 
 @pytest.mark.once
@@ -735,6 +783,8 @@ def test_another_host_is_asked_through_the_proxy_over_tls_alone(make_agent, prox
         agent.start(env=proxy.env)
         wait_for(lambda: proxy.seen, "the proxy to be asked")
         assert proxy.seen[0].startswith("CONNECT 192.0.2.1:1 ")
+        reason = agent.wait_event("source-lost")["reason"]
+        assert f"through the proxy '{proxy.url.removeprefix('http://')}'" in reason, reason
         assert not any("Authorization" in text for text in proxy.seen)
     else:
         agent.start(env=proxy.env)
