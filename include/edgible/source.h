@@ -53,6 +53,9 @@ DEFINE_CLEANUP(source, struct source, source_free)
 
 /* No view is given from now on; what is reported goes on. */
 void source_stop(struct source *source);
+/* Reports that the agent ends; done follows from the loop, whether that was taken or not. False:
+ * nothing is reported. */
+bool source_end(struct source *source, loop_fn done, void *arg);
 
 /* The configuration was read anew: from now on this one counts, and the view is given once more,
  * from inside this call, where there was one. False where it names another source than this: then

@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LAST_REPORT_MS 2000 /* of an agent that ends */
 #define API_RETRY_MS 30000
 
 void agent_log_diag(const struct diag *diag)
@@ -46,13 +47,26 @@ void agent_log_err(const char *subsystem, const struct err *err)
 /* --- what the supervisor says ------------------------------------------------------------------
  */
 
+static void stop_loop(void *arg)
+{
+    struct agent *agent = arg;
+    loop_stop(agent->loop);
+}
+
+/* The control plane is told, too. Whoever stops the agent once more does not wait for that. */
 static void on_supervisor_empty(void *arg)
 {
     struct agent *agent = arg;
     if (supervisor_workload_count(agent->supervisor) == 0) {
         log_info("agent", "all workloads have stopped");
     }
-    loop_stop(agent->loop);
+    if (agent->end_timer != NULL || agent->source == NULL ||
+        !source_end(agent->source, stop_loop, agent)) {
+        loop_stop(agent->loop);
+        return;
+    }
+    agent->end_timer = loop_timer_new(agent->loop, stop_loop, agent);
+    loop_timer_arm(agent->end_timer, loop_now() + LAST_REPORT_MS);
 }
 
 static void on_app_gone(void *arg, const char *name)
@@ -351,6 +365,7 @@ static void agent_fini(struct agent *agent)
     agent_end_upgrade(agent);
     agent_notify_close(agent);
     loop_timer_free(agent->api_timer);
+    loop_timer_free(agent->end_timer);
     api_free(agent->api);
     fd_close(&agent->api_socket);
     source_free(agent->source);

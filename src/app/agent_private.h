@@ -33,6 +33,7 @@ struct agent {
     struct supervisor *supervisor;
     struct reconcile *reconcile;
     struct source *source;
+    struct loop_timer *end_timer; /* how long the last report may take; NULL: none is sent */
     struct api *api;              /* NULL: it could not be opened, and is tried again */
     struct loop_timer *api_timer; /* for that */
     int api_socket;               /* of the agent that executed this program; -1: none */

@@ -41,6 +41,9 @@ struct reporter {
     mono_ms sent_at;       /* -1: never */
     int64_t taken_unix_ms; /* the last one that was; 0: none */
     bool is_under_way, is_dirty, is_unwanted;
+    loop_fn on_ended; /* the agent ends; NULL: it does not */
+    void *ended_arg;
+    bool is_end_sent;
     bool is_unwanted_said;
     char *trouble; /* why the last one was not taken; NULL: it was */
 };
@@ -64,6 +67,7 @@ static struct json *agent_json(const struct reporter *r)
     json_set_time(json, "startedAt", clock_moment_unix_ms(&r->started));
     json_set_string(json, "bootId", r->params.source->boot_id);
     json_set_int(json, "sequence", r->sequence);
+    json_set_seconds(json, "reportIntervalSeconds", r->params.interval_ms);
     return json;
 }
 
@@ -119,7 +123,10 @@ static void add_applications(const struct reporter *r, enum form form, struct js
         worst = status_worst(worst, device.apps[i].status);
         json_add(apps, app_json(&device.apps[i], form));
     }
-    json_set_string(json, "status", worst != STATUS_COUNT ? status_name_of_app(worst) : "running");
+    json_set_string(json, "status",
+                    r->on_ended != NULL     ? "ended"
+                    : worst != STATUS_COUNT ? status_name_of_app(worst)
+                                            : "running");
     json_set(json, "applications", apps);
     if (device.errors.count > 0) {
         json_set_strings(json, "errors", &device.errors);
@@ -176,6 +183,7 @@ static void make_and_send(struct reporter *r)
         return;
     }
     probe_free(steal_ptr(&r->probe));
+    r->is_end_sent = r->on_ended != NULL;
     r->params.send(r->params.arg, text, strlen(text));
 }
 
@@ -318,6 +326,24 @@ void reporter_on_end(struct reporter *r, enum report_end end, const char *detail
         on_unwanted(r, detail);
         break;
     }
+    if (r->is_end_sent) {
+        r->on_ended(r->ended_arg);
+    } else if (r->on_ended != NULL) {
+        plan(r, 0);
+    }
+}
+
+bool reporter_end(struct reporter *r, loop_fn done, void *arg)
+{
+    if (r->is_unwanted || r->trouble != NULL || r->taken_unix_ms == 0) {
+        return false;
+    }
+    r->on_ended = done;
+    r->ended_arg = arg;
+    if (!r->is_under_way) {
+        plan(r, 0);
+    }
+    return true;
 }
 
 void reporter_add_details(const struct reporter *r, struct json *json)

@@ -37,6 +37,9 @@ void reporter_start(struct reporter *reporter);
 void reporter_set_desired(struct reporter *reporter, const char *etag);
 /* Sends one as soon as may be. */
 void reporter_poke(struct reporter *reporter);
+/* Sends the last one, of an agent that ends in order; done follows once it was taken, or not.
+ * False: none is sent, as no report was taken before, or the last one was not. */
+bool reporter_end(struct reporter *reporter, loop_fn done, void *arg);
 /* detail: why, NULL where it was taken. retry_after_ms: what the server asks for; -1: nothing. */
 void reporter_on_end(struct reporter *reporter, enum report_end end, const char *detail,
                      mono_ms retry_after_ms);

@@ -75,6 +75,11 @@ void source_stop(struct source *source)
     source->ops->stop(source);
 }
 
+bool source_end(struct source *source, loop_fn done, void *arg)
+{
+    return source->ops->end != NULL && source->ops->end(source, done, arg);
+}
+
 bool source_set_config(struct source *source, const struct config *config)
 {
     bool is_same = config_is_same_source(source->params.config, config);

@@ -451,6 +451,11 @@ static void etcd_stop(struct source *base)
     source_link_stop(&s->session.link);
 }
 
+static bool etcd_end(struct source *base, loop_fn done, void *arg)
+{
+    return reporter_end(from_base(base)->reporter, done, arg);
+}
+
 static void etcd_reload(struct source *base)
 {
     struct source_etcd *s = from_base(base);
@@ -496,6 +501,7 @@ static void etcd_each_problem(const struct source *base, source_problem_fn *fn, 
 static const struct source_ops etcd_ops = {
     .free = etcd_free,
     .stop = etcd_stop,
+    .end = etcd_end,
     .reload = etcd_reload,
     .describe = etcd_describe,
     .add_details = etcd_add_details,

@@ -441,6 +441,11 @@ static void set_files(struct source_https *s)
         .ca_file = config->ca_file, .cert_file = config->cert_file, .key_file = config->key_file};
 }
 
+static bool https_end(struct source *base, loop_fn done, void *arg)
+{
+    return reporter_end(from_base(base)->reporter, done, arg);
+}
+
 static void https_reload(struct source *base)
 {
     struct source_https *s = from_base(base);
@@ -477,6 +482,7 @@ static void https_each_problem(const struct source *base, source_problem_fn *fn,
 static const struct source_ops https_ops = {
     .free = https_free,
     .stop = https_stop,
+    .end = https_end,
     .reload = https_reload,
     .describe = https_describe,
     .add_details = https_add_details,
@@ -485,15 +491,15 @@ static const struct source_ops https_ops = {
 
 struct source *source_https_open(const struct source_params *params, struct err *err)
 {
+    if (crypto_load(err) < 0) {
+        return NULL;
+    }
     struct source_https *s = xcalloc(1, sizeof(*s));
     s->base = (struct source){.ops = &https_ops, .params = *params};
     CLEANUP(free) char *url = make_url(s, "applications");
     source_docs_init(&s->docs, url, &s->base.load);
     struct reporter_params reports = {
         .source = &s->base.params,
-    if (crypto_load(err) < 0) {
-        return NULL;
-    }
         .self = &s->base,
         .interval_ms = config_of(s)->report_interval_ms,
         .send = send_report,

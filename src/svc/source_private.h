@@ -10,6 +10,8 @@
 struct source_ops {
     void (*free)(struct source *source);
     void (*stop)(struct source *source);
+    /* As source_end(); NULL: nothing is reported. */
+    bool (*end)(struct source *source, loop_fn done, void *arg);
     /* The configuration in params is another one, of the same source. */
     void (*reload)(struct source *source);
     void (*describe)(const struct source *source, struct source_state *ret);
