@@ -48,6 +48,8 @@ struct http_answer {
     char *etag;        /* as it stands there, with its quotes */
     char *retry_after; /* seconds or a date */
     char *preference;  /* Preference-Applied */
+    char *date;        /* the server's clock, an HTTP date */
+    char *modified;    /* Last-Modified, likewise */
     bool is_delimited; /* its end was told, by a length or in chunks, and not by a connection that
                           ended, which a cut one does as well */
     struct buf body;   /* NUL-terminated where not empty */
@@ -56,12 +58,12 @@ struct http_answer {
 void cleanup_http_answer(struct http_answer *answer);
 void http_answer_fini(struct http_answer *answer);
 
-/*
- * 0 once there is an answer, whatever its status. Where there is none err->code is the errno of
 /* For the message about an answer that was not expected: `: "…"`, the first 200 bytes of its body,
  * with a ? for what cannot be shown; "" where there is none. The caller frees. */
 char *http_quote_body(const struct http_answer *answer);
 
+/*
+ * 0 once there is an answer, whatever its status. Where there is none err->code is the errno of
  * connecting (ENOENT, ECONNREFUSED: nobody listens there; EACCES), ETIMEDOUT, ECONNRESET where the
  * other side went in the middle, EFBIG, ECANCELED or ERR_REMOTE. *answer is zeroed at first; the
  * caller finishes it in either case.

@@ -30,7 +30,7 @@ _edgible() {
         "stack ") words="validate diff deploy status teardown --help" ;;
         "stack validate") words="--file --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "stack diff") words="--file --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
-        "stack deploy") words="--file --no-wait --timeout --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
+        "stack deploy") words="--file --no-wait --timeout --new-device --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "stack status") words="--file --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "stack teardown") words="--file --name --no-wait --timeout --socket --config --control-plane --device --token-file --ca-file --cert-file --key-file --json --plain --help" ;;
         "application ") words="list get events logs restart update why --help" ;;

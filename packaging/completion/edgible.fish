@@ -14,6 +14,7 @@ for program in edgible edgible-agent
     complete -c $program -n '__fish_seen_subcommand_from stack; and __fish_seen_subcommand_from deploy' -l file -s f -rF
     complete -c $program -n '__fish_seen_subcommand_from stack; and __fish_seen_subcommand_from deploy' -l no-wait
     complete -c $program -n '__fish_seen_subcommand_from stack; and __fish_seen_subcommand_from deploy' -l timeout -x
+    complete -c $program -n '__fish_seen_subcommand_from stack; and __fish_seen_subcommand_from deploy' -l new-device
     complete -c $program -n '__fish_seen_subcommand_from stack; and not __fish_seen_subcommand_from validate diff deploy status teardown' -a status -d 'the state of those applications, or of all'
     complete -c $program -n '__fish_seen_subcommand_from stack; and __fish_seen_subcommand_from status' -l file -s f -rF
     complete -c $program -n '__fish_seen_subcommand_from stack; and not __fish_seen_subcommand_from validate diff deploy status teardown' -a teardown -d 'remove those applications, and wait until they are gone'

@@ -376,7 +376,8 @@ const char *client_format_age(double seconds, char *buf, size_t size)
 bool client_is_bad(const char *status)
 {
     return strcmp(status, "failed") == 0 || strcmp(status, "rejected") == 0 ||
-           strcmp(status, "unhealthy") == 0 || strcmp(status, "backoff") == 0;
+           strcmp(status, "unhealthy") == 0 || strcmp(status, "backoff") == 0 ||
+           strcmp(status, "unknown") == 0;
 }
 
 static bool has_color(const struct command_options *options)

@@ -13,6 +13,8 @@
 #define SETTLED_S 1.0
 /* A report over a control plane comes a second after the start, and the next one much later. */
 #define SETTLED_REPORTED_S 0.3
+/* A device that comes back may report before it is said to be there. */
+#define BACK_MS 2000
 #define LOG_LINES 20
 
 enum part { PART_WAITS, PART_UP, PART_BROKEN };
@@ -39,7 +41,8 @@ static enum part judge(const struct watching *watch, const struct json *w)
 {
     double settled_s = watch->options->plane != NULL ? SETTLED_REPORTED_S : SETTLED_S;
     const char *status = or_empty(json_string(w, "status"));
-    if (strcmp(status, "failed") == 0 || strcmp(status, "rejected") == 0) {
+    bool is_away = strcmp(status, "unknown") == 0 && stack_now() - watch->began >= BACK_MS;
+    if (strcmp(status, "failed") == 0 || strcmp(status, "rejected") == 0 || is_away) {
         return PART_BROKEN;
     }
     if (strcmp(status, "running") == 0) {
@@ -183,11 +186,10 @@ static int fail_broken(const struct watching *watch)
     return EXIT_NOT_OK;
 }
 
-/* What is up may be the version before. A report may be older than the deploy: agents alone are
- * asked. */
+/* What is up may be the version before. */
 static int check_rolled_back(const struct watching *watch)
 {
-    for (size_t i = 0; i < watch->names.count && watch->options->plane == NULL; i++) {
+    for (size_t i = 0; i < watch->names.count; i++) {
         CLEANUP(free) char *path = client_app_path(watch->names.items[i], "");
         CLEANUP(json) struct json *app = NULL;
         int code = client_get(watch->options, path, &app);

@@ -32,7 +32,7 @@ struct command_options {
     const char *id, *name, *workload, *level, *module, *target_state;
     struct strv files;    /* of each -f, in order */
     const char *argument; /* the word that is no option */
-    bool json, plain, raw, follow, watch, no_wait, help;
+    bool json, plain, raw, follow, watch, no_wait, new_device, help;
     bool is_of_device;   /* the noun is `device`: --name is one's */
     int64_t lines;       /* -1 */
     mono_ms timeout_ms;  /* -1 */

@@ -32,6 +32,9 @@ static void forget(struct plane_device *device)
     buf_fini(&device->text);
     free(steal_ptr(&device->etag));
     json_free(steal_ptr(&device->report));
+    device->is_known = false;
+    device->server_s = 0;
+    device->reported_s = 0;
 }
 
 void plane_device_add(struct plane_device *device, const char *origin, const char *text, size_t len,
@@ -151,10 +154,10 @@ int plane_perform(const struct plane *plane, struct http_request *request,
 int plane_fail_status(const struct plane *plane, const struct http_answer *answer, const char *what)
 {
     (void) plane;
+    CLEANUP(free) char *body = http_quote_body(answer);
     if (answer->status == 401 || answer->status == 403) {
         return client_fail(EXIT_REFUSED,
                            "the control plane refuses %s (HTTP status %ld): check --token-file "
-    CLEANUP(free) char *body = http_quote_body(answer);
                            "or the certificate, and what they may%s",
                            what, answer->status, body);
     }
@@ -179,7 +182,7 @@ int plane_fail_status(const struct plane *plane, const struct http_answer *answe
  */
 
 /* What differs for one document; adds it to the plan. */
-static int plan_doc(struct plane *plane, const struct app_doc *doc, struct json *plan,
+static int plan_doc(struct plane *plane, const struct app_doc *doc, bool dry_run, struct json *plan,
                     struct plane_change *change)
 {
     const struct plane_device *device = NULL;
@@ -191,6 +194,13 @@ static int plan_doc(struct plane *plane, const struct app_doc *doc, struct json 
     const struct plane_doc *there = plane_find_doc(device, doc->spec->name);
     CLEANUP(free) char *id = overview_app_id(plane->config, doc->spec, doc->spec->name);
     json_add(plan, deploy_plan_app(there != NULL ? there->spec : NULL, doc->spec, id));
+    if (!dry_run && !device->is_known && !plane->options->new_device) {
+        return client_fail(
+            EXIT_NOT_OK,
+            "the control plane knows no device '%s', and nothing was deployed: check "
+            "the name; --new-device deploys for a device that is still to come",
+            device->name);
+    }
     change->device = device->name;
     change->application = doc->spec->name;
     change->mod_revision = there != NULL ? there->mod_revision : 0;
@@ -208,7 +218,7 @@ static int put_docs(struct plane *plane, const struct app_docs *docs, const char
         CLEANUP(json) struct json *json = doc->is_in_list ? appspec_to_json(doc->spec) : NULL;
         strv_add_take(&texts,
                       json != NULL ? json_text(json) : xstrndup(text + doc->offset, doc->length));
-        code = plan_doc(plane, doc, plan, &changes[i]);
+        code = plan_doc(plane, doc, dry_run, plan, &changes[i]);
         changes[i].text = texts.items[i];
         changes[i].len = strlen(texts.items[i]);
     }

@@ -7,8 +7,11 @@
 #include <string.h>
 #include <time.h>
 
-/* A report comes each minute; one that is so old says that the device is not heard of. */
-#define SILENT_S (5.0 * 60)
+/* So many reports that did not come say that the device is not heard of. */
+#define SILENT_REPORTS 3
+#define SILENT_MIN_S 10.0
+/* Of a device that does not tell its own. */
+#define REPORT_INTERVAL_S 60.0
 
 static const char *or_empty(const char *text)
 {
@@ -40,20 +43,61 @@ static bool is_told(const struct plane_device *device, const struct plane_doc *d
     return strcmp(etag, device->etag) == 0;
 }
 
+/* In seconds, by the server's clock alone where it tells when it took the report. */
 static double age_of_report(const struct plane_device *device)
 {
     struct tm tm = {0};
+    if (device->server_s != 0 && device->reported_s != 0) {
+        return (double) (device->server_s - device->reported_s);
+    }
     const char *at = json_string(device->report, "at");
     if (at == NULL || strptime(at, "%Y-%m-%dT%H:%M:%S", &tm) == NULL) {
         return -1;
     }
-    return difftime(time(NULL), timegm(&tm));
+    double now = device->server_s != 0 ? (double) device->server_s : (double) time(NULL);
+    return now - (double) timegm(&tm);
 }
 
+/* etcd's lease tells, by etcd's clock; else how old the report is. */
+static bool is_silent(const struct plane_device *device)
+{
+    if (device->has_lease) {
+        return device->is_offline;
+    }
+    double interval =
+        json_number(json_get(device->report, "agent"), "reportIntervalSeconds", REPORT_INTERVAL_S);
+    double limit = interval * SILENT_REPORTS;
+    return age_of_report(device) > (limit > SILENT_MIN_S ? limit : SILENT_MIN_S);
+}
+
+static bool has_ended(const struct plane_device *device)
+{
+    return strcmp(or_empty(json_string(device->report, "status")), "ended") == 0;
+}
+
+/* Why it is not known how the device is now; NULL: it is, or was never. The caller frees. */
+static char *why_unknown(const struct plane_device *device)
+{
+    char age[48];
+    double seconds = age_of_report(device);
+    if (device->report == NULL || (!has_ended(device) && !is_silent(device))) {
+        return NULL;
+    }
+    (void) client_format_age(seconds > 0 ? seconds : 0, age, sizeof(age));
+    return has_ended(device)
+               ? xasprintf("the agent of the device has ended, %s ago", age)
+               : xasprintf("the device is not heard of: its last report is %s old", age);
+}
+
+/* Without an age, as it is told once while it stays so. */
 static const char *reason_to_wait(const struct plane_device *device)
 {
-    return device->report == NULL ? "the device has not reported to this control plane yet"
-                                  : "the device has not reported this version yet";
+    if (device->report == NULL) {
+        return "the device has not reported to this control plane yet";
+    }
+    return has_ended(device)   ? "the agent of the device has ended; this version waits for it"
+           : is_silent(device) ? "the device is not heard of; this version waits for it"
+                               : "the device has not reported this version yet";
 }
 
 /* As nothing is known of how it runs. */
@@ -85,6 +129,42 @@ static struct json *pending_json(const struct plane *plane, const struct plane_d
     return json;
 }
 
+/* All members but the status, its reason and what is of a process, which are left out. */
+static struct json *without_state(const struct json *from)
+{
+    static const char *const state[] = {"status", "reason", "workloads", "pid", "uptimeSeconds"};
+    struct json *json = json_object();
+    for (const struct json *item = json_first(from); item != NULL; item = json_next(item)) {
+        bool is_state = false;
+        for (size_t i = 0; i < ARRAY_LEN(state); i++) {
+            is_state = is_state || strcmp(json_item_key(item), state[i]) == 0;
+        }
+        if (!is_state) {
+            json_set(json, json_item_key(item), json_copy(item));
+        }
+    }
+    return json;
+}
+
+/* What was reported of an application, of a device of which that is no longer known. */
+static struct json *unknown_json(const struct json *app, const char *why)
+{
+    struct json *json = without_state(app);
+    struct json *workloads = json_array();
+    json_set_string(json, "status", "unknown");
+    for (const struct json *w = json_first(json_get(app, "workloads")); w != NULL;
+         w = json_next(w)) {
+        struct json *unknown = without_state(w);
+        CLEANUP(free)
+        char *reason = xasprintf("%s; it was %s then", why, or_empty(json_string(w, "status")));
+        json_set_string(unknown, "status", "unknown");
+        json_set_string(unknown, "reason", reason);
+        json_add(workloads, unknown);
+    }
+    json_set(json, "workloads", workloads);
+    return json;
+}
+
 struct json *plane_app_json(const struct plane *plane, const struct plane_device *device,
                             const char *id)
 {
@@ -93,7 +173,8 @@ struct json *plane_app_json(const struct plane *plane, const struct plane_device
     const struct plane_doc *doc = plane_find_doc(device, or_empty(name));
     bool waits = doc != NULL && strv_has(&plane->changed, doc->name) && !is_told(device, doc);
     if (app != NULL && !waits) {
-        return json_copy(app);
+        CLEANUP(free) char *why = why_unknown(device);
+        return why != NULL ? unknown_json(app, why) : json_copy(app);
     }
     return doc != NULL ? pending_json(plane, device, doc) : NULL;
 }
@@ -183,16 +264,14 @@ struct json *plane_health_json(const struct plane *plane, const struct plane_dev
 {
     CLEANUP(strv) struct strv reasons = {0};
     CLEANUP(json) struct json *rows = plane_rows_json(plane, device);
-    char age[48];
-    double seconds = age_of_report(device);
+    CLEANUP(free) char *why = why_unknown(device);
     if (device->report == NULL) {
         strv_add(&reasons, "the device has not reported to this control plane yet");
-    } else if (device->is_offline || seconds > SILENT_S) {
-        strv_add_take(&reasons,
-                      xasprintf("the device is not heard of: its last report is %s old",
-                                client_format_age(seconds > 0 ? seconds : 0, age, sizeof(age))));
+    } else if (why != NULL) {
+        strv_add(&reasons, why);
+    } else {
+        add_row_reasons(rows, &reasons);
     }
-    add_row_reasons(rows, &reasons);
     for (const struct json *e = json_first(json_get(device->report, "errors")); e != NULL;
          e = json_next(e)) {
         strv_add(&reasons, or_empty(json_item_string(e)));

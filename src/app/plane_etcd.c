@@ -138,6 +138,8 @@ static int look(struct plane *plane, struct plane_device *device)
         plane_device_add(device, kv->key, kv->value, kv->value_len, kv->mod_revision);
     }
     device->etag = xasprintf("%" PRId64, docs.revision);
+    device->is_known = docs.count > 0 || report.count > 0 || online.count > 0;
+    device->has_lease = true;
     device->is_offline = online.count == 0;
     if (report.count > 0) {
         device->report = json_parse(report.kvs[0].value, report.kvs[0].value_len, NULL);

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* The document and the report; also what an own server may hold for others. */
 #define MAX_ANSWER_BYTES (8UL * 1024 * 1024)
@@ -68,9 +69,18 @@ static int look_at_documents(const struct plane *plane, struct plane_device *dev
     if (answer.status != 200) {
         return plane_fail_status(plane, &answer, "to read the applications");
     }
+    device->is_known = true;
     device->etag = tag_of(&answer);
     plane_device_add(device, "the control plane", buf_str(&answer.body), answer.body.len, 0);
     return EXIT_OK;
+}
+
+/* Unix time; 0: not told. */
+static int64_t parse_date(const char *text)
+{
+    struct tm tm = {0};
+    const char *end = text != NULL ? strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm) : NULL;
+    return end != NULL && *end == '\0' ? (int64_t) timegm(&tm) : 0;
 }
 
 static int look_at_report(const struct plane *plane, struct plane_device *device)
@@ -84,6 +94,9 @@ static int look_at_report(const struct plane *plane, struct plane_device *device
     if (answer.status != 200) {
         return plane_fail_status(plane, &answer, "to read the device's report");
     }
+    device->is_known = true;
+    device->server_s = parse_date(answer.date);
+    device->reported_s = parse_date(answer.modified);
     device->report = json_parse(buf_str(&answer.body), answer.body.len, &err);
     return device->report != NULL
                ? EXIT_OK

@@ -25,7 +25,11 @@ struct plane_device {
     struct buf text;     /* all documents */
     char *etag;          /* of the documents as they are; NULL: not told */
     struct json *report; /* the last one; NULL: none */
-    bool is_offline;     /* its lease has run out */
+    bool is_known;       /* the control plane has heard of it, or holds something for it */
+    bool has_lease;      /* of etcd, which tells by it whether the device is there … */
+    bool is_offline;     /* … as it has run out */
+    int64_t server_s;   /* Unix time by the server's clock, when the report was read; 0: not told */
+    int64_t reported_s; /* when it took the report, by the same clock; 0: not told */
     mono_ms looked_at;
 };
 

@@ -32,6 +32,8 @@ void http_answer_fini(struct http_answer *answer)
     free(answer->etag);
     free(answer->retry_after);
     free(answer->preference);
+    free(answer->date);
+    free(answer->modified);
     buf_fini(&answer->body);
     *answer = (struct http_answer){0};
 }
@@ -41,8 +43,6 @@ void cleanup_http_answer(struct http_answer *answer)
     http_answer_fini(answer);
 }
 
-/* --- the answer ----------------------------------------------------------------------------------
- */
 char *http_quote_body(const struct http_answer *answer)
 {
     const char *body = buf_str(&answer->body);
@@ -60,6 +60,8 @@ char *http_quote_body(const struct http_answer *answer)
     return *text != '\0' ? xasprintf(": \"%s\"", text) : xstrdup("");
 }
 
+/* --- the answer ----------------------------------------------------------------------------------
+ */
 
 static size_t hand_on(struct http_transfer *t, const char *data, size_t len)
 {
@@ -176,6 +178,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
         {"ETag",               &answer->etag       },
         {"Retry-After",        &answer->retry_after},
         {"Preference-Applied", &answer->preference },
+        {"Date",               &answer->date       },
+        {"Last-Modified",      &answer->modified   },
     };
     for (size_t i = 0; i < ARRAY_LEN(kept) && len < MAX_HEADER_CHARS; i++) {
         CLEANUP(free) char *value = value_of(line, len, kept[i].name);
@@ -290,11 +294,11 @@ static int set_host(struct http_transfer *t, const struct http_request *request)
     const struct http_curl *lib = t->lib;
     int bad = 0;
     if (request->socket_path != NULL) {
+        t->goes_straight = true;
         CLEANUP(free) char *url = xasprintf("http://localhost%s", request->url);
         bad |= lib->easy_setopt(t->curl, CURLOPT_URL, url) != CURLE_OK;
         bad |=
             lib->easy_setopt(t->curl, CURLOPT_UNIX_SOCKET_PATH, request->socket_path) != CURLE_OK;
-        t->goes_straight = true;
         /* A proxy of the environment must not come between. */
         bad |= lib->easy_setopt(t->curl, CURLOPT_PROXY, "") != CURLE_OK;
         return bad;
@@ -387,10 +391,6 @@ void http_transfer_fini(struct http_transfer *t)
 /* --- the end -------------------------------------------------------------------------------------
  */
 
-static int explain(const struct http_transfer *t, CURLcode code, struct err *err)
-{
-    long os_errno = 0;
-    (void) t->lib->easy_getinfo(t->curl, CURLINFO_OS_ERRNO, &os_errno);
 /* libcurl alone knows what no_proxy leaves out: where that is set, its words tell. */
 static bool was_proxied(const struct http_transfer *t, const char *proxy)
 {
@@ -413,9 +413,13 @@ static char *name_proxy(const struct http_transfer *t)
                : xstrdup("");
 }
 
+static int explain(const struct http_transfer *t, CURLcode code, struct err *err)
+{
+    CLEANUP(free) char *proxy = name_proxy(t);
+    long os_errno = 0;
+    (void) t->lib->easy_getinfo(t->curl, CURLINFO_OS_ERRNO, &os_errno);
     if (t->is_cancelled) {
         return err_set(err, ECANCELED, "the answer from '%s' was not taken", t->target);
-    CLEANUP(free) char *proxy = name_proxy(t);
     }
     if (t->refusal != NULL) {
         return err_set(err, ERR_REMOTE, "'%s' %s", t->target, t->refusal);

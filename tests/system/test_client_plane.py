@@ -1,8 +1,11 @@
 """The commands against a control plane: a scripted one over HTTPS, and a real etcd."""
 
+import email.utils
 import http.server
 import json
+import os
 import re
+import signal
 import threading
 import time
 
@@ -23,6 +26,7 @@ def fleet(request, tmp_path, make_agent):
         with ControlPlane(agent.device) as server:
             agent.write_config(controlPlane={"https": {"url": server.url, "pollInterval": "1s",
                                                        "reportInterval": "1s"}})
+            agent.server = server
             yield agent, ["--control-plane", server.url, "--device", agent.device]
     else:
         with Etcd(tmp_path / "etcd") as etcd:
@@ -49,7 +53,7 @@ def test_from_a_laptop_to_a_process_and_back(fleet, tmp_path):
     done = run_client(*options, "stack", "diff", "-f", file)
     assert done.returncode == 1 and "web: is new" in done.stdout, done.stderr
     begin = time.monotonic()
-    done = run_client(*options, "stack", "deploy", "-f", file)
+    done = run_client(*options, "stack", "deploy", "--new-device", "-f", file)
     print("the deploy took", time.monotonic() - begin, done.stdout)
     assert done.returncode == 0, done.stderr + done.stdout
     pid = agent.wait_started("web", "w")
@@ -87,11 +91,108 @@ def test_what_does_not_come_up_is_told_with_its_last_lines(fleet, tmp_path):
     broken = workload("w", ["/bin/sh", "-c", "echo it is broken; exit 3"], restart={
         "policy": "always", "initialDelay": "10ms", "rapidAfter": "60s", "maxRapidFailures": 1})
     file = stack(tmp_path, agent.app("web", broken))
-    done = run_client(*options, "stack", "deploy", "-f", file)
+    done = run_client(*options, "stack", "deploy", "--new-device", "-f", file)
     assert done.returncode == 1 and "did not come up" in done.stderr
     assert "it is broken" in done.stderr
     health = run_client(*options, "device", "health")
     assert health.returncode == 1 and "web/w is in status failed" in health.stdout
+
+
+@pytest.mark.once
+def test_what_was_rolled_back_is_a_failure(fleet, tmp_path):
+    agent, options = fleet
+    agent.start()
+    good, bad = (agent.app("web", workload("w", command, restart={"maxRapidFailures": 1}))
+                 for command in (SLEEP, ["/bin/sh", "-c", "exit 3"]))
+    for app in (good, bad):
+        app["spec"]["update"] = {"rollback": True, "healthyAfter": "100ms"}
+    done = run_client(*options, "stack", "deploy", "--new-device", "-f", stack(tmp_path, good))
+    assert done.returncode == 0, done.stderr
+    agent.wait_started("web", "w")
+    time.sleep(0.3)
+    done = run_client(*options, "stack", "deploy", "-f", stack(tmp_path, bad))
+    assert done.returncode == 1 and "deployed and up" not in done.stdout, done
+    assert "was given up" in done.stderr and "web" in done.stderr
+
+
+@pytest.mark.once
+def test_a_device_that_is_not_heard_of(fleet, tmp_path):
+    agent, options = fleet
+    agent.start()
+    file = stack(tmp_path, agent.app("web", workload("w", SLEEP)))
+    done = run_client(*options, "stack", "deploy", "--new-device", "-f", file)
+    assert done.returncode == 0, done.stderr
+    agent.send(signal.SIGKILL)
+    agent.wait_exit()
+    if hasattr(agent, "server"):
+        agent.server.reports[-1]["at"] = "2026-01-01T00:00:00.000Z"
+
+    def health():
+        done = run_client(*options, "device", "health", "--name", agent.device)
+        return done if done.returncode == 1 else None
+
+    done = wait_for(health, "the device to be missed")
+    assert "not heard of: its last report is" in done.stdout and " old" in done.stdout
+    done = run_client(*options, "device", "application-health", "--name", agent.device)
+    assert done.returncode == 1 and "unknown" in done.stdout, done
+    assert "it was running then" in done.stdout
+    apps = json.loads(run_client(*options, "application", "list", "--json").stdout)
+    assert [(a["status"], a["workloads"][0]["status"]) for a in apps] == [("unknown", "unknown")]
+    assert "pid" not in apps[0]["workloads"][0]
+    done = run_client(*options, "stack", "deploy", "--timeout", "300ms", "-f", file)
+    assert done.returncode == 1 and "not heard of" in done.stdout, done
+    file = stack(tmp_path, agent.app("web", workload("w", ["/bin/sleep", "7777"])))
+    done = run_client(*options, "stack", "deploy", "--timeout", "300ms", "-f", file)
+    assert done.returncode == 1 and "not heard of; this version waits" in done.stdout, done
+    agent.start().wait_event("adopted", "web")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("interval, age, is_missed", [
+    (60, 100, False), (60, 200, True), (600, 1000, False), (1, 9, False), (1, 40, True),
+    (None, 100, False), (None, 200, True)])
+def test_a_device_is_missed_by_its_own_interval_and_the_servers_clock(planes, interval, age,  # noqa: F811
+                                                                      is_missed):
+    server = planes("d1")
+    agent = {"reportIntervalSeconds": interval} if interval else {}
+    report = {"at": "2031-01-01T00:00:00.000Z", "agent": agent, "status": "running",
+              "applications": []}
+    server.report_headers = {"Last-Modified": email.utils.formatdate(time.time() - age, usegmt=True)}
+    server._serve_report = lambda handler, body: server.reply(
+        handler, 200, json.dumps(report).encode(), **server.report_headers)
+    done = run_client("--control-plane", server.url, "--device", "d1", "device", "health")
+    assert ("not heard of" in done.stdout) == is_missed, done
+    del server.report_headers["Last-Modified"]
+    report["at"] = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - age))
+    done = run_client("--control-plane", server.url, "--device", "d1", "device", "health")
+    assert ("not heard of" in done.stdout) == is_missed, done
+
+
+@pytest.mark.once
+def test_a_device_that_ended_in_order(fleet, tmp_path):
+    agent, options = fleet
+    agent.start()
+    file = stack(tmp_path, agent.app("web", workload("w", SLEEP)))
+    done = run_client(*options, "stack", "deploy", "--new-device", "-f", file)
+    assert done.returncode == 0, done.stderr
+    agent.stop()
+    done = run_client(*options, "device", "health", "--name", agent.device)
+    assert done.returncode == 1 and "has ended, " in done.stdout, done
+    done = run_client(*options, "stack", "status", "-f", file)
+    assert "unknown" in done.stdout and "has ended" in done.stdout, done
+
+
+@pytest.mark.once
+def test_a_new_device_is_asked_about(planes, make_agent, tmp_path):  # noqa: F811
+    agent, server = make_agent(), planes("d1")
+    file = stack(tmp_path, agent.app("web", workload("w", SLEEP), file_device="d2"))
+    options = ["--control-plane", server.url, "--device", "d2"]
+    done = run_client(*options, "stack", "deploy", "--no-wait", "-f", file)
+    assert done.returncode == 1 and "no device 'd2'" in done.stderr and "--new-device" in done.stderr
+    assert all(r.method == "GET" for r in server.requests)
+    assert run_client(*options, "stack", "diff", "-f", file).returncode == 1
+    done = run_client(*options, "stack", "deploy", "--no-wait", "--new-device", "-f", file)
+    assert any(r.method == "PUT" and "/d2/" in r.path for r in server.requests), done
 
 
 @pytest.mark.once
@@ -193,7 +294,7 @@ def test_two_people_deploy_at_once(make_agent, tmp_path):
     operator.write_text(yaml.safe_dump({"controlPlane": {"etcd": {
         "endpoints": [f"http://127.0.0.1:{server.server_address[1]}"]}}}))
     file = stack(tmp_path, agent.app("web", workload("w", ["/bin/sleep", "2"])))
-    done = run_client("--config", operator, "stack", "deploy", "-f", file)
+    done = run_client("--config", operator, "stack", "deploy", "--new-device", "-f", file)
     server.shutdown()
     server.server_close()
     assert done.returncode == 1, done
@@ -208,8 +309,12 @@ def test_a_swap_counts_only_on_what_was_seen(make_agent, tmp_path):
         operator.write_text(yaml.safe_dump({"controlPlane": {"etcd": {
             "endpoints": etcd.endpoints}}}))
         file = stack(tmp_path, agent.app("web", workload("w", SLEEP)))
-        for _ in range(2):
-            done = run_client("--config", operator, "stack", "deploy", "--no-wait", "-f", file)
+        deploy = ["--config", operator, "stack", "deploy", "--no-wait", "-f", file]
+        done = run_client(*deploy)
+        assert done.returncode == 1 and "--new-device" in done.stderr, done
+        assert agent.device in done.stderr and etcd.get(key(agent.device, "web")) is None
+        for more in (["--new-device"], []):
+            done = run_client(*deploy, *more)
             assert done.returncode == 0, done.stderr
         assert yaml.safe_load(etcd.get(key(agent.device, "web")))["metadata"]["name"] == "web"
         done = run_client("--config", operator, "--device", agent.device, "stack", "teardown",
