@@ -15,6 +15,7 @@
 #include <time.h>
 
 #define TIMEOUT_MS 60000
+#define TIMEOUT_MIN_MS 2000
 /* Looks of one command that come so soon after each other are one. */
 #define FRESH_MS 150
 
@@ -133,6 +134,15 @@ int plane_get_documents(struct plane *plane, struct buf *text)
 /* --- requests ------------------------------------------------------------------------------------
  */
 
+/* A --timeout bounds each request as well, but leaves it time. */
+static mono_ms timeout_of(const struct plane *plane)
+{
+    mono_ms asked = plane->options->timeout_ms;
+    return asked < 0 || asked > TIMEOUT_MS ? TIMEOUT_MS
+           : asked < TIMEOUT_MIN_MS        ? TIMEOUT_MIN_MS
+                                           : asked;
+}
+
 int plane_perform(const struct plane *plane, struct http_request *request,
                   struct http_answer *answer)
 {
@@ -143,7 +153,7 @@ int plane_perform(const struct plane *plane, struct http_request *request,
     request->ca_file = is_https ? config->https.ca_file : config->etcd.ca_file;
     request->cert_file = is_https ? config->https.cert_file : config->etcd.cert_file;
     request->key_file = is_https ? config->https.key_file : config->etcd.key_file;
-    request->timeout_ms = TIMEOUT_MS;
+    request->timeout_ms = timeout_of(plane);
     if (http_perform(request, answer, &err) == 0) {
         return EXIT_OK;
     }

@@ -183,6 +183,16 @@ def test_a_device_that_ended_in_order(fleet, tmp_path):
 
 
 @pytest.mark.once
+def test_a_server_that_drips_costs_no_more_than_the_timeout(planes, make_agent, tmp_path):  # noqa: F811
+    agent, server = make_agent(), planes("d1")
+    file = stack(tmp_path, agent.app("web", workload("w", SLEEP), file_device="d1"))
+    server.default = server.drip()
+    done = run_client("--control-plane", server.url, "--device", "d1", "stack", "deploy",
+                      "--timeout", "100ms", "-f", file)
+    assert done.returncode == 3 and "no answer" in done.stderr, done
+
+
+@pytest.mark.once
 def test_a_new_device_is_asked_about(planes, make_agent, tmp_path):  # noqa: F811
     agent, server = make_agent(), planes("d1")
     file = stack(tmp_path, agent.app("web", workload("w", SLEEP), file_device="d2"))
