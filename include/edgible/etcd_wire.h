@@ -37,10 +37,12 @@ struct etcd_swap {
     const char *key, *value; /* the caller's */
     size_t len;
     int64_t mod_revision;
+    int64_t lease; /* of a put; 0: none */
 };
 char *etcd_swap_text(const struct etcd_swap *swaps, size_t count);
 char *etcd_grant_text(int64_t ttl_s);
 char *etcd_keepalive_text(int64_t lease);
+char *etcd_revoke_text(int64_t lease);
 char *etcd_authenticate_text(const char *name, const char *password);
 
 /* --- answers --- */

@@ -61,15 +61,30 @@ static void on_put(void *arg, const struct http_answer *http, const struct err *
     }
 }
 
-static void put(struct etcd_online *o)
+static char *value_of(const struct etcd_online *o)
 {
     CLEANUP(json) struct json *json = json_object();
     json_set_string(json, "version", EDGIBLE_VERSION);
     json_set_string(json, "bootId", o->params.source->boot_id);
     json_set_time(json, "since", clock_unix_ms());
-    CLEANUP(free) char *value = json_text(json);
+    return json_text(json);
+}
+
+static void put(struct etcd_online *o)
+{
+    CLEANUP(free) char *value = value_of(o);
     CLEANUP(free) char *body = etcd_put_text(o->key, value, strlen(value), o->lease);
     call(o, "/v3/kv/put", body, on_put);
+}
+
+/* Somebody may have deleted it. Where it is there, this changes nothing, not even the revision. */
+static void put_again(struct etcd_online *o)
+{
+    CLEANUP(free) char *value = value_of(o);
+    const struct etcd_swap swap = {
+        .key = o->key, .value = value, .len = strlen(value), .lease = o->lease};
+    CLEANUP(free) char *body = etcd_swap_text(&swap, 1);
+    call(o, "/v3/kv/txn", body, on_put);
 }
 
 static void on_grant(void *arg, const struct http_answer *http, const struct err *http_err)
@@ -104,7 +119,7 @@ static void on_keepalive(void *arg, const struct http_answer *http, const struct
         return;
     }
     if (answer.ttl_s > 0) {
-        plan(o, interval_of(o));
+        put_again(o);
     } else {
         grant(o); /* it is gone, as after a long while without contact */
     }
@@ -133,6 +148,32 @@ void etcd_online_init(struct etcd_online *o, const struct etcd_online_params *pa
     o->key = xasprintf("%s/v3/devices/%s/online", config->etcd.prefix, config->device_name);
     o->timer = loop_timer_new(params->source->loop, on_timer, o);
     plan(o, FIRST_LOOK_MS);
+}
+
+static void on_revoked(void *arg, const struct http_answer *http, const struct err *http_err)
+{
+    struct etcd_online *o = arg;
+    (void) http;
+    (void) http_err; /* it runs out */
+    http_call_free(steal_ptr(&o->call));
+    o->done(o->done_arg);
+}
+
+bool etcd_online_end(struct etcd_online *o, loop_fn done, void *arg)
+{
+    loop_timer_disarm(o->timer);
+    http_call_free(steal_ptr(&o->call));
+    if (o->lease == 0 || o->params.session->link.trouble != NULL) {
+        return false;
+    }
+    CLEANUP(free) char *body = etcd_revoke_text(o->lease);
+    struct etcd_request request = {
+        .path = "/v3/lease/revoke", .body = body, .done = on_revoked, .arg = o};
+    o->lease = 0;
+    o->done = done;
+    o->done_arg = arg;
+    o->call = etcd_session_call(o->params.session, &request, NULL);
+    return o->call != NULL;
 }
 
 void etcd_online_fini(struct etcd_online *o)

@@ -21,10 +21,15 @@ struct etcd_online {
     struct loop_timer *timer;
     struct http_call *call; /* under way; NULL: none */
     int64_t lease;          /* 0: none */
+    loop_fn done;           /* of etcd_online_end() */
+    void *done_arg;
 };
 
 /* Begins by itself, once it is wanted. */
 void etcd_online_init(struct etcd_online *online, const struct etcd_online_params *params);
+/* The agent ends in order: the key goes at once. done(arg) is called from the loop afterwards;
+ * false: there is nothing to wait for. */
+bool etcd_online_end(struct etcd_online *online, loop_fn done, void *arg);
 void etcd_online_fini(struct etcd_online *online);
 
 #endif

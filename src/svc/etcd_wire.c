@@ -124,7 +124,8 @@ char *etcd_swap_text(const struct etcd_swap *swaps, size_t count)
         const struct etcd_swap *swap = &swaps[i];
         json_add(compares, compare_json(swap));
         if (swap->value != NULL) {
-            add_operation(success, "request_put", put_json(swap->key, swap->value, swap->len, 0));
+            add_operation(success, "request_put",
+                          put_json(swap->key, swap->value, swap->len, swap->lease));
         } else {
             add_operation(success, "request_delete_range", key_json(swap->key));
         }
@@ -143,11 +144,21 @@ char *etcd_grant_text(int64_t ttl_s)
     return finish(json);
 }
 
-char *etcd_keepalive_text(int64_t lease)
+static char *lease_text(int64_t lease)
 {
     struct json *json = json_object();
     set_number(json, "ID", lease);
     return finish(json);
+}
+
+char *etcd_keepalive_text(int64_t lease)
+{
+    return lease_text(lease);
+}
+
+char *etcd_revoke_text(int64_t lease)
+{
+    return lease_text(lease);
 }
 
 char *etcd_authenticate_text(const char *name, const char *password)

@@ -451,9 +451,23 @@ static void etcd_stop(struct source *base)
     source_link_stop(&s->session.link);
 }
 
+/* The last report and the end of the lease are under way together. */
+static void on_part_ended(void *arg)
+{
+    struct source_etcd *s = arg;
+    if (--s->parts_left == 0) {
+        s->on_end(s->on_end_arg);
+    }
+}
+
 static bool etcd_end(struct source *base, loop_fn done, void *arg)
 {
-    return reporter_end(from_base(base)->reporter, done, arg);
+    struct source_etcd *s = from_base(base);
+    s->on_end = done;
+    s->on_end_arg = arg;
+    s->parts_left = etcd_online_end(&s->online, on_part_ended, s) ? 1 : 0;
+    s->parts_left += reporter_end(s->reporter, on_part_ended, s) ? 1 : 0;
+    return s->parts_left > 0;
 }
 
 static void etcd_reload(struct source *base)

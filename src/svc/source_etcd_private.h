@@ -34,6 +34,9 @@ struct source_etcd {
     struct map *docs;                         /* key → struct source_docs */
     mono_ms say_ignored_at;                   /* no earlier is it said again */
     struct err watch_end;                     /* why the watch was ended from inside */
+    int parts_left;                           /* of the orderly end, which are awaited */
+    loop_fn on_end;
+    void *on_end_arg;
     bool is_compacted; /* as what it was to begin with is not kept any more */
 };
 

@@ -125,6 +125,28 @@ def test_reports_and_online(cluster, make_agent):
 
 
 @pytest.mark.once
+def test_online_comes_back_where_it_was_deleted_and_goes_with_an_agent_that_ends(cluster, make_agent):
+    agent = point(make_agent(), cluster, reportInterval="1s")
+    cluster.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+    agent.start().wait_started("web", "w")
+    online = f"/edgible/v3/devices/{agent.device}/online"
+    wait_for(lambda: cluster.get(online), "the device to be online")
+    cluster.delete(online)
+    wait_for(lambda: cluster.get(online), "it to be online again")
+    wait_for(lambda: report_of(cluster, agent), "a report")
+    agent.stop()
+    assert cluster.get(online) is None
+    assert report_of(cluster, agent)["status"] == "ended"
+    revision = cluster.revision()
+    agent.start()
+    wait_for(lambda: cluster.get(online), "it to be online")
+    agent.send(signal.SIGKILL)  # without a word
+    agent.wait_exit()
+    assert cluster.get(online) and cluster.revision() < revision + 10
+    agent.start().wait_event("adopted", "web", "w")
+
+
+@pytest.mark.once
 def test_a_lease_that_is_gone_is_taken_anew(cluster, make_agent):
     agent = point(make_agent(), cluster, reportInterval="1s")
     agent.start()
