@@ -562,22 +562,22 @@ def test_versions_that_stay_in_force_count(plane):
     """Documents that become invalid keep what they said: with new ones each time beside them the
     agent would grow without a bound."""
     agent = plane.agent
-    words = " ".join(f"w{n % 10}" for n in range(20))
 
     def text(name, count, extra=""):
-        loads = ", ".join("{name: w%d, type: other, command: [&w%d \"%s\"%s]}" % (
-            n, n, words * 50, f", *w{n}" * 1200) for n in range(count))
+        """With 24 workloads some 4.5 MiB of memory."""
+        loads = ", ".join("{name: w%d, type: other, command: [x%s]}" % (n, ",x" * 3900)
+                          for n in range(count))
         return (f"apiVersion: v3\nkind: Application\nmetadata: {{name: {name}{extra}}}\n"
                 f"spec: {{workloads: [{loads}]}}\n---\n")
 
-    plane.set_text(text("one", 1))
+    plane.set_text(text("one", 24))
     agent.start()
     agent.wait_event("deployed", "one")
-    plane.set_text(text("one", 0, ", name: twice") + text("two", 1))
+    plane.set_text(text("one", 0, ", name: twice") + text("two", 24))
     told = agent.wait_event("rejected", "two")
     assert "stay in force" in told["errors"]
     since = agent.mark()
-    plane.set_text(text("two", 1))
+    plane.set_text(text("two", 24))
     agent.wait_event("deployed", "two", since=since)
 
 
@@ -588,7 +588,7 @@ def size_of(report):
 @pytest.mark.once
 def test_errors_of_many_documents_are_told_in_short(plane):
     """9 KB in which 41 errors stood in each of 901 documents."""
-    double = ", ".join(f"{'k' * 90}{n}: 1, {'k' * 90}{n}: 1" for n in range(25))
+    double = ", ".join(f"{'k' * 9}{n}: 1, {'k' * 9}{n}: 1" for n in range(25))
     plane.set_text(f"- &a {{{double}, apiVersion: v3, kind: Application, metadata: {{name: a}}}}\n"
                    + "- *a\n" * 900)
     agent = plane.agent.start()
