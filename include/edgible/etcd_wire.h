@@ -27,6 +27,8 @@
 /* All keys that begin with prefix. */
 char *etcd_range_text(const char *prefix, int64_t limit);
 char *etcd_get_text(const char *key);
+/* Whether there is one: without its value. */
+char *etcd_exists_text(const char *key);
 /* From this revision on. */
 char *etcd_watch_text(const char *prefix, int64_t revision);
 /* lease: 0 none. */

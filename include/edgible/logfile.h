@@ -24,6 +24,9 @@
  * split. */
 #define LOGFILE_LINE_BYTES ((size_t) 1024 * 1024)
 
+/* The highest number of a rotated file. */
+#define LOGFILE_ROTATED_MAX 100
+
 struct logfile;
 struct pump_log; /* where it goes and how it is rotated: edgible/pump.h */
 

@@ -13,10 +13,14 @@
 
 /* etcd takes 128 operations in one transaction. */
 #define MAX_SWAPS 100
+/* An election takes a second or two. Where a member hangs, the others are asked much sooner. */
+#define TIMEOUT_MS 20000
+#define QUICK_MS 2000
 
-static int send_to(const struct plane *plane, const char *endpoint, const char *path,
-                   const char *body, struct http_answer *answer, struct err *err)
+static int send_to(const struct plane *plane, const char *path, const char *body,
+                   mono_ms timeout_ms, struct http_answer *answer, struct err *err)
 {
+    const char *endpoint = plane->config->etcd.endpoints.items[plane->endpoint];
     const struct etcd_config *etcd = &plane->config->etcd;
     CLEANUP(free) char *url = xasprintf("%s%s", endpoint, path);
     CLEANUP(free)
@@ -34,24 +38,26 @@ static int send_to(const struct plane *plane, const char *endpoint, const char *
         .cert_file = etcd->cert_file,
         .key_file = etcd->key_file,
         .max_bytes = ETCD_MAX_BYTES,
-        .timeout_ms = 20000,
+        .timeout_ms = timeout_ms,
     };
     http_answer_fini(answer);
     return http_perform(&request, answer, err);
 }
 
-/* To the first endpoint that answers, beginning with the one that did last. */
+/* To the first endpoint that answers, beginning with the one that did last. What only reads may be
+ * asked twice, so it is quick at first; what writes follows it, at the endpoint that answered. */
 static int send_to_any(struct plane *plane, const char *path, const char *body,
                        struct etcd_answer *ret, struct err *err)
 {
-    const struct strv *endpoints = &plane->config->etcd.endpoints;
-    for (size_t i = 0; i < endpoints->count; i++) {
+    size_t count = plane->config->etcd.endpoints.count;
+    size_t quick = count > 1 && strcmp(path, "/v3/kv/txn") != 0 ? count : 0;
+    for (size_t i = 0; i < quick + count; i++) {
         CLEANUP(http_answer) struct http_answer answer = {0};
-        const char *endpoint = endpoints->items[plane->endpoint];
-        if (send_to(plane, endpoint, path, body, &answer, err) == 0) {
+        mono_ms timeout_ms = i < quick ? QUICK_MS : TIMEOUT_MS;
+        if (send_to(plane, path, body, timeout_ms, &answer, err) == 0) {
             return etcd_answer_read(buf_str(&answer.body), answer.body.len, ret, err);
         }
-        plane->endpoint = (plane->endpoint + 1) % endpoints->count;
+        plane->endpoint = (plane->endpoint + 1) % count;
     }
     char text[ERR_MSG_MAX];
     return err_set(err, ENOLINK, "%s", err_text(err, text, sizeof(text)));

@@ -95,7 +95,9 @@ static const char loading[] =
     "*SAN_OPTIONS *_SYMBOLIZER_PATH LTDL_* XTABLES_* IPTABLES_* TC_LIB_DIR MODPROBE_OPTIONS "
     "SNMPCONFPATH SNMPDLMODPATH SNMP_PERSISTENT* MIBS FAKEROOT* TERMCAP NIX_* QEMU_* WINE* "
     "RIPGREP_CONFIG_PATH ANSIBLE_* OMPI_* PMIX_* PERF_* TEXMF* *_PAGER SCREENRC HELM_* TF_CLI_* "
-    "FZF_* CC CXX LD AR";
+    "FZF_* CC CXX LD AR GSS_* SYSTEM_WGETRC M4 GVBINDIR OMP_TOOL_* FREI0R_PATH HWLOC_* FLASK_* "
+    "BORG_* RESTIC_* RCLONE_* LFTP_* GROFF_* DPKG_* FAKECHROOT_* PARALLEL_* AUTOM4TE AUTOCONF "
+    "AUTOMAKE DIFF CMP GREP";
 /* Among these, those that change how a program writes or behaves, and nothing that it runs. */
 static const char harmless[] =
     "PYTHONUNBUFFERED PYTHONDONTWRITEBYTECODE PYTHONUTF8 PYTHONIOENCODING PYTHONHASHSEED "
@@ -135,7 +137,10 @@ static const char interpreters[] =
     "unshare nsenter chroot capsh bwrap firejail start-stop-daemon run-parts ssh scp sftp "
     "rsync socat ncat nc.traditional screen tmux tar git at batch crontab systemd-run run0 "
     "systemctl machinectl pkexec sudo su runuser doas docker podman nerdctl runc crun lxc "
-    "lxc-* kubectl strace ltrace ld.so ld-linux* ld-musl*";
+    "lxc-* kubectl strace ltrace ld.so ld-linux* ld-musl* prlimit choom uclampset wish wish?.* "
+    "numactl cgexec dbus-run-session xvfb-run faketime fakeroot fakechroot proot newgrp sg "
+    "runcon ssh-agent eatmydata tini dumb-init catatonit chpst envdir envuidgid setuidgid "
+    "softlimit daemonize daemon entr rlwrap unbuffer dtach m4 bc dc psql mysql sqlite3 valgrind";
 
 bool policy_is_interpreter(const char *name)
 {

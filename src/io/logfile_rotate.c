@@ -93,7 +93,8 @@ void logfile_mend_chain(const struct logfile *lf, int dir)
             return;
         }
     }
-    for (unsigned n = lf->max_files + 1; n > 0 && usable == lf->max_files; n++) {
+    /* As far as a name can be one of a rotated file: others can be other logs. */
+    for (unsigned n = lf->max_files + 1; n <= LOGFILE_ROTATED_MAX && usable == lf->max_files; n++) {
         CLEANUP(free) char *name = logfile_rotated_name(lf, n);
         if (!logfile_is_name_ours(lf, dir, name) || unlinkat(dir, name, 0) < 0) {
             return;

@@ -2,11 +2,11 @@
  */
 #include "edgible/admission.h"
 #include "edgible/doc_path.h"
+#include "edgible/logfile.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define ROTATED_MAX 100
 /* Before a path of whose rotated files another could be one; no path begins so. */
 #define ABOVE "\n"
 
@@ -15,8 +15,8 @@ static bool cut_number(char *path)
 {
     char *dot = strrchr(path, '.');
     char *end = NULL;
-    if (dot == NULL || dot[1] < '1' || dot[1] > '9' || strtol(dot + 1, &end, 10) > ROTATED_MAX ||
-        *end != '\0') {
+    if (dot == NULL || dot[1] < '1' || dot[1] > '9' ||
+        strtol(dot + 1, &end, 10) > LOGFILE_ROTATED_MAX || *end != '\0') {
         return false;
     }
     *dot = '\0';

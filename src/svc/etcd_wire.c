@@ -63,6 +63,14 @@ char *etcd_get_text(const char *key)
     return finish(json);
 }
 
+char *etcd_exists_text(const char *key)
+{
+    struct json *json = json_object();
+    set_bytes(json, "key", key, strlen(key));
+    json_set_bool(json, "keys_only", true);
+    return finish(json);
+}
+
 char *etcd_watch_text(const char *prefix, int64_t revision)
 {
     struct json *json = json_object();

@@ -382,6 +382,27 @@ static bool is_untouched(int at, const struct target *target)
            now.st_ctim.tv_nsec == before->st_ctim.tv_nsec;
 }
 
+/* Files that the file system does not let be replaced: before anything is decided. */
+static int check_replaceable(int at, const struct target *target, struct err *err)
+{
+    struct statx st;
+    if (!target->was_there || statx(at, target->name, AT_SYMLINK_NOFOLLOW, 0, &st) < 0) {
+        return 0;
+    }
+    uint64_t attributes = st.stx_attributes & st.stx_attributes_mask;
+    if ((attributes & STATX_ATTR_MOUNT_ROOT) != 0) {
+        return err_set(err, EEXIST,
+                       "'%s' is a mount point, which cannot be replaced; change it where it is "
+                       "mounted from, or mount the folder instead",
+                       target->name);
+    }
+    if ((attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)) != 0) {
+        return err_set(err, EEXIST, "'%s' may not be replaced: chattr -i -a '%s'", target->name,
+                       target->name);
+    }
+    return 0;
+}
+
 static int prepare(const struct source_deploy *deploy, int at, int folder, struct err *err)
 {
     bool together = map_count(deploy->targets) >= FD_SYNC_ALL_FROM;
@@ -398,6 +419,9 @@ static int prepare(const struct source_deploy *deploy, int at, int folder, struc
     next = 0;
     while (map_next(deploy->targets, &next, NULL, &value)) {
         const struct target *target = value;
+        if (check_replaceable(at, target, err) < 0) {
+            return -1;
+        }
         if (!is_untouched(at, target)) {
             return err_set(err, EBUSY, "'%s' was changed meanwhile; nothing was done, try again",
                            target->name);
@@ -428,7 +452,8 @@ static int move_file(int from, int to, const char *name, struct err *err)
     return renameat(from, name, to, name) == 0 ? 0 : err_set(err, errno, "move '%s' in", name);
 }
 
-/* What is decided, the open folder, is done; again after a crash. */
+/* What is decided, the open folder, is done; again after a crash. A file that cannot be moved is
+ * given up, and told of: it would hold up all later changes, and be done when nobody expects it. */
 static int finish(int at, int folder, struct err *err)
 {
     DIR *dir = list_folder(folder);
@@ -436,14 +461,17 @@ static int finish(int at, int folder, struct err *err)
         return err_set(err, errno, "list '%s'", DECIDED);
     }
     int rc = 0;
-    for (struct dirent *entry = readdir(dir); entry != NULL && rc == 0; entry = readdir(dir)) {
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            rc = move_file(folder, at, entry->d_name, err);
+            if (move_file(folder, at, entry->d_name, rc == 0 ? err : NULL) < 0) {
+                (void) unlinkat(folder, entry->d_name, 0);
+                rc = -1;
+            }
             FAULT_POINT("deploy-file-moved");
         }
     }
     (void) closedir(dir);
-    if (rc == 0 && (fsync(at) < 0 || unlinkat(at, DECIDED, AT_REMOVEDIR) < 0)) {
+    if ((fsync(at) < 0 || unlinkat(at, DECIDED, AT_REMOVEDIR) < 0) && rc == 0) {
         rc = err_set(err, errno, "remove '%s'", DECIDED);
     }
     return rc;

@@ -45,6 +45,7 @@ static void drop(struct source_etcd *s)
 {
     etcd_intake_clear(&s->intake);
     source_reading_free(steal_ptr(&s->reading));
+    http_call_free(steal_ptr(&s->guard_call));
     http_call_free(steal_ptr(&s->range));
     http_call_free(steal_ptr(&s->watch));
     s->is_range = s->has_ended = false;
@@ -112,6 +113,7 @@ static void take_all(struct source_etcd *s, struct source_text *texts, size_t co
     s->revision = s->batch->revision;
     s->read_at = loop_now();
     etcd_session_found(&s->session);
+    etcd_guard_note_documents(&s->guard, map_count(s->docs));
     etcd_give_view(s);
     set_desired(s);
     reporter_start(s->reporter);
@@ -161,6 +163,39 @@ static void begin_range(struct source_etcd *s)
     }
 }
 
+static void on_guard(void *arg, const struct http_answer *http, const struct err *http_err)
+{
+    struct source_etcd *s = arg;
+    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
+    struct err err = {0};
+    int rc = etcd_session_read(&s->session, http, http_err, &answer, &err);
+    http_call_free(steal_ptr(&s->guard_call));
+    if (rc < 0 || etcd_bounds_check_range(&answer, &err) < 0 ||
+        etcd_guard_judge(&s->guard, answer.count > 0, &err) < 0) {
+        fail(s, &err);
+    } else {
+        begin_range(s);
+    }
+}
+
+/* All is to be read: but not from an etcd that has lost this device's keys. */
+static void begin_all(struct source_etcd *s)
+{
+    struct err err = {0};
+    const char *key = etcd_guard_key(&s->guard);
+    if (key == NULL) {
+        begin_range(s);
+        return;
+    }
+    CLEANUP(free) char *body = etcd_exists_text(key);
+    struct etcd_request request = {
+        .path = "/v3/kv/range", .body = body, .done = on_guard, .arg = s};
+    s->guard_call = etcd_session_call(&s->session, &request, &err);
+    if (s->guard_call == NULL) {
+        fail(s, &err);
+    }
+}
+
 /* --- watch ---------------------------------------------------------------------------------------
  */
 
@@ -203,6 +238,7 @@ static void take_changes(struct source_etcd *s, struct source_text *texts, size_
     }
     note_revision(s);
     if (taken > 0) {
+        etcd_guard_note_documents(&s->guard, map_count(s->docs));
         etcd_give_view(s);
         set_desired(s);
     }
@@ -356,6 +392,10 @@ static void begin_watch(struct source_etcd *s)
         return;
     }
     source_link_plan(&s->session.link, SILENCE_MS);
+    if (s->was_report_put_off) {
+        s->was_report_put_off = false;
+        reporter_poke(s->reporter);
+    }
 }
 
 /* The link's timer: the first contact, a try again, or a stream that says nothing. */
@@ -373,10 +413,10 @@ static void begin(void *arg)
         fail(s, &err);
     } else if (!etcd_session_is_ready(&s->session)) {
         etcd_session_authenticate(&s->session);
-    } else if (s->revision == 0) {
-        begin_range(s);
     } else {
-        begin_watch(s);
+        /* Also where a revision is known: a store that was restored or made anew meanwhile may have
+         * come to the same one by other changes. */
+        begin_all(s);
     }
 }
 
@@ -390,38 +430,6 @@ static void on_online_failure(void *arg, const struct err *err)
     struct source_etcd *s = arg;
     if (s->watch != NULL && err->code != EACCES && err->code != ENOKEY) {
         fail(s, err);
-    }
-}
-
-static bool is_in_contact(const void *arg)
-{
-    const struct source_etcd *s = arg;
-    return s->revision != 0 && s->watch != NULL;
-}
-
-/* --- reports -------------------------------------------------------------------------------------
- */
-
-static void on_report_done(void *arg, const struct http_answer *http, const struct err *http_err)
-{
-    struct source_etcd *s = arg;
-    CLEANUP(etcd_answer) struct etcd_answer answer = {0};
-    struct err err = {0};
-    int rc = etcd_session_read(&s->session, http, http_err, &answer, &err);
-    http_call_free(steal_ptr(&s->report));
-    reporter_on_end(s->reporter, rc == 0 ? REPORT_TAKEN : REPORT_FAILED, err.msg, -1);
-}
-
-static void send_report(void *arg, const char *text, size_t len)
-{
-    struct source_etcd *s = arg;
-    struct err err = {0};
-    CLEANUP(free) char *body = etcd_put_text(s->report_key, text, len, 0);
-    struct etcd_request request = {
-        .path = "/v3/kv/put", .body = body, .done = on_report_done, .arg = s};
-    s->report = etcd_session_call(&s->session, &request, &err);
-    if (s->report == NULL) {
-        reporter_on_end(s->reporter, REPORT_FAILED, err.msg, -1);
     }
 }
 
@@ -440,7 +448,7 @@ static void etcd_free(struct source *base)
     etcd_store_fini(&s->store);
     etcd_free_docs(s);
     free(s->prefix);
-    free(s->report_key);
+    etcd_guard_fini(&s->guard);
     free(s);
 }
 
@@ -449,25 +457,6 @@ static void etcd_stop(struct source *base)
     struct source_etcd *s = from_base(base);
     drop(s);
     source_link_stop(&s->session.link);
-}
-
-/* The last report and the end of the lease are under way together. */
-static void on_part_ended(void *arg)
-{
-    struct source_etcd *s = arg;
-    if (--s->parts_left == 0) {
-        s->on_end(s->on_end_arg);
-    }
-}
-
-static bool etcd_end(struct source *base, loop_fn done, void *arg)
-{
-    struct source_etcd *s = from_base(base);
-    s->on_end = done;
-    s->on_end_arg = arg;
-    s->parts_left = etcd_online_end(&s->online, on_part_ended, s) ? 1 : 0;
-    s->parts_left += reporter_end(s->reporter, on_part_ended, s) ? 1 : 0;
-    return s->parts_left > 0;
 }
 
 static void etcd_reload(struct source *base)
@@ -532,14 +521,15 @@ struct source *source_etcd_open(const struct source_params *params, struct err *
     const char *device = params->config->device_name;
     const char *prefix = config_of(s)->prefix;
     s->prefix = xasprintf("%s/v3/devices/%s/applications/", prefix, device);
-    s->report_key = xasprintf("%s/v3/devices/%s/report", prefix, device);
+    CLEANUP(free) char *keys = xasprintf("%s/v3/devices/%s/", prefix, device);
+    etcd_guard_init(&s->guard, params->persist, keys);
     s->docs = map_new();
     etcd_intake_init(&s->intake, params->loop, on_answer, s);
     struct reporter_params reports = {
         .source = &s->base.params,
         .self = &s->base,
         .interval_ms = config_of(s)->report_interval_ms,
-        .send = send_report,
+        .send = etcd_send_report,
         .arg = s,
     };
     s->reporter = reporter_new(&reports);
@@ -550,7 +540,7 @@ struct source *source_etcd_open(const struct source_params *params, struct err *
     struct etcd_online_params online = {
         .session = &s->session,
         .source = &s->base.params,
-        .is_wanted = is_in_contact,
+        .is_wanted = etcd_is_in_contact,
         .on_failure = on_online_failure,
         .arg = s,
     };

@@ -7,6 +7,7 @@
 
 #include "edgible/map.h"
 #include "etcd_bounds.h"
+#include "etcd_guard.h"
 #include "etcd_intake.h"
 #include "etcd_online.h"
 #include "source_private.h"
@@ -16,7 +17,9 @@ struct source_etcd {
     struct etcd_session session;
     struct reporter *reporter;
     char *prefix; /* of the documents: ends with a slash */
-    char *report_key;
+    struct etcd_guard guard;
+    struct http_call *guard_call; /* under way, before the range; NULL: none */
+    bool was_report_put_off;      /* as there was no contact */
     struct etcd_online online;
     struct http_call *range, *watch, *report; /* under way; NULL: none */
     struct etcd_stream stream;                /* of watch */
@@ -39,6 +42,14 @@ struct source_etcd {
     void *on_end_arg;
     bool is_compacted; /* as what it was to begin with is not kept any more */
 };
+
+/* --- source_etcd_report.c --- */
+
+/* All that etcd has is known, and it tells of changes; arg is the struct source_etcd. */
+bool etcd_is_in_contact(const void *arg);
+/* As reporter_params.send and source_ops.end. */
+void etcd_send_report(void *arg, const char *text, size_t len);
+bool etcd_end(struct source *base, loop_fn done, void *arg);
 
 /* --- source_etcd_docs.c --- */
 

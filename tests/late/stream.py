@@ -25,8 +25,8 @@ class EtcdStream:
                 pass
 
             def do_POST(self):
-                self.rfile.read(int(self.headers["Content-Length"]))
-                stream.serve(self)
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                stream.serve(self, asked)
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
@@ -50,13 +50,17 @@ class EtcdStream:
         return [{"key": encode(self.prefix + name), "value": encode(text),
                  "mod_revision": str(revision)} for name, text in documents.items()]
 
-    def serve(self, handler):
+    def serve(self, handler, asked):
         header = {"cluster_id": "1", "revision": "5"}
         if handler.path == "/v3/watch":
             self.serve_watch(handler, header)
             return
         is_range = handler.path == "/v3/kv/range"
-        kvs = self.keys(self.documents, 5) if is_range else []
+        kvs = []
+        if is_range and "range_end" in asked:
+            kvs = self.keys(self.documents, 5)
+        elif is_range:
+            kvs = [{"key": asked["key"], "mod_revision": "1"}]
         body = json.dumps({"header": header, "kvs": kvs, "ID": "7", "TTL": "60",
                            "padding": [] if is_range else self.padding}).encode()
         handler.send_response(200)

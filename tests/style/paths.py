@@ -51,7 +51,7 @@ ALLOWED = {
     "src/app/plane.c": "realpath",
     "src/io/watch.c": "inotify_add_watch",
     "src/io/server_socket.c": "fchmodat fchownat fstatat lstat open renameat unlink unlinkat",
-    "src/svc/source_deploy.c": "fchmod fstatat lstat mkdirat openat renameat unlinkat",
+    "src/svc/source_deploy.c": "fchmod fstatat lstat mkdirat openat renameat statx unlinkat",
     "src/svc/source_directory.c": "opendir",
     "src/sys/secret.c": "open stat",
     "src/sys/trusted_folder.c": "getxattr lstat open openat stat",

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import urllib.error
@@ -49,6 +50,11 @@ class Member:
     def kill(self):
         self.process.kill()
         self.process.wait()
+
+    def lose_data(self):
+        self.kill()
+        shutil.rmtree(self.folder)
+        self.start()
 
 
 class Etcd:

@@ -244,6 +244,35 @@ def test_put_writes_what_was_sent_and_applies_it(agent, api):
     assert plan["action"] == "unchanged" and api.app("web")["generation"] == 1
 
 
+@pytest.mark.as_root
+@pytest.mark.parametrize("how", ["mount", "chattr"])
+def test_a_file_that_cannot_be_replaced_holds_up_no_other_deploy(agent, api, how):
+    """And what was refused is not done later."""
+    path = agent.source / "one.yaml"
+    text = yaml.safe_dump(agent.app("one", workload("main", SLEEP)))
+    path.write_text(text)
+    agent.wait_started("one", "main")
+    do, undo = {"mount": (["mount", "--bind", path, path], ["umount", path]),
+                "chattr": (["chattr", "+i", path], ["chattr", "-i", path])}[how]
+    if subprocess.run(do, capture_output=True).returncode != 0:
+        pytest.skip(f"{how} does not work here")
+    try:
+        changed = yaml.safe_dump(agent.app("one", workload("main", SLEEP + ["2"])))
+        answer = api.request("PUT", "/v1/applications", changed)
+        assert answer.status == 409 and "replaced" in answer.json()["detail"]
+        assert api.request("PUT", "/v1/applications", yaml.safe_dump(
+            agent.app("two", workload("main", SLEEP)))).status in (200, 201)
+        agent.wait_started("two", "main")
+        assert api.request("DELETE", "/v1/applications/two").status == 202
+        agent.wait_event("removed", "two")
+    finally:
+        subprocess.run(undo, check=True)
+    agent.stop()
+    agent.start()
+    Api(agent)
+    assert path.read_text() == text and list(agent.source.iterdir()) == [path]
+
+
 def test_put_replaces_one_document_of_a_file_and_leaves_the_others(agent, api):
     one, two = agent.app("one", workload("main", SLEEP)), agent.app("two", workload("main", SLEEP))
     before = "# first\n" + yaml.safe_dump(one) + "---\n# second\n" + yaml.safe_dump(two)

@@ -15,7 +15,7 @@ import yaml
 from api import Api
 from control_plane import Authority
 from etcd import Etcd, encode, key
-from harness import SLEEP, cpu_seconds, is_alive, wait_for, workload
+from harness import SLEEP, cpu_seconds, is_alive, run_client, wait_for, workload
 from test_https import secret, source
 
 
@@ -198,6 +198,55 @@ def test_etcd_is_away_and_comes_back(cluster, make_agent):
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("meanwhile", ["nothing", "another application", "kill -9 of the agent"])
+def test_an_etcd_that_lost_this_devices_keys_removes_nothing(tmp_path, make_agent, meanwhile):
+    with Etcd(tmp_path / "etcd") as etcd:
+        agent = point(make_agent(), etcd, reportInterval="1s")
+        etcd.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+        agent.start()
+        pid = agent.wait_started("web", "w")
+        wait_for(lambda: report_of(etcd, agent), "a report")
+        wait_for(lambda: (agent.state_dir / "etcd" / "known.json").exists(), "the record")
+        wait_for(lambda: not (agent.runtime_dir / "pending").stat().st_size, "the disk")
+        since = agent.mark()
+        if meanwhile == "kill -9 of the agent":
+            agent.send(signal.SIGKILL)
+            agent.wait_exit()
+        etcd.members[0].lose_data()
+        wait_for(etcd.is_up, "etcd")
+        if meanwhile == "another application":
+            etcd.put(key(agent.device, "other"), agent.app("other", workload("w", SLEEP)))
+        if not agent.is_running():
+            agent.start()
+        agent.wait(lambda: "keys are gone" in (source(agent).get("error") or ""), "it to say")
+        wait_for(lambda: report_of(etcd, agent), "a report")
+        # Also the next agent remembers, although its report is there again.
+        agent.send(signal.SIGKILL)
+        agent.wait_exit()
+        agent.start()
+        agent.wait(lambda: "keys are gone" in (source(agent).get("error") or ""), "it to say so again")
+        assert is_alive(pid) and not agent.events("removed", since=since)
+        assert f"/edgible/v3/devices/{agent.device}/confirm" in source(agent)["error"]
+        etcd.put(f"/edgible/v3/devices/{agent.device}/confirm", "yes")
+        agent.wait_event("removed", "web")
+        if meanwhile == "another application":
+            agent.wait_started("other", "w")
+        agent.wait(lambda: source(agent)["state"] == "ok", "contact")
+
+
+@pytest.mark.once
+def test_a_device_without_applications_asks_nobody_whether_its_etcd_is_right(tmp_path, make_agent):
+    with Etcd(tmp_path / "etcd") as etcd:
+        agent = point(make_agent(), etcd, reportInterval="1s")
+        agent.start()
+        wait_for(lambda: report_of(etcd, agent), "a report")
+        etcd.members[0].lose_data()
+        wait_for(etcd.is_up, "etcd")
+        etcd.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+        agent.wait_started("web", "w")
+
+
+@pytest.mark.once
 def test_a_cluster_of_which_members_are_killed(tmp_path, make_agent):
     with Etcd(tmp_path / "etcd", size=3) as etcd:
         agent = point(make_agent(), etcd)
@@ -244,6 +293,13 @@ def test_a_member_that_stands_still_is_left(tmp_path, make_agent):
             "key": encode(key(agent.device, "job")), "value": encode(
                 yaml.safe_dump(agent.app("job", workload("w", SLEEP))))}, other)), "a deploy")
         agent.wait_started("job", "w")
+        # A command asks the next one soon, and does not wait 20 s for each of its requests.
+        config = agent.folder / "operator.yaml"
+        config.write_text(yaml.safe_dump({"device": {"name": "x"}, "controlPlane": {
+            "etcd": {"endpoints": [used.url, *(m.url for m in etcd.members if m is not used)]}}}))
+        begin = time.monotonic()
+        done = run_client("--config", config, "device", "health", "--name", agent.device)
+        assert done.stdout and time.monotonic() - begin < 20, done.stderr
         os.kill(used.process.pid, signal.SIGCONT)
         assert is_alive(pid) and not agent.events("removed")
 
@@ -320,10 +376,11 @@ def test_what_is_deleted_while_the_agent_is_away_is_removed(cluster, make_agent)
 # --- a gateway that is none ------------------------------------------------------------------------
 
 class Gateway(http.server.BaseHTTPRequestHandler):
-    """Answers a range with the keys of the test, a watch as it says, and all else as done."""
+    """Answers a range with the keys of the test, a watch as it says, and all else as done. A single
+    key is there, whatever it is."""
 
     def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         revision = max([self.server.revision, *(int(kv["mod_revision"]) for kv in self.server.kvs)])
         header = {"cluster_id": "1", "revision": str(revision)}
         self.send_response(200)
@@ -331,10 +388,12 @@ class Gateway(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Encoding", self.server.coding)
         self.end_headers()
         if self.path == "/v3/kv/range":
-            kvs = self.server.kvs
+            is_one = "range_end" not in asked
+            kvs = [{"key": asked["key"], "mod_revision": "1"}] if is_one else self.server.kvs
             answer = {"header": header, "kvs": kvs, "count": str(len(kvs))}
-            self.wfile.write((self.server.answer or json.dumps(answer)).encode())
-            self.server.strange += self.server.answer is not None
+            is_strange = self.server.answer is not None and not is_one
+            self.wfile.write((self.server.answer if is_strange else json.dumps(answer)).encode())
+            self.server.strange += is_strange
         elif self.path == "/v3/watch":
             self.server.watches += 1
             self.server.asked_with = dict(self.headers)

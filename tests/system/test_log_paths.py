@@ -653,6 +653,20 @@ def test_a_log_in_the_log_folder_does_not_pass_to_another_user(make_agent, befor
         assert logs_of(agent, application) == "after\n"
 
 
+def test_the_log_of_another_whose_name_ends_with_a_high_number_stays(agent):
+    """No rotated file has that number."""
+    folder = agent.work / "logs"
+    folder.mkdir()
+    os.chown(folder, agent.account.uid, agent.account.gid)
+    script = "echo {}; exec sleep 1000"
+    agent.run("victim", workload("main", sh(script.format("precious")), logFile=f"{folder}/a.log.101"))
+    wait_for(lambda: (folder / "a.log.101").exists(), "the log")
+    agent.run("attacker", workload("main", sh(script.format("new")), logFile=f"{folder}/a.log",
+                                   logs={"maxFiles": 100}))
+    wait_for(lambda: "new" in (folder / "a.log").read_text(), "its output")
+    assert "precious" in (folder / "a.log.101").read_text()
+
+
 def test_no_two_workloads_have_one_log(agent):
     """The one that came later is refused until the log is free; what runs is left alone."""
     log = agent.work / "one.log"

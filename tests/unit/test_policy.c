@@ -97,6 +97,8 @@ static void variables_that_run_something_are_known(void **state)
                                           "RSYNC_RSH",
                                           "SSH_ASKPASS",
                                           "WGETRC",
+                                          "SYSTEM_WGETRC",
+                                          "GSS_MECH_CONFIG",
                                           "LESS",
                                           "MAKEFLAGS",
                                           "VIMINIT",
