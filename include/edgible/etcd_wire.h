@@ -80,6 +80,10 @@ void cleanup_etcd_answer(struct etcd_answer *answer);
 int etcd_answer_read(const char *text, size_t len, struct etcd_answer *ret,
                      struct err *err) MUST_CHECK;
 
+/* Whether etcd's words mean that the token does not count any more: it has run out, the member has
+ * forgotten it, or users have changed since. text may be NULL. */
+bool etcd_is_token_refusal(const char *text);
+
 /* Whether it lies below the prefix (applications/), which a server need not have kept to. What is
  * deeper than the applications' names, or has none, is somebody else's. */
 bool etcd_is_document(const struct etcd_kv *kv, const char *prefix);

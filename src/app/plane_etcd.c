@@ -96,12 +96,22 @@ static int authenticate(struct plane *plane)
 
 static int call(struct plane *plane, const char *path, const char *body, struct etcd_answer *ret)
 {
-    struct err err = {0};
-    int code = authenticate(plane);
-    if (code != EXIT_OK) {
-        return code;
+    for (bool is_first = true;; is_first = false) {
+        struct err err = {0};
+        int code = authenticate(plane);
+        if (code != EXIT_OK) {
+            return code;
+        }
+        if (send_to_any(plane, path, body, ret, &err) == 0) {
+            return EXIT_OK;
+        }
+        if (err.code != ENOKEY || plane->token == NULL || !is_first) {
+            return fail(&err);
+        }
+        free(steal_ptr(&plane->token)); /* it ran out while the command waited */
+        etcd_answer_fini(ret);
+        *ret = (struct etcd_answer){0};
     }
-    return send_to_any(plane, path, body, ret, &err) == 0 ? EXIT_OK : fail(&err);
 }
 
 static char *key_of(const struct plane *plane, const char *device, const char *rest)

@@ -3,6 +3,7 @@
 #include "edgible/clock.h"
 #include "edgible/report.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,10 @@ static void plan(struct etcd_online *o, mono_ms delay)
 static void fail(struct etcd_online *o, const struct err *err)
 {
     log_debug("source", "online: %s", err->msg);
+    if (err->code == ENOKEY) { /* another token is on its way */
+        plan(o, FIRST_LOOK_MS);
+        return;
+    }
     o->lease = 0;
     plan(o, interval_of(o) / 4);
     o->params.on_failure(o->params.arg, err);

@@ -15,10 +15,10 @@
 #define LASTING_MS 30000
 
 int etcd_session_init(struct etcd_session *session, const struct source_params *params,
-                      loop_fn begin, void *arg, struct err *err)
+                      loop_fn begin, loop_fn on_renewed, void *arg, struct err *err)
 {
     const struct etcd_config *config = &params->config->etcd;
-    *session = (struct etcd_session){0};
+    *session = (struct etcd_session){.on_renewed = on_renewed, .arg = arg};
     if (source_link_init(&session->link, params, config->report_interval_ms, begin, arg, err) < 0) {
         return -1;
     }
@@ -59,6 +59,8 @@ bool etcd_session_is_ready(const struct etcd_session *session)
 {
     return session->config->username == NULL || session->token != NULL;
 }
+
+static void ask_for_token(struct etcd_session *session);
 
 /* --- calls ---------------------------------------------------------------------------------------
  */
@@ -110,10 +112,20 @@ int etcd_session_read(struct etcd_session *session, const struct http_answer *ht
     return etcd_session_judge(session, http->status, rc, err);
 }
 
+/* A watch that works goes on meanwhile. */
+static void renew_token(struct etcd_session *session)
+{
+    free(steal_ptr(&session->token));
+    if (session->config->username != NULL && session->authenticate == NULL) {
+        session->is_renewing = true;
+        ask_for_token(session);
+    }
+}
+
 int etcd_session_judge(struct etcd_session *session, long status, int rc, struct err *err)
 {
     if (rc < 0 && err->code == ENOKEY) {
-        free(steal_ptr(&session->token)); /* it has run out */
+        renew_token(session);
     } else if (rc == 0 && (status < 200 || status > 299)) {
         rc = err_set(err, ERR_REMOTE, "HTTP status %ld", status);
     }
@@ -122,6 +134,21 @@ int etcd_session_judge(struct etcd_session *session, long status, int rc, struct
 
 /* --- who -----------------------------------------------------------------------------------------
  */
+
+static void end_authentication(struct etcd_session *session, int rc, const struct err *err)
+{
+    bool was_renewing = session->is_renewing;
+    session->is_renewing = false;
+    session->on_renewed(session->arg);
+    if (was_renewing) {
+        return;
+    }
+    if (rc < 0) {
+        etcd_session_failed(session, err);
+    } else {
+        source_link_plan(&session->link, 0);
+    }
+}
 
 static void on_authenticated(void *arg, const struct http_answer *http, const struct err *http_err)
 {
@@ -133,16 +160,14 @@ static void on_authenticated(void *arg, const struct http_answer *http, const st
     if (rc == 0 && answer.token == NULL) {
         rc = err_set(&err, ERR_REMOTE, "etcd gives no token");
     }
-    if (rc < 0) {
-        etcd_session_failed(session, &err);
-        return;
+    if (rc == 0) {
+        free(session->token);
+        session->token = steal_ptr(&answer.token);
     }
-    free(session->token);
-    session->token = steal_ptr(&answer.token);
-    source_link_plan(&session->link, 0);
+    end_authentication(session, rc, &err);
 }
 
-void etcd_session_authenticate(struct etcd_session *session)
+static void ask_for_token(struct etcd_session *session)
 {
     struct err err = {0};
     CLEANUP(free) char *password = secret_read(session->config->password_file, &err);
@@ -159,8 +184,14 @@ void etcd_session_authenticate(struct etcd_session *session)
         session->authenticate = etcd_session_call(session, &request, &err);
     }
     if (session->authenticate == NULL) {
-        etcd_session_failed(session, &err);
+        end_authentication(session, -1, &err);
     }
+}
+
+void etcd_session_authenticate(struct etcd_session *session)
+{
+    session->is_renewing = false;
+    ask_for_token(session);
 }
 
 /* --- contact -------------------------------------------------------------------------------------
@@ -193,6 +224,9 @@ void etcd_session_failed(struct etcd_session *session, const struct err *err)
     size_t count = session->config->endpoints.count;
     end_contact(session);
     session->failures++;
+    if (err->code == ENOKEY) {
+        free(steal_ptr(&session->token));
+    }
     if (err->code == ENOKEY && session->failures == 1) {
         source_link_plan(&session->link, 0); /* a new token, at the same endpoint */
         return;

@@ -15,11 +15,16 @@ struct etcd_session {
     mono_ms found_at;               /* contact since then; 0: none */
     char *token;                    /* NULL: none, or none needed */
     struct http_call *authenticate; /* under way; NULL: not */
+    bool is_renewing;               /* it is for a token that ran out, while all else goes on */
+    loop_fn on_renewed;             /* there is another token, or it could not be got */
+    void *arg;
 };
 
-/* begin is called from the loop when it is time to begin, again and again. params outlives it. */
+/* begin is called from the loop when it is time to begin, again and again. params outlives it.
+ * on_renewed is called where etcd took a token for too old, and there is another one now (or none:
+ * etcd_session_is_ready() tells). */
 int etcd_session_init(struct etcd_session *session, const struct source_params *params,
-                      loop_fn begin, void *arg, struct err *err) MUST_CHECK;
+                      loop_fn begin, loop_fn on_renewed, void *arg, struct err *err) MUST_CHECK;
 /* Also of one that could not be made. All calls must have been freed. */
 void etcd_session_fini(struct etcd_session *session);
 void etcd_session_set_config(struct etcd_session *session, const struct etcd_config *config);
@@ -48,7 +53,8 @@ int etcd_session_read(struct etcd_session *session, const struct http_answer *ht
                       const struct err *http_err, struct etcd_answer *ret,
                       struct err *err) MUST_CHECK;
 
-/* The rest of that, where the answer was read already, with the result rc and err. */
+/* The rest of that, where the answer was read already, with the result rc and err. Where the token
+ * does not count any more (ENOKEY), another one is asked for. */
 int etcd_session_judge(struct etcd_session *session, long status, int rc,
                        struct err *err) MUST_CHECK;
 

@@ -307,6 +307,18 @@ static int read_responses(const struct json *json, struct etcd_answer *ret, stru
     return 0;
 }
 
+bool etcd_is_token_refusal(const char *text)
+{
+    static const char *const words[] = {"invalid auth token", "user name is empty",
+                                        "revision of auth store is old"};
+    for (size_t i = 0; text != NULL && i < ARRAY_LEN(words); i++) {
+        if (strstr(text, words[i]) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int read_error(const struct json *json, struct err *err)
 {
     const struct json *error = json_get(json, "error");
@@ -314,9 +326,9 @@ static int read_error(const struct json *json, struct err *err)
         json_is_object(error) ? json_string(error, "message") : json_string(json, "error");
     double code =
         json_is_object(error) ? json_number(error, "grpc_code", 0) : json_number(json, "code", 0);
-    int known = code == GRPC_PERMISSION_DENIED ? EACCES
-                : code == GRPC_UNAUTHENTICATED ? ENOKEY
-                                               : ERR_REMOTE;
+    int known = code == GRPC_PERMISSION_DENIED                                ? EACCES
+                : code == GRPC_UNAUTHENTICATED || etcd_is_token_refusal(text) ? ENOKEY
+                                                                              : ERR_REMOTE;
     return err_set(err, known, "etcd says: %.200s", text != NULL ? text : "an error");
 }
 

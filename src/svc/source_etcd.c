@@ -258,7 +258,8 @@ static void take_line(struct source_etcd *s, struct etcd_answer *answer, const s
     } else if (answer->is_canceled) {
         s->revision = 0; /* all is to be read again */
         s->is_compacted = answer->compact_revision != 0;
-        (void) err_set(&s->watch_end, ERR_REMOTE, "etcd ends the watch: %s",
+        bool is_token = etcd_is_token_refusal(answer->reason);
+        (void) err_set(&s->watch_end, is_token ? ENOKEY : ERR_REMOTE, "etcd ends the watch: %s",
                        answer->compact_revision != 0 ? "the history is compacted"
                        : answer->reason != NULL      ? answer->reason
                                                      : "no reason given");
@@ -441,6 +442,7 @@ static void etcd_free(struct source *base)
     struct source_etcd *s = from_base(base);
     drop(s);
     http_call_free(s->report);
+    free(s->report_body);
     etcd_online_fini(&s->online);
     reporter_free(s->reporter);
     etcd_session_fini(&s->session);
@@ -533,7 +535,7 @@ struct source *source_etcd_open(const struct source_params *params, struct err *
         .arg = s,
     };
     s->reporter = reporter_new(&reports);
-    if (etcd_session_init(&s->session, &s->base.params, begin, s, err) < 0) {
+    if (etcd_session_init(&s->session, &s->base.params, begin, etcd_on_renewed, s, err) < 0) {
         etcd_free(&s->base);
         return NULL;
     }

@@ -20,6 +20,8 @@ struct source_etcd {
     struct etcd_guard guard;
     struct http_call *guard_call; /* under way, before the range; NULL: none */
     bool was_report_put_off;      /* as there was no contact */
+    char *report_body;            /* of the report under way, to be sent again; NULL: it was */
+    bool is_report_waiting;       /* for another token */
     struct etcd_online online;
     struct http_call *range, *watch, *report; /* under way; NULL: none */
     struct etcd_stream stream;                /* of watch */
@@ -49,6 +51,8 @@ struct source_etcd {
 bool etcd_is_in_contact(const void *arg);
 /* As reporter_params.send and source_ops.end. */
 void etcd_send_report(void *arg, const char *text, size_t len);
+/* As the session's on_renewed; arg is the struct source_etcd. */
+void etcd_on_renewed(void *arg);
 bool etcd_end(struct source *base, loop_fn done, void *arg);
 
 /* --- source_etcd_docs.c --- */

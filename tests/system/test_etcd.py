@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -340,6 +341,48 @@ def test_a_user_who_is_confined_to_the_device(cluster, make_agent):
     cluster.put(key(agent.device, "job"), agent.app("job", workload("w", SLEEP)))
     agent.wait_started("job", "w")
     assert is_alive(pid)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("how", ["the token runs out", "users change"])
+def test_a_token_that_ends_costs_neither_reports_nor_the_watch(tmp_path, make_agent, how):
+    """A JWT of a few seconds: nothing is lost, and nothing is said to be."""
+    for args in (["genrsa", "-out", "jwt.key", "2048"], ["rsa", "-in", "jwt.key", "-pubout", "-out", "jwt.pub"]):
+        subprocess.run(["openssl", *args], cwd=tmp_path, check=True, capture_output=True)
+    ttl = "2s" if how == "the token runs out" else "10m"
+    etcd = Etcd(tmp_path / "etcd")
+    etcd.options += ["--auth-token", f"jwt,pub-key={tmp_path}/jwt.pub,priv-key={tmp_path}/jwt.key,"
+                                     f"sign-method=RS256,ttl={ttl}"]
+    with etcd:
+        agent = make_agent()
+        etcd.enable_auth("device-user", "right", f"/edgible/v3/devices/{agent.device}/")
+        password = secret(agent, "password", "right\n")
+        point(agent, etcd, username="device-user", passwordFile=str(password), reportInterval="1s")
+        etcd.put(key(agent.device, "web"), agent.app("web", workload("w", SLEEP)))
+        agent.start().wait_started("web", "w")
+
+        def sequence():
+            etcd.login()
+            report = report_of(etcd, agent)
+            return report["agent"]["sequence"] if report else 0
+
+        first = wait_for(sequence, "a report")
+        if how == "users change":
+            etcd.login()
+            etcd.call("/v3/auth/user/add", {"name": "other", "password": "x"})
+        else:
+            begin = time.monotonic()
+            wait_for(lambda: time.monotonic() - begin > 5, "tokens to run out")
+        since = sequence()
+        wait_for(lambda: sequence() > since + 1, "two more reports")
+        assert since >= first
+        etcd.login()
+        online = f"/edgible/v3/devices/{agent.device}/online"
+        assert etcd.get(online)
+        etcd.put(key(agent.device, "job"), agent.app("job", workload("w", SLEEP)))
+        agent.wait_started("job", "w")
+        assert not agent.events("source-lost")
+        assert not any("report was not taken" in line for line in agent.lines())
 
 
 def test_client_certificates(tmp_path, make_agent):
