@@ -26,9 +26,10 @@ struct lost {
 /* Looks at all processes now: some 50 µs a process. Those of agents that live are left out, and
  * those that this process has adopted are not. The caller frees. */
 struct lost *lost_find(const char *device);
-/* The oldest one of the workload that still lives; NULL: none. list may be NULL. */
+/* The oldest one of the workload, which runs as that user, that still lives; NULL: none. Anybody
+ * can give a process such an environment, but not that user. list may be NULL. */
 const struct lost_process *lost_of(const struct lost *list, const char *application,
-                                   const char *workload);
+                                   const char *workload, uid_t uid);
 void lost_free(struct lost *list);
 DEFINE_CLEANUP(lost, struct lost, lost_free)
 

@@ -424,16 +424,33 @@ void workload_resume(struct workload *w, const struct run_state *state)
     catch_up(w, found);
 }
 
+static const struct lost_process *find_lost(const struct workload *w, const struct lost *lost)
+{
+    if (lost == NULL || lost->count == 0) {
+        return NULL;
+    }
+    CLEANUP(creds) struct creds *creds = workload_look_up_creds(w, NULL);
+    return creds != NULL ? lost_of(lost, w->application, w->spec.name, creds->uid) : NULL;
+}
+
+/* By loop_now(). */
+static mono_ms start_of(uint64_t start_ticks)
+{
+    int64_t boot_ms = (int64_t) start_ticks * 1000 / sysconf(_SC_CLK_TCK);
+    return loop_now() - (clock_moment_now().boot_ms - boot_ms);
+}
+
 void workload_resume_without_state(struct workload *w, const struct lost *lost)
 {
     pid_t pid = 0;
     bool in_cgroup =
         w->ctx->cgroups != NULL && cgroup_list_pids(w->ctx->cgroups, w->cgroup, &pid, 1) > 0;
-    const struct lost_process *first = lost_of(lost, w->application, w->spec.name);
+    const struct lost_process *first = find_lost(w, lost);
     pid = first != NULL ? first->pid : pid;
     if (pid == 0) {
         return;
     }
+    uint64_t start_ticks = first != NULL ? first->start_ticks : proc_read_start_ticks(pid);
     log_warn("supervisor",
              "%s/%s: processes of it run that no record in runtimeDir tells of, such as PID %d; "
              "they are stopped before it is started",
@@ -443,9 +460,10 @@ void workload_resume_without_state(struct workload *w, const struct lost *lost)
                 .wanted = true,
                 .alive = true,
                 .leader_exited = true,
+                .started_at = start_of(start_ticks),
                 .grace_end = loop_now() + w->spec.stop.grace_ms},
         .pid = pid,
-        .start_ticks = (int64_t) proc_read_start_ticks(pid),
+        .start_ticks = (int64_t) start_ticks,
         .uid = (int64_t) proc_read_uid(pid),
         .log_fd = -1,
         .in_cgroup = in_cgroup,

@@ -54,12 +54,12 @@ struct lost *lost_find(const char *device)
 }
 
 const struct lost_process *lost_of(const struct lost *list, const char *application,
-                                   const char *workload)
+                                   const char *workload, uid_t uid)
 {
     const struct lost_process *oldest = NULL;
     for (size_t i = 0; list != NULL && i < list->count; i++) {
         const struct lost_process *process = &list->items[i];
-        if (strcmp(process->application, application) == 0 &&
+        if (process->uid == uid && strcmp(process->application, application) == 0 &&
             strcmp(process->workload, workload) == 0 &&
             proc_read_start_ticks(process->pid) == process->start_ticks &&
             (oldest == NULL || process->start_ticks < oldest->start_ticks)) {

@@ -319,12 +319,32 @@ def record_of(folder):
     return folder / "units" / "app" / "main.json"
 
 
+def start_decoy(agent):
+    """A process of another user, which does not end when it is asked."""
+    script = "trap '' TERM; echo $$; exec sleep 1000 >/dev/null"
+    names = {"APPLICATION": "app", "WORKLOAD": "main", "DEVICE": agent.device}
+    done = subprocess.Popen(["setpriv", "--reuid=65534", "--clear-groups", "setsid", "--fork", "sh", "-c", script],
+                            stdout=subprocess.PIPE, text=True,
+                            env={"PATH": "/usr/bin:/bin",
+                                 **{f"EDGIBLE_{name}": value for name, value in names.items()}})
+    with done:
+        pid = int(done.stdout.readline())
+    time.sleep(0.05)  # it is older than what starts now, by the kernel's clock of start times
+    return pid
+
+
 @pytest.mark.parametrize("spoil", SPOILT)
 def test_two_copies_never_run_even_without_records(agent, spoil):
-    """What runs is found by its cgroup or its environment, also where it left its session."""
+    """What runs is found by its cgroup or its environment, also where it left its session. Another
+    user's process with that environment is not taken for it."""
+    decoy = start_decoy(agent) if agent.account.is_root else None
     pid, = agent.run("app", workload("main", sh("setsid sleep 1000 & exec sleep 1000")))
-    agent.wait(lambda: len(agent.living()) == 2, "its child")
-    before = [process.pid for process in agent.living()]
+
+    def own():
+        return [process.pid for process in agent.living() if process.pid != decoy]
+
+    agent.wait(lambda: len(own()) == 2, "its child")
+    before = own()
     assert pid in before
     wait_for(lambda: not (agent.runtime_dir / "pending").stat().st_size, "the disk")
     kill_agent(agent)
@@ -333,6 +353,9 @@ def test_two_copies_never_run_even_without_records(agent, spoil):
     assert agent.wait_started("app", "main", since) not in before
     assert not any(is_alive(pid) for pid in before)
     assert any(f"PID {pid}" in line for line in agent.lines()[since:])
+    if decoy:
+        assert is_alive(decoy)
+        kill_and_wait(decoy)
 
 
 @pytest.mark.as_root
