@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A record of this boot: a line for each keeper, its PID and when it began. */
+/* A record of this boot: a line for each keeper, its PID and when it began; the newest first. */
 #define RECORD "keepers"
 #define EARLIER_MAX 8
 #define AGAIN_MS 1000
@@ -38,11 +38,11 @@ struct log_keeper {
 static void save(const struct log_keeper *k)
 {
     CLEANUP(buf) struct buf text = {0};
-    for (size_t i = 0; i < k->earlier_count; i++) {
-        buf_printf(&text, "%d %" PRIu64 "\n", (int) k->earlier[i].pid, k->earlier[i].start_ticks);
-    }
     if (k->now.pid > 0) {
         buf_printf(&text, "%d %" PRIu64 "\n", (int) k->now.pid, k->now.start_ticks);
+    }
+    for (size_t i = 0; i < k->earlier_count; i++) {
+        buf_printf(&text, "%d %" PRIu64 "\n", (int) k->earlier[i].pid, k->earlier[i].start_ticks);
     }
     persist_put_volatile(k->persist, RECORD, buf_str(&text));
 }
@@ -54,11 +54,15 @@ static void look_at_earlier(struct log_keeper *k, const char *line)
     struct err err = {0};
     pid_t pid = (pid_t) strtol(line, &rest, 10);
     uint64_t ticks = strtoull(rest, NULL, 10);
-    if (pid <= 0 || k->earlier_count == EARLIER_MAX) {
+    struct keeper_pipes pipes = {0};
+    if (pid <= 0) {
         return;
     }
-    if (keeper_look(pid, ticks, &k->earlier[k->earlier_count], &err) == 0) {
-        k->earlier_count++;
+    if (keeper_look(pid, ticks, &pipes, &err) == 0 && k->earlier_count < EARLIER_MAX) {
+        k->earlier[k->earlier_count++] = pipes;
+    } else if (err.code == 0) { /* one pipe that nobody adopts keeps each of them */
+        keeper_end_earlier(&pipes);
+        keeper_pipes_fini(&pipes);
     } else if (err.code != ESRCH && err.code != ENOENT) {
         log_warn("supervisor", "%s", err_text(&err, text, sizeof(text)));
     }
@@ -290,6 +294,9 @@ struct log_keeper *log_keeper_new(struct loop *loop, struct persist *persist)
 void log_keeper_end(struct log_keeper *k)
 {
     keeper_end(&k->now);
+    for (size_t i = 0; i < k->earlier_count; i++) {
+        keeper_end_earlier(&k->earlier[i]);
+    }
     persist_remove_volatile(k->persist, RECORD);
 }
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 
 import pytest
 
@@ -167,6 +168,46 @@ def test_a_keeper_without_an_agent_ends_with_its_workloads(agent):
     done.touch()
     wait_for(lambda: not is_alive(pid), "the end of the workload")
     wait_for(lambda: not is_alive(keeper), "the end of the keeper")
+
+
+# Gives its standard output to somebody else, and fails.
+GIVE = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+socket.send_fds(s, [b"x"], [1])
+sys.exit(1)
+"""
+
+
+@pytest.mark.once
+def test_pipes_that_nobody_adopts_keep_few_keepers_and_none_beyond_the_end(agent):
+    """Somebody else has the output of workloads that wait for their next start. What the others
+    print goes on, as the newest keeper is always known."""
+    done = agent.work / "done"
+    path = str(agent.work / "socket")
+    taken = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        os.chmod(path, 0o777)
+        listener.listen()
+        start(agent)
+        agent.run("app", workload("main", [*python(COUNT), str(done)]))
+        for number in range(11):
+            agent.deploy(f"giver{number}", workload("main", [*python(GIVE), path], restart={
+                "policy": "always", "initialDelay": "1h", "maxDelay": "1h"}))
+            taken.append(socket.recv_fds(listener.accept()[0], 1, 1)[1][0])
+            agent.wait_event("backoff", f"giver{number}", "main")
+            kill_agent(agent)
+            since = start(agent)
+            agent.wait_event("adopted", "app", "main", since)
+        assert len(keepers(agent)) <= 10
+        done.touch()
+        check_count(agent, "app", "main")
+        agent.stop()
+        assert not keepers(agent)
+        for fd in taken:
+            os.close(fd)
 
 
 def test_the_log_goes_on_in_the_next_program_of_the_agent(agent):
