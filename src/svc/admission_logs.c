@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of a name such as x.1.2.3 so many endings are looked at: each costs a copy of the path. */
+#define ENDINGS_MAX 4
 /* Before a path of whose rotated files another could be one; no path begins so. */
 #define ABOVE "\n"
 
@@ -30,7 +32,7 @@ static const struct workload_spec *find_other(struct map *own, const char *path)
     CLEANUP(free) char *base = xstrdup(path);
     const struct workload_spec *with = map_get(own, path);
     with = with != NULL ? with : map_get(own, above);
-    while (with == NULL && cut_number(base)) {
+    for (int i = 0; i < ENDINGS_MAX && with == NULL && cut_number(base); i++) {
         with = map_get(own, base);
     }
     return with;
@@ -40,7 +42,7 @@ static void add_own(struct map *own, const char *path, struct workload_spec *w)
 {
     CLEANUP(free) char *above = xasprintf(ABOVE "%s", path);
     map_put(own, path, w);
-    while (cut_number(above)) {
+    for (int i = 0; i < ENDINGS_MAX && cut_number(above); i++) {
         map_put(own, above, w);
     }
 }

@@ -33,6 +33,7 @@ struct workload *workload_new(const struct workload_ctx *ctx, const char *applic
     w->cgroup = xasprintf("%s.%s", application, spec->name);
     w->pidfd = -1;
     w->handshake_fd = -1;
+    workload_note_log(w);
     wl_fsm_init(&w->fsm, (uint32_t) ((uintptr_t) w >> 4) ^ (uint32_t) loop_now());
     w->timer = loop_timer_new(ctx->loop, on_deadline, w);
     return w;
@@ -550,10 +551,12 @@ void workload_update(struct workload *w, const struct workload_spec *spec,
 {
     if (!w->is_outdated) {
         w->has_log_file = w->spec.log_file != NULL;
+        w->old_log_hash = w->log_hash;
         w->is_outdated = spec_diff_workload(&w->spec, spec, NULL) == SPEC_RESTART;
     }
     workload_spec_fini(&w->spec);
     workload_spec_copy(&w->spec, spec);
+    workload_note_log(w);
     w->is_unit_saved = false;
     workload_look_again(w);
     workload_configure_log(w);

@@ -40,7 +40,8 @@ struct workload {
     /* The process of the current run. */
     struct creds *creds;
     bool is_outdated; /* the specification names another program, user or sandbox than that run's */
-    bool has_log_file; /* of that run: its specification named its log */
+    uint64_t log_hash, old_log_hash; /* of the log's plain path: the next run's, and of that run */
+    bool has_log_file;               /* of that run: its specification named its log */
     pid_t pid;
     uint64_t start_ticks;
     int pidfd;
@@ -168,6 +169,10 @@ void workload_fill_end(const struct workload *w, struct run_end *end);
 /* Writes its unit description, or its record of this boot, where they differ from what was written
  * last. */
 void workload_save_unit(struct workload *w);
+/* FNV-1a. */
+uint64_t workload_hash_text(const char *text);
+/* The specification is another one: workload_waits_for_log() compares by what is noted here. */
+void workload_note_log(struct workload *w);
 void workload_save_state(struct workload *w);
 /* The same for a process that has just been made. */
 void workload_save_identity(struct workload *w);

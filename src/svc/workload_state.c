@@ -29,7 +29,7 @@ static char *record_name(const struct workload *w)
     return xasprintf("units/%s/%s.json", w->application, w->spec.name);
 }
 
-static uint64_t hash_text(const char *text)
+uint64_t workload_hash_text(const char *text)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
     for (const unsigned char *c = (const unsigned char *) text; *c != '\0'; c++) {
@@ -69,7 +69,7 @@ void workload_save_unit(struct workload *w)
     w->is_unit_saved = true;
     CLEANUP(free)
     char *text = unit_text(w->application, w->generation, &w->app_depends_on, &w->spec);
-    uint64_t hash = hash_text(text);
+    uint64_t hash = workload_hash_text(text);
     if (hash != w->unit_hash) {
         CLEANUP(free) char *name = record_name(w);
         persist_put(w->ctx->persist, name, text);
@@ -126,7 +126,7 @@ static void save_state(struct workload *w, int log_fd)
     workload_fill_end(w, &state.end);
     state.before = w->before; /* borrowed */
     CLEANUP(free) char *text = run_state_text(&state);
-    uint64_t hash = hash_text(text);
+    uint64_t hash = workload_hash_text(text);
     if (hash != w->state_hash) {
         CLEANUP(free) char *name = record_name(w);
         persist_put_volatile(w->ctx->persist, name, text);

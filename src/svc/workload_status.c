@@ -221,6 +221,13 @@ char *workload_log_file(const struct workload *w)
     return workload_old_log(w) != NULL ? xstrdup(workload_old_log(w)->file) : next_log_file(w);
 }
 
+void workload_note_log(struct workload *w)
+{
+    CLEANUP(free) char *path = next_log_file(w);
+    doc_path_make_plain(path);
+    w->log_hash = workload_hash_text(path);
+}
+
 static bool names_its_log(const struct workload *w)
 {
     return workload_old_log(w) != NULL ? w->has_log_file : w->spec.log_file != NULL;
@@ -230,6 +237,9 @@ bool workload_waits_for_log(const struct workload *w, const struct workload *oth
 {
     if (w == other || workload_is_at_rest(other) ||
         (w->spec.log_file == NULL && !names_its_log(other)) || workload_spec_has_no_log(&w->spec)) {
+        return false;
+    }
+    if (w->log_hash != (workload_old_log(other) != NULL ? other->old_log_hash : other->log_hash)) {
         return false;
     }
     CLEANUP(free) char *path = next_log_file(w);

@@ -544,3 +544,18 @@ def test_the_largest_environment(make_agent, letter):
 """))
         late.wait(lambda: late.events("started") > generation, "its start")
     late.check("an environment of 1 MiB")
+
+
+@pytest.mark.parametrize("path", ["/x" + "/y" * 1900, "/x" + ".1" * 120 + "/y" * 1700 + ".1" * 120],
+                         ids=["long", "as rotated files"])
+def test_logs_with_long_paths(make_agent, path):
+    """Each is compared with those of all others, when it is judged and when it starts."""
+    agent = make_agent()
+    late = Late(agent.start())
+    for number in range(2):
+        agent.put(f"app{number}.yaml", document(f"app{number}", "".join(
+            f"  - {{name: w{n}, type: managed-process, command: [/usr/bin/true], restart: "
+            f"{{policy: never}}, logFile: {path.replace('/x', f'/x{number}-{n}', 1)}}}\n"
+            for n in range(200))))
+    late.wait(lambda: late.events("failed") >= 400, "400 starts")
+    late.check("400 logs with long paths")
