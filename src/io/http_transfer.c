@@ -431,7 +431,7 @@ static int explain(const struct http_transfer *t, CURLcode code, struct err *err
     if (code == CURLE_ABORTED_BY_CALLBACK) {
         long status = 0;
         (void) t->lib->easy_getinfo(t->curl, CURLINFO_HTTP_CONNECTCODE, &status);
-        return err_set(err, ERR_REMOTE, "'%s'%s: it answers with status %ld and too much",
+        return err_set(err, ERR_REMOTE, "'%s'%s: the proxy answers with status %ld and too much",
                        t->target, proxy, status);
     }
     if (code == CURLE_COULDNT_CONNECT) {
