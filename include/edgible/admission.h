@@ -34,7 +34,8 @@ void admission_join_load(struct admission_load *load, const struct admission_loa
  * some 5 ms. */
 #define ADMISSION_STEPS_MAX 1024
 
-/* NULL where the policy allows it, else the sentence that refuses it, with the rule. app is
+/* NULL where the policy allows it, else one sentence of all that it violates, each with its place
+ * in the document, the rule and the configuration file: the first 20, and how many more. app is
  * complete; own_user is who the agent is; others is the load of all other applications. Where its
  * paths lead through thousands of folders, or its sandboxes have hundreds of paths, those of its
  * last workloads are judged at their launches alone; without judges_paths, all are. The caller

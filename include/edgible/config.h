@@ -27,6 +27,7 @@ struct etcd_config {
 
 struct policy_config {
     bool present;
+    char *file; /* that it stands in, for those who may want to change it; NULL: not known */
     /* Each list binds only where its has_ member is set: an empty list allows nothing. */
     bool has_commands, has_users, has_groups, has_write_paths, has_read_paths;
     struct strv commands, users, groups, write_paths, read_paths;

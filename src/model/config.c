@@ -117,6 +117,7 @@ static struct config *new_config(const char *file)
 {
     struct config *config = xcalloc(1, sizeof(*config));
     config->file = xstrdup(file);
+    config->policy.file = xstrdup(file);
     config->log_level = LOG_INFO;
     config->defaults = (struct workload_defaults){
         .restart = {.when = RESTART_ALWAYS,

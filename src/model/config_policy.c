@@ -3,6 +3,7 @@
 #include "edgible/parse.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_LIST 1000
@@ -186,6 +187,7 @@ static struct strv *list_of(struct policy_config *policy, size_t i)
 
 void config_fini_policy(struct policy_config *policy)
 {
+    free(steal_ptr(&policy->file));
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
         strv_fini(list_of(policy, i));
     }
@@ -194,6 +196,7 @@ void config_fini_policy(struct policy_config *policy)
 void config_copy_policy(struct policy_config *to, const struct policy_config *from)
 {
     *to = *from;
+    to->file = xstrdup_or_null(from->file);
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
         struct strv *list = list_of(to, i);
         const struct strv was = *list;

@@ -10,6 +10,7 @@
 #include "edgible/spawn.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +86,47 @@ struct app_spec *admission_complete(const struct config *config, const struct ap
     return complete;
 }
 
+/* --- words ---------------------------------------------------------------------------------------
+ */
+
+/* Of one document, as of its errors (diag.h). */
+#define VIOLATIONS_MAX 20
+
+struct violations {
+    struct strv told;
+    size_t more;
+};
+
+/* Where the rule stands that somebody may want to change. */
+static const char *file_of(const struct policy_config *policy)
+{
+    return policy->file != NULL ? policy->file : "the agent's configuration";
+}
+
+static void add_violation(struct violations *violations, char *take_sentence)
+{
+    if (violations->told.count < VIOLATIONS_MAX) {
+        strv_add_take(&violations->told, take_sentence);
+    } else {
+        violations->more++;
+        free(take_sentence);
+    }
+}
+
+/* All of them in one sentence, which the caller frees; NULL: there is none. */
+static char *join_violations(struct violations *violations)
+{
+    CLEANUP(buf) struct buf text = {0};
+    for (size_t i = 0; i < violations->told.count; i++) {
+        buf_printf(&text, "%s%s", i > 0 ? "; " : "", violations->told.items[i]);
+    }
+    if (violations->more > 0) {
+        buf_printf(&text, "; and %zu more violations of the policy", violations->more);
+    }
+    strv_fini(&violations->told);
+    return text.len > 0 ? buf_steal(&text) : NULL;
+}
+
 /* --- paths -------------------------------------------------------------------------------------
  */
 
@@ -93,7 +135,7 @@ char *admission_program_refusal(const struct policy_config *policy, const char *
     if (!policy->has_commands || policy_matches_any(&policy->commands, path)) {
         return NULL;
     }
-    return xasprintf("'%s' is not among the policy.commands of this device", path);
+    return xasprintf("'%s' is not among the policy.commands in %s", path, file_of(policy));
 }
 
 char *admission_write_refusal(const struct policy_config *policy, const char *path)
@@ -101,7 +143,7 @@ char *admission_write_refusal(const struct policy_config *policy, const char *pa
     if (!policy->has_write_paths || policy_matches_any(&policy->write_paths, path)) {
         return NULL;
     }
-    return xasprintf("'%s' is not among the policy.writePaths of this device", path);
+    return xasprintf("'%s' is not among the policy.writePaths in %s", path, file_of(policy));
 }
 
 /* --- one workload --------------------------------------------------------------------------------
@@ -116,19 +158,30 @@ struct asked {
     const struct policy_config *policy;
     const struct workload_spec *workload;
     const char *own_user;
-    struct buf *why; /* the sentence that refuses it; empty: nothing does */
+    const char
+        *place; /* of the workload, before the name of a field: "spec.workloads[0]."; or "" */
+    struct violations *found;
     unsigned steps_left;
     unsigned *reads_left; /* paths of sandboxes; NULL: all are judged */
 };
+
+static void __attribute__((format(printf, 2, 3))) violate(struct asked *a, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    CLEANUP(free) char *sentence = xvasprintf(fmt, ap);
+    va_end(ap);
+    add_violation(a->found, xasprintf("%s%s", a->place, sentence));
+}
 
 /* "workingDir leads to …". */
 static void refuse_path(struct asked *a, const char *field, const char *given, const char *path,
                         const char *sentence)
 {
     if (given != NULL && strcmp(given, path) != 0) {
-        buf_printf(a->why, "%s '%s': %s", field, given, sentence);
+        violate(a, "%s '%s': %s", field, given, sentence);
     } else {
-        buf_printf(a->why, "%s: %s", field, sentence);
+        violate(a, "%s: %s", field, sentence);
     }
 }
 
@@ -163,7 +216,7 @@ static void check_program(struct asked *a, const char *field, const char *progra
     const char *folder = a->workload->working_dir != NULL ? a->workload->working_dir : "/";
     CLEANUP(strv) struct strv candidates = {0};
     spawn_find_paths(program, admission_search_path(a->workload), &candidates);
-    for (size_t i = 0; i < candidates.count && a->why->len == 0; i++) {
+    for (size_t i = 0; i < candidates.count; i++) {
         const char *item = candidates.items[i];
         struct err err = {0};
         CLEANUP(free)
@@ -180,7 +233,7 @@ static void check_program(struct asked *a, const char *field, const char *progra
         if (refusal != NULL) {
             refuse_path(a, field, program, path != NULL ? path : "", refusal);
         }
-        if (is_bare) {
+        if (is_bare || refusal != NULL) {
             break; /* the one that would be run */
         }
     }
@@ -229,32 +282,36 @@ static void check_variable(struct asked *a, const char *variable)
         return;
     }
     if (policy_is_loading_variable(name)) {
-        buf_printf(a->why,
-                   "env.%s: it could load code that policy.commands of this device does not "
-                   "allow, and policy.env does not list it",
-                   name);
+        violate(a,
+                "env.%s: it could load code that policy.commands does not allow, and policy.env in "
+                "%s does not list it",
+                name, file_of(a->policy));
     } else if (strcmp(name, "PATH") == 0 && variable[len] == '=' &&
                !is_allowed_search_path(a, variable + len + 1)) {
-        buf_add_str(a->why, "env.PATH: it names a folder whose programs policy.commands of this "
-                            "device does not allow, and policy.env does not list PATH");
+        violate(a,
+                "env.PATH: it names a folder whose programs policy.commands does not allow, and "
+                "policy.env in %s does not list PATH",
+                file_of(a->policy));
     } else if (strcmp(name, "HOME") == 0 && variable[len] == '=' &&
                !is_own_home(a, variable + len + 1)) {
-        buf_add_str(a->why, "env.HOME: it is not the home folder of the workload's user, and "
-                            "policy.env does not list HOME");
+        violate(a,
+                "env.HOME: it is not the home folder of the workload's user, and policy.env in %s "
+                "does not list HOME",
+                file_of(a->policy));
     }
 }
 
 static void check_env(struct asked *a)
 {
     const struct strv *env = &a->workload->env;
-    for (size_t i = 0; i < env->count && a->policy->has_commands && a->why->len == 0; i++) {
+    for (size_t i = 0; i < env->count && a->policy->has_commands; i++) {
         check_variable(a, env->items[i]);
     }
 }
 
 static void check_path(struct asked *a, const char *field, const char *given)
 {
-    if (given == NULL || !a->policy->has_write_paths || a->why->len > 0) {
+    if (given == NULL || !a->policy->has_write_paths) {
         return;
     }
     struct err err = {0};
@@ -273,16 +330,16 @@ static void check_read_path(struct asked *a, const char *field, const char *give
     struct err err = {0};
     CLEANUP(free) char *path = find_path(a, given, NULL, &err);
     if (path == NULL) {
-        buf_printf(a->why, "%s '%s': policy.readPaths: %s", field, given, err.msg);
+        violate(a, "%s '%s': policy.readPaths: %s", field, given, err.msg);
     } else if (!policy_matches_any(&a->policy->read_paths, path)) {
-        buf_printf(a->why, "%s '%s': '%s' is not among the policy.readPaths of this device", field,
-                   given, path);
+        violate(a, "%s '%s': '%s' is not among the policy.readPaths in %s", field, given, path,
+                file_of(a->policy));
     }
 }
 
 static void check_read_list(struct asked *a, const char *member, const struct strv *paths)
 {
-    for (size_t i = 0; i < paths->count && a->why->len == 0; i++) {
+    for (size_t i = 0; i < paths->count; i++) {
         if (a->reads_left != NULL && *a->reads_left == 0) {
             return;
         }
@@ -298,22 +355,24 @@ static void check_read_list(struct asked *a, const char *member, const struct st
 static void check_reads(struct asked *a)
 {
     const struct workload_spec *w = a->workload;
-    if (!a->policy->has_read_paths || a->why->len > 0) {
+    if (!a->policy->has_read_paths) {
         return;
     }
     if (!w->sandbox.present) {
-        buf_add_str(a->why, "sandbox: is required, as nothing else holds policy.readPaths of this "
-                            "device");
+        violate(a, "sandbox: is required, as nothing else holds policy.readPaths in %s",
+                file_of(a->policy));
         return;
     }
     if (sandbox_version() == 0) {
-        buf_add_str(a->why, "sandbox: this kernel has no Landlock, and nothing else holds "
-                            "policy.readPaths of this device");
+        violate(
+            a,
+            "sandbox: this kernel has no Landlock, and nothing else holds policy.readPaths in %s",
+            file_of(a->policy));
         return;
     }
     check_read_list(a, "read", &w->sandbox.read);
     check_read_list(a, "write", &w->sandbox.write);
-    if (w->working_dir != NULL && a->why->len == 0) {
+    if (w->working_dir != NULL) {
         check_read_path(a, "workingDir", w->working_dir);
     }
 }
@@ -322,8 +381,7 @@ static void check_reads(struct asked *a)
 static void check_group(struct asked *a, const char *user)
 {
     const char *group = a->workload->group;
-    if (group == NULL || a->why->len > 0 ||
-        (a->policy->has_groups && strv_has(&a->policy->groups, group))) {
+    if (group == NULL || (a->policy->has_groups && strv_has(&a->policy->groups, group))) {
         return;
     }
     CLEANUP(creds) struct creds *own = creds_lookup(user, NULL, NULL);
@@ -333,20 +391,16 @@ static void check_group(struct asked *a, const char *user)
             return;
         }
     }
-    buf_printf(a->why,
-               "group: user '%s' is not in group '%s', and policy.groups of this device does not "
-               "list it",
-               user, group);
+    violate(a, "group: user '%s' is not in group '%s', and policy.groups in %s does not list it",
+            user, group, file_of(a->policy));
 }
 
 static void check_user(struct asked *a)
 {
     const char *user = a->workload->user != NULL ? a->workload->user : a->own_user;
     if (a->policy->has_users && !strv_has(&a->policy->users, user)) {
-        buf_printf(a->why,
-                   "user: it would run as user '%s', which policy.users of this device "
-                   "does not list",
-                   user);
+        violate(a, "user: it would run as user '%s', which policy.users in %s does not list", user,
+                file_of(a->policy));
     } else if (a->policy->has_users || a->policy->has_groups) {
         check_group(a, user);
     }
@@ -355,11 +409,10 @@ static void check_user(struct asked *a)
 static void check_limit(struct asked *a, const char *name, int64_t asked, int64_t ceiling,
                         const char *unit)
 {
-    if (ceiling != UNSET && asked > ceiling && a->why->len == 0) {
-        buf_printf(a->why,
-                   "limits.%s: %" PRId64 "%s is more than the %" PRId64
-                   "%s of policy.limits of this device",
-                   name, asked, unit, ceiling, unit);
+    if (ceiling != UNSET && asked > ceiling) {
+        violate(a,
+                "limits.%s: %" PRId64 "%s is more than the %" PRId64 "%s of policy.limits.%s in %s",
+                name, asked, unit, ceiling, unit, name, file_of(a->policy));
     }
 }
 
@@ -375,9 +428,9 @@ static void check_limits(struct asked *a)
 
 static void check_privileges(struct asked *a)
 {
-    if (a->workload->allow_new_privileges && !a->policy->allow_new_privileges && a->why->len == 0) {
-        buf_add_str(a->why, "allowNewPrivileges: policy.allowNewPrivileges of this device is not "
-                            "set");
+    if (a->workload->allow_new_privileges && !a->policy->allow_new_privileges) {
+        violate(a, "allowNewPrivileges: policy.allowNewPrivileges in %s is not set",
+                file_of(a->policy));
     }
 }
 
@@ -391,10 +444,10 @@ static void check_workload(struct asked *a, bool judges_paths)
     if (!judges_paths) {
         return;
     }
-    if (a->policy->has_commands && a->why->len == 0) {
+    if (a->policy->has_commands) {
         check_program(a, "command[0]", w->command.items[0]);
         check_env(a);
-        if (w->health.kind == HEALTH_EXEC && a->why->len == 0) {
+        if (w->health.kind == HEALTH_EXEC) {
             check_program(a, "healthCheck.exec.command[0]", w->health.command.items[0]);
         }
     }
@@ -406,11 +459,12 @@ static void check_workload(struct asked *a, bool judges_paths)
 char *admission_start_refusal(const struct policy_config *policy,
                               const struct workload_spec *workload, const char *own_user)
 {
-    CLEANUP(buf) struct buf why = {0};
+    struct violations found = {0};
     struct asked a = {.policy = policy,
                       .workload = workload,
                       .own_user = own_user,
-                      .why = &why,
+                      .place = "",
+                      .found = &found,
                       .steps_left = ADMISSION_STEPS_MAX};
     if (!policy->present) {
         return NULL;
@@ -419,7 +473,7 @@ char *admission_start_refusal(const struct policy_config *policy,
     check_env(&a);
     check_privileges(&a);
     check_reads(&a);
-    return why.len > 0 ? buf_steal(&why) : NULL;
+    return join_violations(&found);
 }
 
 static void hold_limit(int64_t *limit, int64_t ceiling)
@@ -487,28 +541,28 @@ void admission_add_load(struct admission_load *load, const struct app_spec *app,
 }
 
 /* Of what is limited for all applications together. */
-static char *load_refusal(const struct policy_config *policy, const struct app_spec *app,
-                          const struct admission_load *others)
+static void check_load(const struct policy_config *policy, const struct app_spec *app,
+                       const struct admission_load *others, struct violations *found)
 {
     struct admission_load own = own_load(app);
-    if (own.workloads == 0) {
-        return NULL;
-    }
-    if (policy->max_workloads != UNSET &&
+    if (own.workloads > 0 && policy->max_workloads != UNSET &&
         others->workloads + own.workloads > (size_t) policy->max_workloads) {
-        return xasprintf("its %zu workloads and the %zu of others are more than the %" PRId64
-                         " of policy.maxWorkloads of this device",
-                         own.workloads, others->workloads, policy->max_workloads);
+        add_violation(found,
+                      xasprintf("spec.workloads: its %zu workloads and the %zu of others are more "
+                                "than the %" PRId64 " of policy.maxWorkloads in %s",
+                                own.workloads, others->workloads, policy->max_workloads,
+                                file_of(policy)));
     }
-    if (policy->max_log_bytes != UNSET &&
+    if (own.workloads > 0 && policy->max_log_bytes != UNSET &&
         add_bytes(others->log_bytes, own.log_bytes) > policy->max_log_bytes) {
-        return xasprintf("its logs can take %" PRId64 " bytes (maxSize, but 1 MiB at least, "
-                         "times maxFiles and one) and "
-                         "those of others %" PRId64 ", together more than the %" PRId64
-                         " bytes of policy.logs.maxTotal of this device",
-                         own.log_bytes, others->log_bytes, policy->max_log_bytes);
+        add_violation(found,
+                      xasprintf("spec.workloads: its logs can take %" PRId64
+                                " bytes (maxSize, but 1 MiB at least, times maxFiles and one) and "
+                                "those of others %" PRId64 ", together more than the %" PRId64
+                                " bytes of policy.logs.maxTotal in %s",
+                                own.log_bytes, others->log_bytes, policy->max_log_bytes,
+                                file_of(policy)));
     }
-    return NULL;
 }
 
 char *admission_policy_refusal(const struct policy_config *policy, const struct app_spec *app,
@@ -518,83 +572,24 @@ char *admission_policy_refusal(const struct policy_config *policy, const struct 
     if (!policy->present) {
         return NULL;
     }
-    char *refusal = load_refusal(policy, app, others);
-    if (refusal != NULL) {
-        return refusal;
-    }
+    struct violations found = {0};
     unsigned left = STEPS_MAX_ALL;
     unsigned reads_left = READS_MAX_ALL;
+    check_load(policy, app, others, &found);
     for (size_t i = 0; i < app->workload_count; i++) {
-        CLEANUP(buf) struct buf why = {0};
+        const struct workload_spec *w = &app->workloads[i];
+        CLEANUP(free) char *place = xasprintf("spec.workloads[%zu] ('%s').", i, w->name);
         struct asked a = {.policy = policy,
-                          .workload = &app->workloads[i],
+                          .workload = w,
                           .own_user = own_user,
-                          .why = &why,
+                          .place = place,
+                          .found = &found,
                           .steps_left = ADMISSION_STEPS_MAX,
                           .reads_left = &reads_left};
-        if (!app->workloads[i].supported) {
-            continue;
-        }
-        check_workload(&a, judges_paths && left >= ADMISSION_STEPS_MAX);
-        left -= ADMISSION_STEPS_MAX - a.steps_left;
-        if (why.len > 0) {
-            return xasprintf("spec.workloads[%zu] ('%s').%s", i, app->workloads[i].name, why.data);
+        if (w->supported) {
+            check_workload(&a, judges_paths && left >= ADMISSION_STEPS_MAX);
+            left -= ADMISSION_STEPS_MAX - a.steps_left;
         }
     }
-    return NULL;
-}
-
-/* --- what it depends on --------------------------------------------------------------------------
- */
-
-struct walk {
-    const struct app_spec *start;
-    struct map *known;
-    struct map *seen;
-    struct strv path; /* of a circle, the last one first */
-};
-
-/* A circle from here back to the start. At most as deep as there are applications. */
-static bool leads_back(struct walk *walk, const struct app_spec *app)
-{
-    for (size_t i = 0; i < app->depends_on.count; i++) {
-        const char *name = app->depends_on.items[i];
-        const void *next = map_get(walk->known, name);
-        bool is_back = strcmp(name, walk->start->name) == 0;
-        if (!is_back && next != NULL && next != walk->known && !map_has(walk->seen, name)) {
-            map_put(walk->seen, name, walk);
-            is_back = leads_back(walk, next);
-        }
-        if (is_back) {
-            strv_add(&walk->path, app->name);
-            return true;
-        }
-    }
-    return false;
-}
-
-char *admission_depends_refusal(const struct app_spec *app, struct map *known)
-{
-    for (size_t i = 0; i < app->depends_on.count; i++) {
-        if (!map_has(known, app->depends_on.items[i])) {
-            return xasprintf("%s:%zu: metadata.dependsOn[%zu]: there is no application '%s' on "
-                             "this device",
-                             app->file != NULL ? app->file : "", app->line, i,
-                             app->depends_on.items[i]);
-        }
-    }
-    CLEANUP(map) struct map *seen = map_new();
-    struct walk walk = {.start = app, .known = known, .seen = seen};
-    if (!leads_back(&walk, app)) {
-        return NULL;
-    }
-    CLEANUP(buf) struct buf text = {0};
-    buf_printf(&text, "%s:%zu: metadata.dependsOn: the applications wait for each other: ",
-               app->file != NULL ? app->file : "", app->line);
-    for (size_t i = walk.path.count; i > 0; i--) {
-        buf_printf(&text, "%s -> ", walk.path.items[i - 1]);
-    }
-    buf_add_str(&text, app->name);
-    strv_fini(&walk.path);
-    return buf_steal(&text);
+    return join_violations(&found);
 }

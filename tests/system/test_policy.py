@@ -935,6 +935,50 @@ def test_check_names_what_the_policy_refuses(world):
     assert done.returncode == 1 and "policy.commands" in done.stderr
 
 
+def test_all_that_a_document_violates_is_named_with_the_file_to_change(world):
+    agent, r = world.agent, world.root
+    agent.start()
+    bad = {"env": {"LD_PRELOAD": "/x.so"}, "user": "daemon", "workingDir": f"{r}/elsewhere",
+           "limits": {"openFiles": 4096}, "allowNewPrivileges": True}
+    agent.deploy("app", workload("a", ["/bin/true"], **bad), workload("b", [f"{r}/outside/sleep", "1"]))
+    found = ["('a').user", "('a').limits.openFiles", "('a').allowNewPrivileges", "('a').command[0]",
+             "('a').env.LD_PRELOAD", "('a').workingDir", "('b').command[0]"]
+    file = str(agent.config_file)
+    event = agent.wait_event("policy-refused", "app")["reason"]
+    why = " ".join(Api(agent).get("/v1/applications/app/why")["because"])
+    answer = Api(agent).request("PUT", "/v1/applications", (agent.source / "app.yaml").read_bytes())
+    assert answer.status == 403
+    check = subprocess.run([agent_binary(), "--config", file, "--check"], text=True, capture_output=True)
+    for text in (event, why, answer.json()["detail"], check.stderr):
+        assert [name for name in found if name not in text] == [], text
+        assert f"policy.users in {file} does not list" in text, text
+
+
+def test_of_many_violations_the_first_and_their_number_are_named(world):
+    agent, r = world.agent, world.root
+    agent.start()
+    agent.deploy("app", *(workload(f"w{i}", [f"{r}/outside/sleep", "1"]) for i in range(25)))
+    reason = agent.wait_event("policy-refused", "app")["reason"]
+    assert "('w19').command[0]" in reason and "('w20')" not in reason
+    assert reason.endswith("; and 5 more violations of the policy")
+
+
+def test_a_start_names_all_that_a_stricter_policy_refuses_of_who_runs(world):
+    agent, r = world.agent, world.root
+    agent.write_config(policy={**world.policy, "env": ["LD_BIND_NOW"]})
+    agent.start()
+    pid, = agent.run("app", workload("w", [f"{r}/allowed/sleep", "1000000"], restart=FAIL_NEXT,
+                                     env={"LD_BIND_NOW": "1"}))
+    agent.write_config(policy={**world.policy, "users": []})
+    agent.send(signal.SIGHUP)
+    agent.wait_event("policy-refused", "app")
+    since = agent.mark()
+    kill_and_wait(pid)
+    reason = agent.wait_event("failed", "app", "w", since)["reason"]
+    assert f"policy.users in {agent.config_file} does not list" in reason, reason
+    assert f"policy.env in {agent.config_file} does not list" in reason, reason
+
+
 def test_what_is_refused_when_the_agent_starts_says_so_and_starts_once_it_may(make_agent):
     """As many as maxWorkloads lets run, the others are told as rejected, until there is room."""
     agent = make_agent(policy={"maxWorkloads": 4}).start()
