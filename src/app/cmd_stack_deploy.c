@@ -28,7 +28,8 @@ struct watching {
     size_t shown;     /* lines that stand there */
     mono_ms began, until;
     bool any_broken, any_waits;
-    char *broken_app, *broken_workload; /* the first one */
+    char *broken_app, *broken_workload; /* the first one; of a refused document no workload */
+    char *refused;                      /* why it is refused; NULL: none is */
     char *not_run; /* the first one that this agent does not run, and its type; NULL: none */
 };
 
@@ -112,6 +113,13 @@ static int look_at(struct watching *watch, const char *name)
                            name, name);
         }
         return EXIT_OK;
+    }
+    const char *error = json_item_string(json_first(json_get(app, "errors")));
+    if (error != NULL && !watch->any_broken) { /* what runs, if anything, is the version before */
+        watch->any_broken = true;
+        watch->refused = xasprintf(
+            "application '%s' is refused by the device: %s%s", name, error,
+            json_number(app, "generation", 0) > 0 ? "; the version before stays in force" : "");
     }
     for (const struct json *w = json_first(workloads); w != NULL; w = json_next(w)) {
         take_workload(watch, name, w);
@@ -227,6 +235,10 @@ static int wait_until_up(struct watching *watch)
         if (code != EXIT_OK) {
             return code;
         }
+        if (watch->refused != NULL) {
+            CLEANUP(free) char *clean = client_clean(watch->refused);
+            return client_fail(EXIT_NOT_OK, "%s", clean);
+        }
         if (watch->any_broken) {
             return fail_broken(watch);
         }
@@ -282,6 +294,7 @@ static int watch_deploy(const struct command_options *options, const struct stac
     strv_fini(&watch.said);
     free(watch.broken_app);
     free(watch.broken_workload);
+    free(watch.refused);
     free(watch.not_run);
     return code;
 }

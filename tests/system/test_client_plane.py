@@ -116,6 +116,26 @@ def test_what_was_rolled_back_is_a_failure(fleet, tmp_path):
 
 
 @pytest.mark.once
+def test_what_the_devices_policy_refuses_is_a_failure(fleet, tmp_path):
+    agent, options = fleet
+    agent.write_config(yaml.safe_dump({**yaml.safe_load(agent.config_file.read_text()),
+                                       "policy": {"maxWorkloads": 1}}))
+    agent.start()
+    one, two = workload("w", SLEEP), workload("x", SLEEP)
+    new = stack(tmp_path, agent.app("web", one, two))
+    done = run_client(*options, "stack", "deploy", "--new-device", "-f", new)
+    assert done.returncode == 1 and "deployed and up" not in done.stdout, done
+    assert "'web' is refused by the device" in done.stderr and "policy.maxWorkloads" in done.stderr
+    done = run_client(*options, "stack", "deploy", "-f", stack(tmp_path, agent.app("web", one)))
+    assert done.returncode == 0, done
+    pid = agent.wait_started("web", "w")
+    new = stack(tmp_path, agent.app("web", one, two))
+    done = run_client(*options, "stack", "deploy", "-f", new)
+    assert done.returncode == 1 and "the version before stays in force" in done.stderr, done
+    assert is_alive(pid)
+
+
+@pytest.mark.once
 def test_a_device_that_is_not_heard_of(fleet, tmp_path):
     agent, options = fleet
     agent.start()

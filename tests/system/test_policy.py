@@ -627,6 +627,29 @@ def test_a_restart_that_the_policy_refuses_stops_nothing(world):
     assert not is_alive(first) and is_alive(second)
 
 
+def test_a_deploy_that_the_policy_refuses_stops_nothing(world, tmp_path):
+    agent, r = world.agent, world.root
+    agent.start()
+    fine = workload("w", [f"{r}/allowed/sleep", "1000000"])
+    pid, = agent.run("app", fine)
+    document = agent.app("app", {**fine, "command": [f"{r}/outside/sleep", "1000000"]})
+    file = tmp_path / "app.yaml"
+    file.write_text(yaml.safe_dump(document))
+    done = run_client("--socket", Api(agent).socket, "stack", "deploy", "-f", file)
+    assert done.returncode == 4 and "policy.commands" in done.stderr, done
+    agent.put("app.yaml", document)  # as does one that comes beside the API
+    agent.wait_event("policy-refused", "app")
+    since = agent.mark()
+    agent.put("app.yaml", agent.app("app", fine))
+    agent.write_config(policy={**world.policy, "commands": []})
+    agent.send(signal.SIGHUP)
+    agent.wait_event("policy-refused", "app", since=since)
+    file.write_text(yaml.safe_dump(agent.app("app", fine)))  # nor the same one anew
+    done = run_client("--socket", Api(agent).socket, "stack", "deploy", "-f", file)
+    assert done.returncode == 4 and "policy.commands" in done.stderr, done
+    assert is_alive(pid) and Api(agent).workload("app", "w")["pid"] == pid
+
+
 @pytest.mark.as_root
 @pytest.mark.parametrize("fields, stricter, why", [
     ({"user": TEST_USER}, {"users": ["root"]}, "policy.users"),
