@@ -16,6 +16,7 @@ struct lost_process {
     pid_t pid;
     uint64_t start_ticks;
     uid_t uid;
+    uint64_t log_pipe; /* inode of the log pipe it prints to; 0: none */
 };
 
 struct lost {

@@ -91,6 +91,10 @@ void workload_resume(struct workload *workload, const struct run_state *state);
 /* The same where no record says how it was left: what its cgroup still holds, and what is lost
  * (NULL: nothing), is stopped first. */
 void workload_resume_without_state(struct workload *workload, const struct lost *lost);
+/* Whether the record is of a run before the current one: it tells of no process, or of one that is
+ * gone, while a first process of the workload that prints to another pipe is among the lost. */
+bool workload_is_record_old(const struct workload *workload, const struct run_state *state,
+                            const struct lost *lost);
 /* There is a unit description of it already, whatever that says. */
 void workload_note_unit(struct workload *workload);
 /* Its record of this boot is removed, and its unit description where for_good. */

@@ -1,6 +1,7 @@
 #include "edgible/restore.h"
 
 #include "edgible/log.h"
+#include "edgible/proc.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -138,12 +139,19 @@ static void on_unit(void *arg, const char *name, const char *text, size_t len,
     }
 }
 
-/* Whether something may run of which no record tells. */
+static bool has_process(const struct run_state *state)
+{
+    return state->pid != 0 &&
+           proc_read_start_ticks((pid_t) state->pid) == (uint64_t) state->start_ticks;
+}
+
+/* Whether something may run of which no record tells: also where one tells of no process that is
+ * there, as it may be of a run before, and there was no room for another. */
 static bool is_short_of_records(const struct restore *r)
 {
     bool is_short = r->count == 0 || r->is_damaged;
     for (size_t i = 0; i < r->count; i++) {
-        is_short = is_short || !r->found[i].has_state;
+        is_short = is_short || !r->found[i].has_state || !has_process(&r->found[i].state);
     }
     return is_short;
 }

@@ -533,7 +533,7 @@ void supervisor_adopt(struct supervisor *sup, const struct unit *unit,
     struct member *m = add_member(sup, unit->application, unit->spec);
     workload_set_application(m->workload, unit->generation, &unit->app_depends_on);
     workload_note_unit(m->workload);
-    if (state != NULL) {
+    if (state != NULL && !workload_is_record_old(m->workload, state, sup->lost)) {
         workload_resume(m->workload, state);
     } else {
         workload_resume_without_state(m->workload, sup->lost);

@@ -433,6 +433,17 @@ static const struct lost_process *find_lost(const struct workload *w, const stru
     return creds != NULL ? lost_of(lost, w->application, w->spec.name, creds->uid) : NULL;
 }
 
+bool workload_is_record_old(const struct workload *w, const struct run_state *state,
+                            const struct lost *lost)
+{
+    const struct lost_process *first = find_lost(w, lost);
+    /* Each run has a log pipe of its own. */
+    return first != NULL && first->log_pipe != 0 &&
+           first->log_pipe != number_of(state->pipe_inode) &&
+           (int64_t) first->start_ticks > state->start_ticks &&
+           proc_read_start_ticks((pid_t) state->pid) != (uint64_t) state->start_ticks;
+}
+
 /* By loop_now(). */
 static mono_ms start_of(uint64_t start_ticks)
 {

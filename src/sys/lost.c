@@ -48,6 +48,7 @@ struct lost *lost_find(const char *device)
             .pid = census->procs[i].pid,
             .start_ticks = census->procs[i].start_ticks,
             .uid = uid,
+            .log_pipe = census_log_pipe(census, i),
         };
     }
     return list;

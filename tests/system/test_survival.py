@@ -358,6 +358,21 @@ def test_two_copies_never_run_even_without_records(agent, spoil):
         kill_and_wait(decoy)
 
 
+def test_a_record_of_a_run_before_makes_no_second_copy(agent):
+    """As where there was no room for the record of the current one."""
+    first, = agent.run("app", workload("main", SLEEP, restart=RESTART_AT_ONCE))
+    record = record_of(agent.runtime_dir)
+    old = record.read_text()
+    kill_and_wait(first)
+    pid = agent.wait(lambda: next((p for p in agent.started_pids() if p != first), None), "a new one")
+    kill_agent(agent)
+    record.write_text(old)
+    since = next_agent(agent)
+    assert agent.wait_started("app", "main", since) not in (first, pid)
+    assert not is_alive(pid)
+    agent.stop()
+
+
 @pytest.mark.as_root
 def test_what_was_started_without_room_for_its_record_is_adopted_once_there_is(make_agent):
     agent = make_agent()
