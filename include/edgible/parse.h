@@ -37,6 +37,9 @@ const char *parse_nearest(const char *word, const char *const *names, size_t cou
 /* "2026-11-23T09:00:00.123Z" from milliseconds since 1970. buf holds at least 32 bytes. */
 const char *format_rfc3339(int64_t unix_ms, char *buf, size_t size);
 
+/* "Sun, 06 Nov 1994 08:49:37 GMT", as HTTP writes dates, in seconds since 1970. */
+int parse_http_date(const char *s, int64_t *ret, struct err *err) MUST_CHECK;
+
 /* A duration for people: "250 ms", "3.2 s", "4 min 10 s", "2 h 5 min", "3 d 4 h". */
 const char *format_duration(mono_ms ms, char *buf, size_t size);
 

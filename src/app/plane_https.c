@@ -1,12 +1,12 @@
 /* A control plane over HTTPS, as an operator speaks to it. */
 #include "client.h"
 #include "edgible/crypto.h"
+#include "edgible/parse.h"
 #include "edgible/secret.h"
 #include "plane_private.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* The document and the report; also what an own server may hold for others. */
 #define MAX_ANSWER_BYTES (8UL * 1024 * 1024)
@@ -78,9 +78,8 @@ static int look_at_documents(const struct plane *plane, struct plane_device *dev
 /* Unix time; 0: not told. */
 static int64_t parse_date(const char *text)
 {
-    struct tm tm = {0};
-    const char *end = text != NULL ? strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm) : NULL;
-    return end != NULL && *end == '\0' ? (int64_t) timegm(&tm) : 0;
+    int64_t seconds = 0;
+    return text != NULL && parse_http_date(text, &seconds, NULL) == 0 ? seconds : 0;
 }
 
 static int look_at_report(const struct plane *plane, struct plane_device *device)

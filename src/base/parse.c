@@ -282,6 +282,17 @@ const char *parse_nearest(const char *word, const char *const *names, size_t cou
     return best;
 }
 
+int parse_http_date(const char *s, int64_t *ret, struct err *err)
+{
+    struct tm tm = {0};
+    const char *end = strptime(s, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    if (end == NULL || *end != '\0') {
+        return err_set(err, ERR_SPEC, "'%.40s' is not a date of HTTP", s);
+    }
+    *ret = (int64_t) timegm(&tm);
+    return 0;
+}
+
 const char *format_rfc3339(int64_t unix_ms, char *buf, size_t size)
 {
     int64_t ms = unix_ms % 1000;

@@ -4,6 +4,7 @@
 #include "edgible/clock_floor.h"
 #include "edgible/dl.h"
 #include "edgible/mem.h"
+#include "edgible/parse.h"
 #include "http_private.h"
 
 #include <stddef.h>
@@ -119,10 +120,9 @@ static void set_time(const struct ssl *ssl, void *ctx)
 
 void http_tls_take_date(const char *date)
 {
-    struct tm tm = {0};
-    const char *end = strptime(date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
-    if (end != NULL && *end == '\0') {
-        clock_floor_put(CLOCK_FLOOR_DATE, (int64_t) timegm(&tm) * 1000);
+    int64_t seconds = 0;
+    if (parse_http_date(date, &seconds, NULL) == 0) {
+        clock_floor_put(CLOCK_FLOOR_DATE, seconds * 1000);
     }
 }
 

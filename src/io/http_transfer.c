@@ -186,11 +186,10 @@ static size_t on_header(char *line, size_t size, size_t count, void *arg)
         if (value != NULL && is_one_line(value)) {
             free(*kept[i].to);
             *kept[i].to = steal_ptr(&value);
+            if (kept[i].to == &answer->date && t->is_tls) {
+                http_tls_take_date(answer->date);
+            }
         }
-    }
-    CLEANUP(free) char *date = value_of(line, len, "Date");
-    if (date != NULL && t->is_tls) {
-        http_tls_take_date(date);
     }
     answer->is_delimited =
         answer->is_delimited || (coding != NULL && strcasecmp(coding, "chunked") == 0);

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 static uint64_t make_seed(void)
 {
@@ -164,7 +163,6 @@ int source_link_prepare(const struct source_link *link, struct http_request *req
 mono_ms source_link_parse_retry_after(const char *text, int64_t now_unix_ms)
 {
     int64_t seconds = 0;
-    struct tm tm = {0};
     if (text == NULL) {
         return -1;
     }
@@ -172,10 +170,9 @@ mono_ms source_link_parse_retry_after(const char *text, int64_t now_unix_ms)
         bool is_far = parse_int(text, 0, INT32_MAX, &seconds, NULL) < 0;
         return (is_far ? (mono_ms) INT32_MAX : seconds) * 1000;
     }
-    const char *end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
-    if (end == NULL || *end != '\0') {
+    if (parse_http_date(text, &seconds, NULL) < 0) {
         return -1;
     }
-    mono_ms left = (mono_ms) timegm(&tm) * 1000 - now_unix_ms;
+    mono_ms left = seconds * 1000 - now_unix_ms;
     return left > 0 ? left : 0;
 }

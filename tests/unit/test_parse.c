@@ -259,6 +259,21 @@ static void points_in_time_are_written_as_rfc_3339(void **state)
     }
 }
 
+static void dates_of_http_are_read(void **state)
+{
+    (void) state;
+    int64_t at = -1;
+    assert_int_equal(parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT", &at, NULL), 0);
+    assert_int_equal(at, 784111777);
+    static const char *const wrong[] = {"", "120", "Sun, 06 Nov 1994 08:49:37",
+                                        "Sun, 06 Nov 1994 08:49:37 GMT+1", "1994-11-06T08:49:37Z"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct err err = {0};
+        assert_int_equal(parse_http_date(wrong[i], &at, &err), -1);
+        assert_int_equal(at, 784111777);
+    }
+}
+
 static void durations_are_written_for_people(void **state)
 {
     (void) state;
@@ -410,6 +425,7 @@ int main(void)
         cmocka_unit_test(host_names_are_told_from_others),
         cmocka_unit_test(a_typing_error_finds_the_nearest_name),
         cmocka_unit_test(points_in_time_are_written_as_rfc_3339),
+        cmocka_unit_test(dates_of_http_are_read),
         cmocka_unit_test(durations_are_written_for_people),
         cmocka_unit_test(commands_are_split_as_a_shell_splits_them),
         cmocka_unit_test(what_needs_a_shell_is_refused_with_its_place),
